@@ -1,0 +1,30 @@
+"""lie_ref: exact Lie brackets of training examples, in NumPy and autograd."""
+
+from .derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward
+from .fields import (
+    commutator,
+    gradient_step,
+    hvp_forward_over_reverse,
+    hvp_reverse_over_reverse,
+    lie_bracket,
+    vector_field,
+)
+from .models import mlp, mxresnet, preset
+
+__all__ = [
+    "batch_brackets",
+    "bracket_norms",
+    "brackets",
+    "commutator",
+    "gradient_step",
+    "gradients",
+    "hvp_forward_over_reverse",
+    "hvp_reverse_over_reverse",
+    "hvps",
+    "lie_bracket",
+    "mlp",
+    "mxresnet",
+    "preset",
+    "push_forward",
+    "vector_field",
+]

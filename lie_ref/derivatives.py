@@ -1,0 +1,299 @@
+"""Exact gradients, Hessian-vector products, brackets and push-forwards of the shipped networks, field by field.
+
+A field is made of a group of examples: one example, or a mini-batch whose mean loss it descends.  One forward and one
+backward sweep give the gradients of many groups at once; the same sweep over `Dual` parameters gives their
+Hessian-vector products along all directions at once (forward over reverse).  Everything is computed in the dtype of the
+parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from .dual import Array, Dual, Number, tangent
+from .layers import Sweep
+from .losses import LOSSES
+from .models import Arrays, Model
+from .validation import (
+    checked_directions,
+    checked_images,
+    checked_pairs,
+    checked_partners,
+    checked_state,
+    checked_targets,
+)
+
+ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold; bounds its memory
+
+
+def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str = "bce") -> Arrays:
+    """g_i = ∇_θ L_i for each example, batch-norm in evaluation mode: name → (n, *shape), dtype of the parameters.
+
+    x is (n, channels, height, width) or (n, features); y is (n, n_out), or (n,) integers for "softmax".  The vector
+    field of example i is v_i = −g_i.  Raises ValueError or TypeError for arrays that do not fit the model or each other.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> gradients(model, *model.init(seed=0), np.ones((5, 2)), np.zeros((5, 1)))["0.weight"].shape
+    (5, 3, 2)
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x, y = _checked_examples(model, params, x, y, loss)
+    return _gradients(model, params, buffers, x[:, None], y[:, None], loss)
+
+
+def hvps(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    directions: Mapping[str, Array],
+    loss: str = "bce",
+) -> Arrays:
+    """H_i d_k, the Hessian of L_i times direction k, for each example and direction: name → (k, n, *shape).
+
+    `directions` is name → (k, *shape), all names of the parameters.  Else as `gradients`.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> params, buffers = model.init(seed=0)
+    >>> directions = {name: np.ones((4, *p.shape)) for name, p in params.items()}
+    >>> hvps(model, params, buffers, np.ones((5, 2)), np.zeros((5, 1)), directions)["2.bias"].shape
+    (4, 5, 1)
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x, y = _checked_examples(model, params, x, y, loss)
+    directions = checked_directions("directions", params, directions)
+    return _hvps(model, params, buffers, x[:, None], y[:, None], directions, loss)
+
+
+def brackets(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    pairs: Sequence[tuple[int, int]] | Array,
+    loss: str = "bce",
+) -> Arrays:
+    """[v_i, v_j] = H_j g_i − H_i g_j for each pair (i, j) of examples: name → (len(pairs), *shape).
+
+    ε²[v_i, v_j] is, to second order in ε, θ(step on i, then j) − θ(step on j, then i).  Else as `gradients`.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> params, buffers = model.init(seed=0)
+    >>> b = brackets(model, params, buffers, np.eye(2), np.array([[0.0], [1.0]]), [(0, 1), (1, 0)])
+    >>> bool(np.all(b["0.weight"][0] == -b["0.weight"][1]))
+    True
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x, y = _checked_examples(model, params, x, y, loss)
+    return _brackets(model, params, buffers, x[:, None], y[:, None], checked_pairs(pairs, len(x)), loss, False)
+
+
+def batch_brackets(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    pairs: Sequence[tuple[int, int]] | Array,
+    loss: str = "bce",
+    training: bool = False,
+) -> Arrays:
+    """[v_A, v_B] for pairs of mini-batches, v_B = −∇ mean of L over B: name → (len(pairs), *shape).
+
+    x is (b, m, …) and y (b, m, …), one field a mini-batch.  In evaluation mode the bracket is the mean of the brackets
+    of all pairs of examples; with `training` the batch statistics are differentiated through, twice.  `buffers` are not
+    changed.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> x, y = np.ones((2, 4, 2)), np.zeros((2, 4, 1))
+    >>> batch_brackets(model, *model.init(seed=0), x, y, [(0, 1)])["0.bias"].shape
+    (1, 3)
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x, y = _checked_examples(model, params, x, y, loss, batches=True)
+    return _brackets(model, params, buffers, x, y, checked_pairs(pairs, len(x)), loss, training)
+
+
+def bracket_norms(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    partners: Sequence[int] | Array | None = None,
+    loss: str = "bce",
+) -> Array:
+    """‖[v_i, v_j]‖ over all parameters, for every example i and partner j: (n, n), or (n, len(partners)).
+
+    Computed in blocks, so that no more than a few dozen brackets are held at a time.  Else as `gradients`.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> norms = bracket_norms(model, *model.init(seed=0), np.eye(2), np.array([[0.0], [1.0]]))
+    >>> bool(norms[0, 0] == 0 and norms[0, 1] == norms[1, 0] > 0)
+    True
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x, y = _checked_examples(model, params, x, y, loss)
+    columns = np.arange(len(x)) if partners is None else checked_partners(partners, len(x))
+    dtype = next(iter(params.values())).dtype
+    norms = np.zeros((len(x), len(columns)), dtype)
+    block = 8  # 64 brackets at a time
+    for first in range(0, len(x), block):
+        rows = np.arange(first, min(first + block, len(x)))
+        for start in range(0, len(columns), block):
+            chosen = columns[start : start + block]
+            pairs = np.array([(i, j) for i in rows for j in chosen])
+            used, local = np.unique(pairs, return_inverse=True)
+            found = _brackets(
+                model, params, buffers, x[used, None], y[used, None], local.reshape(pairs.shape), loss, False
+            )
+            squares = sum((b.reshape(len(pairs), -1) ** 2).sum(axis=1) for b in found.values())
+            norms[rows, start : start + len(chosen)] = np.sqrt(squares).reshape(len(rows), -1)
+    return norms
+
+
+def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, tangents: Mapping[str, Array]) -> Array:
+    """D_θ z(x_eval) · t_k, the change of the logits along each tangent t_k of the parameters: (k, n_eval, n_out).
+
+    `tangents` is name → (k, *shape), as `brackets` returns.  Batch-norm in evaluation mode.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> params, buffers = model.init(seed=0)
+    >>> tangents = {name: np.zeros((4, *p.shape)) for name, p in params.items()}
+    >>> push_forward(model, params, buffers, np.ones((5, 2)), tangents).shape
+    (4, 5, 1)
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x_eval = _channels_last(checked_images("x_eval", model, params, x_eval))
+    lifted = _lift(params, checked_directions("tangents", params, tangents))
+    count = len(next(iter(lifted.values())).tangent)
+    changes = []
+    for chosen in _chunks(model, x_eval, count):
+        sweep = Sweep(lifted, buffers, tape=None)
+        changes.append(tangent(model.network.forward(sweep, x_eval[None, chosen]))[:, 0])  # type: ignore[index]
+    return np.concatenate(changes, axis=1)
+
+
+def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
+    """The logits (n, n_out) in evaluation mode: what `model.apply` gives, by the sweeps' own forward pass."""
+    params, buffers = checked_state(model, params, buffers)
+    x = _channels_last(checked_images("x", model, params, x))
+    state = _with_group_axis(params)
+    return np.concatenate(
+        [model.network.forward(Sweep(state, buffers, tape=None), x[None, i])[0] for i in _chunks(model, x, 1)]
+    )
+
+
+def training_gradients(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str = "bce"
+) -> tuple[float, Arrays, Arrays]:
+    """What a training step needs, batch-norm in training mode: mean loss, gradient name → (*shape), new buffers.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> mean_loss, grads, buffers = training_gradients(model, *model.init(seed=0), np.ones((5, 2)), np.zeros((5, 1)))
+    >>> grads["0.weight"].shape
+    (3, 2)
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x, y = _checked_examples(model, params, x, y, loss)
+    z, sweep = _sweep(model, _with_group_axis(params), buffers, x[None], y[None], loss, training=True)
+    mean_loss = float(LOSSES[loss].definition(z, y[None]).mean())
+    return mean_loss, {name: sweep.grads[name][0] for name in params}, buffers | sweep.statistics
+
+
+def _sweep(
+    model: Model, state: Mapping[str, Number], buffers: Arrays, x: Array, y: Array, loss: str, training: bool
+) -> tuple[Number, Sweep]:
+    """Forward and backward over groups x (g, m, …): logits (g, m, n_out) and the sweep with the groups' gradients."""
+    sweep = Sweep(dict(state), buffers, training)
+    z = model.network.forward(sweep, x)
+    model.network.backward(sweep, LOSSES[loss].gradient(z, y) * np.asarray(1 / x.shape[1], x.dtype))
+    return z, sweep
+
+
+def _gradients(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str, training: bool = False
+) -> Arrays:
+    """The gradient of each group's mean loss: name → (g, *shape)."""
+    found = []
+    for chosen in _chunks(model, x, 1):
+        found.append(_sweep(model, _with_group_axis(params), buffers, x[chosen], y[chosen], loss, training)[1].grads)
+    return {name: np.concatenate([grads[name] for grads in found]) for name in params}
+
+
+def _hvps(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    directions: Arrays,
+    loss: str,
+    training: bool = False,
+) -> Arrays:
+    """The Hessian of each group's mean loss times each direction (k, *shape): name → (k, g, *shape)."""
+    lifted = _lift(params, directions)
+    count = len(next(iter(directions.values())))
+    found = []
+    for chosen in _chunks(model, x, 1 + count):
+        found.append(_sweep(model, lifted, buffers, x[chosen], y[chosen], loss, training)[1].grads)
+    return {name: np.concatenate([grads[name].tangent for grads in found], axis=1) for name in params}
+
+
+def _brackets(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, pairs: Array, loss: str, training: bool
+) -> Arrays:
+    """H_j g_i − H_i g_j for each pair of groups; each group's products with all its partners in one sweep."""
+    g = _gradients(model, params, buffers, x, y, loss, training)
+    result = {name: np.zeros((len(pairs), *p.shape), p.dtype) for name, p in params.items()}
+    for group in np.unique(pairs):
+        # the pairs (i, group) need +H_group g_i, and the pairs (group, j) need −H_group g_j; (i, i) is zero
+        rows, sides = np.nonzero((pairs == group) & (pairs[:, ::-1] != group))
+        partners, position = np.unique(pairs[rows, 1 - sides], return_inverse=True)
+        if not len(partners):
+            continue
+        directions = {name: d[partners] for name, d in g.items()}
+        only = slice(group, group + 1)
+        products = _hvps(model, params, buffers, x[only], y[only], directions, loss, training)
+        for name, product in products.items():
+            for row, side, k in zip(rows, sides, position, strict=True):
+                result[name][row] += product[k, 0] if side == 1 else -product[k, 0]
+    return result
+
+
+def _with_group_axis(params: Arrays) -> Arrays:
+    return {name: p[None] for name, p in params.items()}
+
+
+def _lift(params: Arrays, directions: Mapping[str, Array]) -> dict[str, Dual]:
+    """Parameters (1, *shape) as duals with tangents (k, 1, *shape)."""
+    return {name: Dual(p[None], directions[name][:, None]) for name, p in params.items()}
+
+
+def _channels_last(x: Array) -> Array:
+    """(…, channels, height, width) → (…, height, width, channels); rows of features stay."""
+    return np.ascontiguousarray(np.moveaxis(x, -3, -1)) if x.ndim > 3 else x
+
+
+def _checked_examples(
+    model: Model, params: Arrays, x: Array, y: Array, loss: str, batches: bool = False
+) -> tuple[Array, Array]:
+    x = checked_images("x", model, params, x, batches)
+    return _channels_last(x), checked_targets(model, x, y, loss, batches)
+
+
+def _chunks(model: Model, x: Array, copies: int) -> Iterator[slice]:
+    """Slices of x's first axis, so short that a sweep with `copies` of each activation keeps within `ENTRIES`."""
+    step = max(1, ENTRIES // (copies * model.largest_array(x[0])))
+    return (slice(start, start + step) for start in range(0, len(x), step))

@@ -1,0 +1,140 @@
+"""Vector fields, Hessian-vector products and Lie brackets of any loss written in `autograd.numpy`.
+
+A point θ is an array or a flat dict of arrays, and a vector field maps a point to a tangent of the same form.  A loss L
+makes the field v(θ) = −∇L(θ); two fields v, w have the Lie bracket
+
+    [v, w] = (v·∇)w − (w·∇)v,
+
+which for v = −∇L_x and w = −∇L_y is H_y g_x − H_x g_y, and is what the order of two small steps changes:
+θ(v then w) − θ(w then v) = ε² [v, w] + O(ε³).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import autograd.numpy as np
+import numpy
+from autograd import grad, make_jvp
+from autograd.builtins import dict, isinstance, tuple
+
+Point = Any  # an array, or a flat dict name -> array; autograd boxes of either while differentiating
+Loss = Callable[[Point], Any]
+Field = Callable[[Point], Point]
+
+
+def vector_field(loss: Loss) -> Field:
+    """v(θ) = −∇L(θ): the direction in which a gradient step on `loss` moves θ.
+
+    >>> vector_field(lambda t: np.sum(t**2))(numpy.array([1.0, 2.0]))
+    array([-2., -4.])
+    """
+    return lambda theta: tree_map(lambda g: -g, grad(loss)(_checked("theta", theta)))
+
+
+def lie_bracket(v: Field, w: Field) -> Field:
+    """[v, w](θ) = (v·∇)w − (w·∇)v, both derivatives taken exactly, in forward mode, of whatever v and w compute.
+
+    Any two fields will do; they need not be gradients.  Raises TypeError unless θ is a floating array or a flat dict of
+    them.
+
+    >>> rotation, scaling = lambda t: np.array([-t[1], t[0]]), lambda t: np.array([t[0], 0.0])
+    >>> lie_bracket(rotation, scaling)(numpy.array([3.0, 5.0]))
+    array([-5., -3.])
+    """
+
+    def bracket(theta: Point) -> Point:
+        theta = _checked("theta", theta)
+        w_along_v = directional_derivative(w, theta, v(theta))
+        v_along_w = directional_derivative(v, theta, w(theta))
+        return tree_map(lambda a, b: a - b, w_along_v, v_along_w)
+
+    return bracket
+
+
+def directional_derivative(f: Callable[[Point], Point], theta: Point, direction: Point) -> Point:
+    """Df(θ)·d, by forward mode: the push-forward of the tangent `direction` through f."""
+    names: list[str] = []
+
+    def arrays(t: Point) -> Any:
+        # autograd sees no tangents in a plain dict and has no forward rule for its own; a tuple carries them out.
+        result = f(t)
+        if not isinstance(result, dict):
+            return result
+        names[:] = result
+        return tuple([result[name] for name in names])
+
+    derivative = make_jvp(arrays)(theta)(direction)[1]
+    return {name: derivative[i] for i, name in enumerate(names)} if names else derivative
+
+
+def hvp_forward_over_reverse(loss: Loss, theta: Point, direction: Point) -> Point:
+    """∇²L(θ)·d as the directional derivative of the gradient (Pearlmutter 1994).
+
+    >>> hvp_forward_over_reverse(lambda t: t[0] ** 2 * t[1], numpy.array([1.0, 2.0]), numpy.array([1.0, 0.0]))
+    array([4., 2.])
+    """
+    theta, direction = _checked("theta", theta), _matching("direction", direction, theta)
+    return directional_derivative(grad(loss), theta, direction)
+
+
+def hvp_reverse_over_reverse(loss: Loss, theta: Point, direction: Point) -> Point:
+    """∇²L(θ)·d as the gradient of θ ↦ ⟨∇L(θ), d⟩, the other order of differentiation.
+
+    >>> hvp_reverse_over_reverse(lambda t: t[0] ** 2 * t[1], numpy.array([1.0, 2.0]), numpy.array([1.0, 0.0]))
+    array([4., 2.])
+    """
+    theta, direction = _checked("theta", theta), _matching("direction", direction, theta)
+    return grad(lambda t: inner(grad(loss)(t), direction))(theta)
+
+
+def gradient_step(loss: Loss, epsilon: float) -> Callable[[Point], Point]:
+    """The update map θ ↦ θ − ε∇L(θ) of one step of gradient descent."""
+    return lambda theta: tree_map(lambda t, g: t - epsilon * g, theta, grad(loss)(_checked("theta", theta)))
+
+
+def commutator(step_x: Callable[[Point], Point], step_y: Callable[[Point], Point]) -> Callable[[Point], Point]:
+    """θ(x then y) − θ(y then x) for any two update maps θ ↦ θ'.
+
+    For two gradient steps of size ε it is ε²[v_x, v_y] + O(ε³), exactly ε²[v_x, v_y] when both losses are quadratic.
+
+    >>> x, y = gradient_step(lambda t: t[0] * t[1], 0.5), gradient_step(lambda t: t[0] ** 2, 0.5)
+    >>> commutator(x, y)(numpy.array([1.0, 3.0]))
+    array([ 1.5, -0.5])
+    """
+    return lambda theta: tree_map(lambda a, b: a - b, step_y(step_x(theta)), step_x(step_y(theta)))
+
+
+def inner(a: Point, b: Point) -> Any:
+    """⟨a, b⟩, the sum over all entries of all arrays."""
+    if isinstance(a, dict):
+        return sum(np.sum(a[k] * b[k]) for k in a)
+    return np.sum(a * b)
+
+
+def tree_map(f: Callable[..., Any], first: Point, *rest: Point) -> Point:
+    """f applied to the matching arrays of points of one form: an array, or a flat dict of arrays."""
+    if isinstance(first, dict):
+        return {name: f(first[name], *(r[name] for r in rest)) for name in first}
+    return f(first, *rest)
+
+
+def _checked(argument: str, theta: Point) -> Point:
+    """θ itself, or a TypeError if it is neither a floating array nor a flat dict of them."""
+    for name, array in theta.items() if isinstance(theta, dict) else [("", theta)]:
+        dtype = getattr(array, "dtype", None)
+        if dtype is None or not numpy.issubdtype(dtype, numpy.floating):
+            came = type(array).__name__ if dtype is None else f"dtype {dtype}"
+            where = f"{argument}[{name!r}]" if name else argument
+            raise TypeError(f"{where}: expected a floating-point array, got {came}")
+    return theta
+
+
+def _matching(argument: str, direction: Point, theta: Point) -> Point:
+    """The direction itself, or a ValueError if its names or shapes are not θ's: autograd would not notice."""
+    _checked(argument, direction)
+    shapes = [{k: numpy.shape(p[k]) for k in p} if isinstance(p, dict) else numpy.shape(p) for p in (direction, theta)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{argument}: expected the shape of theta, {shapes[1]}, got {shapes[0]}")
+    return direction

@@ -1,0 +1,86 @@
+"""The losses of one example as functions of its logits: mean binary cross-entropy, softmax cross-entropy, mean square.
+
+Each is defined once for autograd (`definition`) and has its gradient in the logits in closed form for the sweeps
+(`gradient`, on arrays or duals).  Neither overflows, and no gradient is the small difference of two large terms,
+however large the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.tracer import getval
+
+from .activations import sigmoid
+from .dual import Array, Number, elementwise, linear, value
+
+
+@dataclass(frozen=True)
+class LossFunction:
+    """`definition(z, y)` → (…,) and `gradient(z, y)` → ∂L/∂z (…, k), for logits z (…, k).
+
+    Targets y are (…, k), or with `labels` integers (…,) in 0 … k − 1.
+    """
+
+    definition: Callable[[Any, Array], Any]
+    gradient: Callable[[Number, Array], Number]
+    labels: bool = False
+
+
+def _bce(z: Any, y: Array) -> Any:
+    """mean_k [(1 − y_k) softplus(z_k) + y_k softplus(−z_k)], y in [0, 1]."""
+    return anp.mean((1 - y) * anp.logaddexp(0.0, z) + y * anp.logaddexp(0.0, -z), axis=-1)
+
+
+def _bce_gradient(z: Number, y: Array) -> Number:
+    """(σ(z) − y) / k, as [(1 − y) σ(z) − y σ(−z)] / k."""
+
+    def derivatives(x: Array, order: int) -> list[Array]:
+        s, complement = sigmoid(x), sigmoid(-x)
+        return [(1 - y) * s - y * complement, s * complement, s * complement * (complement - s)][: order + 1]
+
+    return linear(lambda d: d / d.shape[-1], elementwise(derivatives, z)[0])
+
+
+def _softmax(z: Any, y: Array) -> Any:
+    """log Σ_k exp z_k − z_y."""
+    largest = np.max(getval(z), axis=-1, keepdims=True)
+    z = z - largest
+    return anp.log(anp.sum(anp.exp(z), axis=-1)) - anp.sum(z * _one_hot(z, y), axis=-1)
+
+
+def _softmax_gradient(z: Number, y: Array) -> Number:
+    """p − one-hot(y), its entry at y as −Σ of the other p."""
+    hot = _one_hot(value(z), y)
+    exponential = elementwise(lambda x, order: [np.exp(x)] * (order + 1), z - value(z).max(axis=-1, keepdims=True))[0]
+    p = exponential * elementwise(_reciprocal, linear(lambda e: e.sum(axis=-1, keepdims=True), exponential))[0]
+    return linear(lambda d: d * (1 - hot) - hot * (d * (1 - hot)).sum(axis=-1, keepdims=True), p)
+
+
+def _mse(z: Any, y: Array) -> Any:
+    """mean_k (z_k − y_k)²."""
+    return anp.mean((z - y) ** 2, axis=-1)
+
+
+def _mse_gradient(z: Number, y: Array) -> Number:
+    """2 (z − y) / k."""
+    return linear(lambda d: 2 * d / d.shape[-1], z - y)
+
+
+def _reciprocal(x: Array, order: int) -> list[Array]:
+    return [1 / x, -1 / x**2, 2 / x**3][: order + 1]
+
+
+def _one_hot(z: Any, y: Array) -> Array:
+    return (np.arange(z.shape[-1]) == y[..., None]).astype(z.dtype)
+
+
+LOSSES = {
+    "bce": LossFunction(_bce, _bce_gradient),
+    "softmax": LossFunction(_softmax, _softmax_gradient, labels=True),
+    "mse": LossFunction(_mse, _mse_gradient),
+}
