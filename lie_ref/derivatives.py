@@ -32,7 +32,7 @@ def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array,
     """g_i = ∇_θ L_i for each example, batch-norm in evaluation mode: name → (n, *shape), dtype of the parameters.
 
     x is (n, channels, height, width) or (n, features); y is (n, n_out), or (n,) integers for "softmax".  The vector
-    field of example i is v_i = −g_i.  Raises ValueError or TypeError for arrays that do not fit the model or each other.
+    field of example i is v_i = −g_i.  Raises ValueError or TypeError for arrays that do not fit.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])

@@ -139,7 +139,7 @@ def mxresnet(
 
     network: list[Layer] = []
     for i, (width_in, width_out) in enumerate(zip((n_in, *stem[:-1]), stem, strict=True)):
-        network.append(_conv_layer(str(i), width_in, width_out, stride=2 if i == 0 else 1))
+        network.append(_conv_layer(str(i), width_in, width_out, stride=2 if i == 0 else 1, first=i == 0))
     network.append(MaxPool("3"))
     zero_initialised = set()
     width = stem[-1] // expansion
@@ -176,10 +176,10 @@ def preset(name: str, n_out: int = 40) -> Model:
 
 
 def _conv_layer(
-    name: str, n_in: int, n_out: int, kernel: int = 3, stride: int = 1, activation: bool = True
+    name: str, n_in: int, n_out: int, kernel: int = 3, stride: int = 1, first: bool = False, activation: bool = True
 ) -> Sequential:
     """Convolution, batch-norm and, unless told otherwise, Mish."""
-    layers: list[Layer] = [Conv(f"{name}.0", n_in, n_out, kernel, stride), BatchNorm(f"{name}.1", n_out)]
+    layers: list[Layer] = [Conv(f"{name}.0", n_in, n_out, kernel, stride, first), BatchNorm(f"{name}.1", n_out)]
     if activation:
         layers.append(Activation(f"{name}.2", "mish"))
     return Sequential(name, tuple(layers))

@@ -1,4 +1,4 @@
-"""Checks of the arrays that users hand in: a ValueError or TypeError names the argument, what came, what was expected."""
+"""Checks of the arrays that users hand in: errors name the argument, what came and what was expected."""
 
 from __future__ import annotations
 
