@@ -1,0 +1,181 @@
+"""Cross-checks of exact brackets: by differences of gradients, by the order swap itself, by reverse over reverse.
+
+The differences take the gradient of a loss as a function of θ, an array or a flat dict of arrays, however it was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .derivatives import gradients
+from .dual import Array
+from .fields import Loss, Point, hvp_reverse_over_reverse, inner, tree_map, vector_field
+from .losses import LOSSES
+from .models import Arrays, Model
+
+Gradient = Callable[[Point], Point]
+
+# Steps to try, relative to |θ|.  Where two entries of a max-pool window change places within a step, the gradient jumps
+# and no expansion in powers of the step holds; two estimates with different steps then disagree, and the next smaller
+# step is tried.  Differences are formed so that rounding leaves enough digits even at the smallest.
+STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
+SAME_DIFFERENCE, SAME_SWAP = 1e-7, 1e-2  # how closely two estimates must agree to show that nothing jumps
+
+
+def hvp_by_differences(gradient: Gradient, theta: Point, direction: Point, steps: Sequence[float] = STEPS) -> Point:
+    """∇²L(θ)·d by central differences D(h) of the gradient, extrapolated: (4 D(h/2) − D(h)) / 3, error O(h⁴).
+
+    `steps` are |h d| / |θ|, largest first; the first is taken at which D(h) and D(h/2) agree to `SAME_DIFFERENCE`.
+
+    >>> hvp_by_differences(lambda t: t**3, np.array([1.0]), np.array([2.0])).round(9)
+    array([6.])
+    """
+
+    def difference(h: float) -> Point:
+        ahead = gradient(tree_map(lambda t, d: t + h * d, theta, direction))
+        behind = gradient(tree_map(lambda t, d: t - h * d, theta, direction))
+        return tree_map(lambda a, b: (a - b) / (2 * h), ahead, behind)
+
+    for step in steps:
+        h = step * _norm(theta) / _norm(direction)
+        coarse, fine = difference(h), difference(h / 2)
+        if relative_error(coarse, fine) <= SAME_DIFFERENCE:
+            break
+    return tree_map(lambda a, b: (4 * a - b) / 3, fine, coarse)
+
+
+def bracket_by_differences(gradient_x: Gradient, gradient_y: Gradient, theta: Point) -> Point:
+    """[v_x, v_y] = H_y g_x − H_x g_y with both products by `hvp_by_differences`."""
+    along_x = hvp_by_differences(gradient_y, theta, gradient_x(theta))
+    along_y = hvp_by_differences(gradient_x, theta, gradient_y(theta))
+    return tree_map(lambda a, b: a - b, along_x, along_y)
+
+
+def bracket_reverse_over_reverse(loss_x: Loss, loss_y: Loss, theta: Point) -> Point:
+    """[v_x, v_y] = H_x v_y − H_y v_x with both products by reverse over reverse.
+
+    >>> bracket_reverse_over_reverse(lambda t: t[0] * t[1], lambda t: t[0] ** 2, np.array([1.0, 3.0]))
+    array([ 6., -2.])
+    """
+    along_y = hvp_reverse_over_reverse(loss_x, theta, vector_field(loss_y)(theta))
+    along_x = hvp_reverse_over_reverse(loss_y, theta, vector_field(loss_x)(theta))
+    return tree_map(lambda a, b: a - b, along_y, along_x)
+
+
+def order_swap(gradient_x: Gradient, gradient_y: Gradient, theta: Point, epsilon: float) -> Point:
+    """(θ(x then y) − θ(y then x)) / ε² for steps θ ↦ θ − ε g(θ): the bracket [v_x, v_y] up to O(ε).
+
+    Both ends are kept as displacements from θ, so that the difference of two nearly equal points loses few digits.
+
+    >>> order_swap(lambda t: t, lambda t: np.array([1.0, 0.0]), np.array([2.0, 3.0]), epsilon=0.5)
+    array([-1.,  0.])
+    """
+
+    def displacement(first: Gradient, second: Gradient) -> Point:
+        step = tree_map(lambda g: -epsilon * g, first(theta))
+        return tree_map(lambda s, g: s - epsilon * g, step, second(tree_map(lambda t, s: t + s, theta, step)))
+
+    return tree_map(
+        lambda xy, yx: (xy - yx) / epsilon**2,
+        displacement(gradient_x, gradient_y),
+        displacement(gradient_y, gradient_x),
+    )
+
+
+@dataclass(frozen=True)
+class OrderSwap:
+    """How the order swap approaches a bracket: `error[k]` = |order_swap(ε_k) − bracket| / |bracket| at `epsilon[k]`.
+
+    `observed_order` is the slope of log error against log ε: 1 when the bracket is right (the error is then C ε), 0
+    when it is not, and None where there is no error to fit.
+    """
+
+    epsilon: list[float]
+    error: list[float]
+    observed_order: float | None
+
+
+def order_swap_convergence(
+    gradient_x: Gradient, gradient_y: Gradient, theta: Point, bracket: Point, steps: Sequence[float] = STEPS
+) -> OrderSwap:
+    """Compare a bracket with the order swap at ε, ε/2, ε/4 and ε/8.
+
+    `steps` are ε · max(|g_x|, |g_y|) / |θ|, largest first; the first is taken at which the four swaps agree with each
+    other to `SAME_SWAP`, so that the choice does not depend on the bracket.
+
+    >>> x, y = (lambda t: t**2), (lambda t: np.ones(1))
+    >>> swap = order_swap_convergence(x, y, np.array([3.0]), bracket=np.array([-6.0]))
+    >>> round(swap.observed_order, 2)
+    1.0
+    """
+    longest = max(_norm(gradient_x(theta)), _norm(gradient_y(theta)))
+    for step in steps:
+        epsilons = [step * _norm(theta) / longest / 2**k for k in range(4)]
+        swaps = [order_swap(gradient_x, gradient_y, theta, epsilon) for epsilon in epsilons]
+        if all(relative_error(swap, swaps[-1]) <= SAME_SWAP for swap in swaps):
+            break
+    errors = [relative_error(swap, bracket) for swap in swaps]
+    order = float(np.polyfit(np.log(epsilons), np.log(errors), 1)[0]) if min(errors) > 0 else None
+    return OrderSwap(epsilons, errors, order)
+
+
+def relative_error(a: Point, b: Point) -> float:
+    """|a − b| / |b| over all arrays together.
+
+    >>> relative_error(np.array([3.0, 4.5]), np.array([3.0, 4.0]))
+    0.1
+    """
+    return _norm(tree_map(lambda u, v: u - v, a, b)) / _norm(b)
+
+
+def largest_relative_error(a: Arrays, b: Arrays) -> float:
+    """The largest |a − b| / |b| of any one tensor; tensors that are exactly zero in both count as agreeing."""
+    return max(0.0 if not (a[name].any() or b[name].any()) else relative_error(a[name], b[name]) for name in b)
+
+
+def _norm(point: Point) -> float:
+    return float(np.sqrt(inner(point, point)))
+
+
+@dataclass(frozen=True)
+class BracketCheck:
+    """How far a bracket is from three other derivations of it.
+
+    `hvp_modes`: from reverse over reverse, by autograd through the layers' definitions, the largest relative error of
+    any one tensor; `richardson`: from differences of the gradient, the same; `order_swap`: from the order itself.
+    """
+
+    hvp_modes: float
+    richardson: float
+    order_swap: OrderSwap
+
+
+def check_bracket(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, bracket: Arrays, loss: str = "bce"
+) -> BracketCheck:
+    """Check the bracket of the two examples x (2, …), y (2, …), name → (*shape), three ways; float64 throughout.
+
+    >>> from lie_ref import brackets, mlp
+    >>> model = mlp([2, 3, 1])
+    >>> (params, buffers), x, y = model.init(seed=0), np.eye(2), np.array([[0.0], [1.0]])
+    >>> bracket = {name: b[0] for name, b in brackets(model, params, buffers, x, y, [(0, 1)]).items()}
+    >>> check_bracket(model, params, buffers, x, y, bracket).hvp_modes < 1e-12
+    True
+    """
+
+    def loss_of(i: int) -> Loss:
+        return lambda p: LOSSES[loss].definition(model.apply(p, buffers, x[i : i + 1]), y[i : i + 1])[0]
+
+    def gradient_of(i: int) -> Gradient:
+        return lambda p: {
+            name: g[0] for name, g in gradients(model, p, buffers, x[i : i + 1], y[i : i + 1], loss).items()
+        }
+
+    return BracketCheck(
+        hvp_modes=largest_relative_error(bracket_reverse_over_reverse(loss_of(0), loss_of(1), params), bracket),
+        richardson=largest_relative_error(bracket_by_differences(gradient_of(0), gradient_of(1), params), bracket),
+        order_swap=order_swap_convergence(gradient_of(0), gradient_of(1), params, bracket),
+    )

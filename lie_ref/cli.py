@@ -1,0 +1,79 @@
+"""The command line: `lie-ref COMMAND` and `python -m lie_ref COMMAND`; it parses, calls and prints, nothing else.
+
+Exit status: 0 done, 2 input that cannot be used (one line on standard error), 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+from .errors import InputError
+from .experiment import Settings, headlines, run_experiment
+from .models import PRESETS
+from .page import render
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except InputError as error:
+        print(f"lie-ref: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lie-ref: stopped; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="lie-ref", description="Exact Lie brackets of training examples.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    default = Settings()
+    experiment = commands.add_parser("experiment", help="train, take brackets at checkpoints, draw the page")
+    experiment.set_defaults(command=_experiment)
+    experiment.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces")
+    experiment.add_argument("--subset", action="store_true", help="take the images that are there")
+    experiment.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+    experiment.add_argument("--faces", type=int, default=default.faces, metavar="N", help="number of synthetic faces")
+    experiment.add_argument("--size", type=int, default=default.size, metavar="N", help="height and width in pixels")
+    experiment.add_argument("--preset", default=default.preset, metavar="NAME", help=f"one of {', '.join(PRESETS)}")
+    experiment.add_argument("--steps", type=int, default=default.steps, metavar="N", help="training steps")
+    experiment.add_argument("--seed", type=int, default=default.seed, metavar="N", help="of weights, order and faces")
+    experiment.add_argument("--batch", type=int, default=default.batch, metavar="N", help="examples a training step")
+    experiment.add_argument("--lr", type=float, default=default.lr, metavar="X", help="Adam's learning rate")
+    experiment.add_argument("--out", type=Path, default=Path("runs/experiment"), metavar="DIR", help="the run's folder")
+    experiment.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help="decoded images")
+    experiment.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    experiment.add_argument("--force", action="store_true", help="replace a run that is there")
+
+    report = commands.add_parser("report", help="draw the page of a run again")
+    report.set_defaults(command=_report)
+    report.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    return parser
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    given = vars(options)
+    settings = Settings(**{field.name: given[field.name] for field in fields(Settings) if field.name in given})
+    page = run_experiment(settings, options.out, options.cache, options.resume, options.force)
+    print("\n".join(headlines(options.out)))
+    print(f"page: {page}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    print(f"page: {render(options.run)}")

@@ -1,0 +1,71 @@
+"""Evaluates one checkpoint: the brackets among a few examples, and what each does to every logit of every example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from .derivatives import brackets, gradients, logits, push_forward
+from .dual import Array
+from .losses import LOSSES
+from .models import Arrays, Model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` finds, for n inputs, the p pairs among the first e of them, t parameter tensors and k logits.
+
+    `pairs` (p, 2); `logits` (n, k) and `loss` (n,); `logit_delta` (p, n, k), each bracket's effect D_θ z · [v_i, v_j];
+    `rms_gradient` (e, t) and `rms_bracket` (p, t), the root mean square of each tensor; `tensor_names` (t,);
+    `brackets` and `gradients`, name → (p, *shape) and (e, *shape).  Floats are in the dtype of the parameters.
+    """
+
+    pairs: Array
+    logits: Array
+    loss: Array
+    logit_delta: Array
+    rms_gradient: Array
+    rms_bracket: Array
+    tensor_names: Array
+    brackets: Arrays
+    gradients: Arrays
+
+
+def evaluate(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, examples: int = 6, loss: str = "bce"
+) -> Evaluation:
+    """The p = e (e − 1) / 2 brackets among the first e = `examples` inputs, and their effect on the logits of all n.
+
+    x is (n, channels, height, width) or (n, features); y (n, n_out), or (n,) integers for "softmax".  Raises ValueError
+    or TypeError for arrays that do not fit the model or each other, or fewer than `examples` inputs.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> ev = evaluate(model, *model.init(seed=0), np.eye(2), np.array([[0.0], [1.0]]), examples=2)
+    >>> ev.pairs.tolist(), ev.logit_delta.shape, ev.rms_bracket.shape
+    ([[0, 1]], (1, 2, 1), (1, 4))
+    """
+    if not 2 <= examples <= len(x):
+        raise ValueError(f"examples: expected 2 to {len(x)}, the number of inputs, got {examples}")
+    pairs = np.array(list(combinations(range(examples), 2)))
+    g = gradients(model, params, buffers, x[:examples], y[:examples], loss)
+    b = brackets(model, params, buffers, x[:examples], y[:examples], pairs, loss)
+    z = logits(model, params, buffers, x)
+    return Evaluation(
+        pairs=pairs,
+        logits=z,
+        loss=np.asarray(LOSSES[loss].definition(z, np.asarray(y))),
+        logit_delta=push_forward(model, params, buffers, x, b),
+        rms_gradient=_tensor_rms(g),
+        rms_bracket=_tensor_rms(b),
+        tensor_names=np.array(list(g)),
+        brackets=b,
+        gradients=g,
+    )
+
+
+def _tensor_rms(arrays: Arrays) -> Array:
+    """Root mean square of each tensor of each field: name → (n, *shape) gives (n, t)."""
+    return np.stack([np.sqrt((a.reshape(len(a), -1) ** 2).mean(axis=1)) for a in arrays.values()], axis=1)

@@ -1,0 +1,276 @@
+"""The CelebA experiment end to end: data, training with checkpoints, their evaluation, the findings and the page.
+
+A run lives in one folder and can be stopped at any point: training goes on from its last saved state, and evaluations
+that are there are not done again, so that a resumed run ends with the arrays of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from .celeba import celeba_dataset
+from .checks import check_bracket
+from .data import Dataset
+from .derivatives import logits
+from .errors import InputError
+from .evaluation import evaluate
+from .files import read_npz, write_npz, write_text
+from .findings import RMS_GRADIENT, checkpoint_findings
+from .losses import LOSSES
+from .models import PRESETS, Arrays, Model, preset
+from .page import render
+from .progress import Progress
+from .synthetic import faces_dataset
+from .training import Training, read_checkpoint
+
+CHECKPOINTS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000)
+INPUTS, EXAMPLES = 32, 6  # test examples whose logits are watched, and those among which brackets are taken
+SCORED = 1000  # images of each split, the first ones, on which loss and accuracy are measured
+SAVE_EVERY = 15.0  # seconds between two savings of the state from which a stopped run goes on
+FILES = ("config.json", "log.csv", "state.npz", "checkpoints", "evaluation", "summary.json", "report.html")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the result of a run; the defaults are the published protocol on synthetic faces."""
+
+    celeba: str | None = None  # folder of CelebA; None for synthetic faces
+    subset: bool = False
+    skip_bad: bool = False
+    faces: int = 10_000
+    size: int = 64
+    preset: str = "mxresnet-tiny"
+    steps: int = 5000
+    seed: int = 0
+    batch: int = 32
+    lr: float = 5e-3
+    betas: tuple[float, float] = (0.8, 0.999)
+
+    def checked(self) -> Settings:
+        """These settings, or InputError naming the first that cannot be used."""
+        if self.preset not in PRESETS:
+            raise InputError(f"--preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
+        for name, least in (("steps", 0), ("seed", 0), ("batch", 2), ("size", 8), ("faces", 320)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name}: expected an integer >= {least}, got {getattr(self, name)}")
+        if not 0 < self.lr < float("inf"):
+            raise InputError(f"--lr: expected a number > 0, got {self.lr}")
+        return self
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """The steps at which weights are kept: the protocol's, as far as they come, and the last."""
+        return sorted({step for step in CHECKPOINTS if step < self.steps} | {self.steps})
+
+
+def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False) -> Path:
+    """Run the experiment in the folder `out`, or finish one that was stopped; returns the path of its page.
+
+    `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, among them
+    an `out` that holds a run (unless `resume` or `force`), or with `resume` one with other settings.
+    """
+    settings = settings.checked()
+    _check_folder(out, resume, force)
+    dataset = _dataset(settings, cache)
+    for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
+        print(line, flush=True)
+    _write_config(settings, dataset, out)
+    model = preset(settings.preset, n_out=len(dataset.attributes))
+    train(settings, model, dataset, out)
+    points = evaluate_checkpoints(settings, model, dataset, out)
+    summary = {
+        "format": "lie-ref-run/1",
+        "dataset": dataset.name,
+        "preset": settings.preset,
+        "steps": settings.steps,
+        "seed": settings.seed,
+        "parameters": model.parameter_count,
+        "attributes": list(dataset.attributes),
+        "rms_gradient": RMS_GRADIENT,
+        "checkpoints": points,
+    }
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    page = render(out)
+    (out / "state.npz").unlink(missing_ok=True)
+    return page
+
+
+def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None:
+    """Train to the last step, writing `log.csv` and a checkpoint at each of the settings' steps."""
+    training = Training(model, dataset, settings.seed, settings.batch, settings.lr, settings.betas)
+    state, log = out / "state.npz", out / "log.csv"
+    (out / "checkpoints").mkdir(exist_ok=True)
+    saved = [path for path in (state, *(_checkpoint(out, step) for step in settings.checkpoints)) if path.exists()]
+    if saved:
+        training.load(max(saved, key=lambda path: int(read_checkpoint(path, model)["counters"][0])))
+    write_text(log, "".join(f"{line}\n" for line in ("step,loss", *_logged(log, training.step))))
+    last_save = monotonic()
+    with Progress(settings.steps, "training", start=training.step) as bar, log.open("a", buffering=1) as lines:
+        while True:
+            if training.step in settings.checkpoints:
+                training.save(_checkpoint(out, training.step))
+            if training.step == settings.steps:
+                break
+            loss = training.advance()
+            lines.write(f"{training.step},{loss!r}\n")
+            bar.advance(extra=f"loss {loss:.3f}")
+            if monotonic() - last_save > SAVE_EVERY:
+                training.save(state)
+                last_save = monotonic()
+
+
+def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
+    """Evaluate each checkpoint, in float64, into its file of `evaluation/`; returns the findings of each."""
+    (out / "evaluation").mkdir(exist_ok=True)
+    found = []
+    with Progress(len(settings.checkpoints), "evaluating checkpoints") as bar:
+        for step in settings.checkpoints:
+            path = out / "evaluation" / f"step_{step:06d}.npz"
+            if not path.exists():
+                write_npz(path, _evaluate_checkpoint(model, dataset, _checkpoint(out, step)))
+            try:
+                found.append({"step": step, **json.loads(str(read_npz(path)["findings"]))})
+            except (KeyError, ValueError) as error:
+                raise InputError(f"{path}: not an evaluation of this version ({error}); delete it") from error
+            bar.advance()
+    return found
+
+
+def headlines(run: Path) -> list[str]:
+    """The headline findings of a finished run, a line each."""
+    summary = json.loads((run / "summary.json").read_text())
+    lines = [
+        f"{'step':>6} {'train loss':>10} {'valid. acc.':>11} {'correlation':>11}  "
+        "ranks of Black, Brown, Blond, Gray hair  worst check  order"
+    ]
+    for point in summary["checkpoints"]:
+        checks, ranks = point["checks"], point["hair_ranks"].values()
+        lines.append(
+            f"{point['step']:6d} {point['train']['loss']:10.4f} {point['validation']['accuracy']:11.4f} "
+            f"{_shown(point['mean_correlation'], '11.3f')}  {' '.join(f'{rank:9d}' for rank in ranks)}  "
+            f"{max(checks['hvp_modes'], checks['richardson']):11.1e}  "
+            f"{_shown(checks['order_swap']['observed_order'], '5.3f')}"
+        )
+    return lines
+
+
+def _shown(number: float | None, form: str) -> str:
+    return "-" if number is None else format(number, form)
+
+
+def _evaluate_checkpoint(model: Model, dataset: Dataset, path: Path) -> Arrays:
+    """The arrays of an evaluation file, and its findings as JSON."""
+    state = read_checkpoint(path, model)
+    params = {name: state[f"param/{name}"].astype(np.float64) for name in model.parameter_shapes}
+    buffers = {name: state[f"buffer/{name}"].astype(np.float64) for name in model.buffer_shapes}
+    x, y = dataset.batch(dataset.indices("test")[:INPUTS], np.float64)
+    evaluation = evaluate(model, params, buffers, x, y, EXAMPLES)
+    first = {name: b[0] for name, b in evaluation.brackets.items()}
+    i, j = evaluation.pairs[0].tolist()
+    check = check_bracket(model, params, buffers, x[[i, j]], y[[i, j]], first)
+    findings = {
+        "train": _scores(model, params, buffers, dataset, "train"),
+        "validation": _scores(model, params, buffers, dataset, "validation"),
+        **checkpoint_findings(evaluation, dataset.attributes),
+        "checks": {"pair": [i, j], **asdict(check)},
+    }
+    arrays = ("pairs", "logits", "loss", "logit_delta", "rms_gradient", "rms_bracket", "tensor_names")
+    return {
+        **{name: getattr(evaluation, name) for name in arrays},
+        "x": np.ascontiguousarray(x),
+        "y": y,
+        "findings": np.array(json.dumps(findings)),
+    }
+
+
+def _scores(model: Model, params: Arrays, buffers: Arrays, dataset: Dataset, split: str) -> dict[str, Any]:
+    """Mean loss and accuracy (of all attributes alike), in evaluation mode, on the split's first images."""
+    rows = dataset.indices(split)[:SCORED]
+    losses, right = [], []
+    for part in np.array_split(rows, -(-len(rows) // 100)):
+        x, y = dataset.batch(part, np.float64)
+        z = logits(model, params, buffers, x)
+        losses.append(LOSSES["bce"].definition(z, y))
+        right.append((z > 0) == (y > 0.5))
+    return {
+        "loss": float(np.concatenate(losses).mean()),
+        "accuracy": float(np.concatenate(right).mean()),
+        "images": len(rows),
+    }
+
+
+def _dataset(settings: Settings, cache: Path) -> Dataset:
+    if settings.celeba is None:
+        return faces_dataset(cache, settings.faces, settings.seed, settings.size)
+    return celeba_dataset(Path(settings.celeba), cache, settings.size, settings.subset, settings.skip_bad)
+
+
+def _checkpoint(out: Path, step: int) -> Path:
+    return out / "checkpoints" / f"step_{step:06d}.npz"
+
+
+def _check_folder(out: Path, resume: bool, force: bool) -> None:
+    """Make the folder of a run; nothing that is there is overwritten unless told so."""
+    there = [name for name in FILES if (out / name).exists()]
+    if there and not (resume or force):
+        raise InputError(f"{out}: holds a run ({there[0]}); --resume goes on with it, --force replaces it")
+    if force:
+        for name in there:
+            _remove(out / name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made a folder ({error.strerror})") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        for inner in path.glob("step_*.npz"):
+            inner.unlink()
+    else:
+        path.unlink()
+
+
+def _write_config(settings: Settings, dataset: Dataset, out: Path) -> None:
+    """Write `config.json`, or if it is there, make sure that it says the same."""
+    versions = {package: version(package) for package in ("lie-ref", "numpy", "autograd", "pillow")}
+    config = {
+        **asdict(settings),
+        "betas": list(settings.betas),
+        "images": dataset.images.parent.name,
+        "checkpoints": settings.checkpoints,
+        "versions": {"python": platform.python_version(), **versions},
+    }
+    path = out / "config.json"
+    if not path.exists():
+        write_text(path, json.dumps(config, indent=1) + "\n")
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = next(key for key in config if before[key] != config[key])
+    except StopIteration:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the configuration of a run ({error}); --force starts anew") from error
+    raise InputError(f"{path}: the run has {changed} {before[changed]}, not {config[changed]}; --force starts anew")
+
+
+def _logged(path: Path, step: int) -> list[str]:
+    """The lines of the log for the steps that are kept when a run goes on after `step`."""
+    if step == 0:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[1 : step + 1]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if len(lines) != step or not lines[-1].startswith(f"{step},"):
+        raise InputError(f"{path}: cut short: expected {step} steps, found {len(lines)}; --force starts anew")
+    return lines

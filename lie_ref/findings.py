@@ -1,0 +1,72 @@
+"""What the evaluation of a checkpoint shows, as plain numbers: how brackets follow gradients, and what they move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .dual import Array
+from .evaluation import Evaluation
+
+HAIR = ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair")
+RMS_GRADIENT = "the root of the mean of the two examples' squared RMS gradients, tensor by tensor"
+
+
+def checkpoint_findings(evaluation: Evaluation, attributes: Sequence[str]) -> dict[str, Any]:
+    """The findings of one evaluation whose logits are the `attributes`, ready for JSON (None where undefined).
+
+    `brackets`: for each pair its norm, and the log–log correlation and one-parameter line of RMS bracket against RMS
+    gradient over the tensors in which neither is zero; `attributes`: by falling mean |logit change|.
+    """
+    squares = [(array.reshape(len(array), -1) ** 2).sum(axis=1) for array in evaluation.brackets.values()]
+    fits = []
+    for p, (i, j) in enumerate(evaluation.pairs.tolist()):
+        rms_gradient = np.sqrt((evaluation.rms_gradient[i] ** 2 + evaluation.rms_gradient[j] ** 2) / 2)
+        norm = float(np.sqrt(sum(square[p] for square in squares)))
+        fits.append({"pair": [i, j], "norm": norm, **proportionality(evaluation.rms_bracket[p], rms_gradient)})
+    correlations = [fit["correlation"] for fit in fits if fit["correlation"] is not None]
+    ranking = rank_attributes(evaluation.logit_delta, attributes)
+    ranks = {entry["name"]: entry["rank"] for entry in ranking}
+    return {
+        "brackets": fits,
+        "mean_correlation": float(np.mean(correlations)) if correlations else None,
+        "attributes": ranking,
+        "hair_ranks": {name: ranks[name] for name in HAIR},
+    }
+
+
+def proportionality(rms_bracket: Array, rms_gradient: Array) -> dict[str, Any]:
+    """Fit RMS bracket = c · RMS gradient over tensors (t,), by least squares of the logarithms.
+
+    Tensors in which either is zero have no logarithm and are left out; `tensors` is how many remain.  `correlation` is
+    that of the logarithms.  Both are None with fewer than three tensors.
+
+    >>> proportionality(np.array([2.0, 4.0, 8.0, 0.0]), np.array([1.0, 2.0, 4.0, 1.0]))
+    {'correlation': 1.0, 'constant': 2.0, 'tensors': 3}
+    """
+    used = (rms_bracket > 0) & (rms_gradient > 0)
+    count = int(used.sum())
+    if count < 3:
+        return {"correlation": None, "constant": None, "tensors": count}
+    b, g = np.log(rms_bracket[used]), np.log(rms_gradient[used])
+    return {
+        "correlation": round(float(np.corrcoef(b, g)[0, 1]), 12),
+        "constant": float(np.exp(np.mean(b - g))),
+        "tensors": count,
+    }
+
+
+def rank_attributes(logit_delta: Array, attributes: Sequence[str]) -> list[dict[str, Any]]:
+    """The attributes by falling mean |logit change| over pairs and examples; logit_delta (p, n, k).
+
+    >>> rank_attributes(np.array([[[1.0, -3.0]]]), ["Bald", "Young"])[0]
+    {'name': 'Young', 'rank': 1, 'mean_abs_logit_change': 3.0}
+    """
+    change = np.abs(logit_delta).mean(axis=(0, 1))
+    order = np.argsort(-change, kind="stable")
+    return [
+        {"name": attributes[k], "rank": rank, "mean_abs_logit_change": float(change[k])}
+        for rank, k in enumerate(order.tolist(), start=1)
+    ]

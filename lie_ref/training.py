@@ -1,0 +1,138 @@
+"""Trains a network as PyTorch would, with Adam, a shuffled pass after another, and stops or resumes at any step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .data import Dataset
+from .derivatives import training_gradients
+from .dual import Array
+from .errors import InputError
+from .files import read_npz, write_npz
+from .models import Arrays, Model
+
+FORMAT = "lie-ref-checkpoint/1"
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015) to the letter of torch.optim.Adam: bias-corrected, ε added outside the root.
+
+    `step(params, grads)` updates the arrays of `params` in place, in their own dtype.
+
+    >>> params = {"w": np.array([1.0])}
+    >>> Adam(params, lr=0.1).step(params, {"w": np.array([5.0])})
+    >>> params["w"].round(6)
+    array([0.9])
+    """
+
+    def __init__(
+        self, params: Arrays, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        self.lr, self.betas, self.eps = lr, betas, eps
+        self.count = 0
+        self.mean = {name: np.zeros_like(p) for name, p in params.items()}
+        self.square = {name: np.zeros_like(p) for name, p in params.items()}
+
+    def step(self, params: Arrays, grads: Arrays) -> None:
+        self.count += 1
+        beta1, beta2 = self.betas
+        step_size = self.lr / (1 - beta1**self.count)
+        root = (1 - beta2**self.count) ** 0.5
+        for name, p in params.items():
+            g, m, v = grads[name], self.mean[name], self.square[name]
+            m += (g - m) * (1 - beta1)
+            v *= beta2
+            v += g * g * (1 - beta2)
+            p -= step_size * m / (np.sqrt(v) / root + self.eps)
+
+
+class Sampler:
+    """Mini-batches of row numbers: pass after pass, each in an order of its own, an incomplete last batch left out.
+
+    The order of a pass depends on the seed and the pass's number alone, so `epoch` and `position` are the whole state.
+    Raises ValueError if there are fewer rows than a batch takes.
+
+    >>> sampler = Sampler(np.arange(5), batch=2, seed=0)
+    >>> [sampler.next().tolist() for _ in range(3)]
+    [[2, 4], [3, 0], [1, 4]]
+    """
+
+    def __init__(self, rows: Array, batch: int, seed: int, epoch: int = 0, position: int = 0) -> None:
+        if len(rows) < batch:
+            raise ValueError(f"batch: expected at most {len(rows)}, the number of rows, got {batch}")
+        self.rows, self.batch, self.seed = rows, batch, seed
+        self._begin(epoch, position)
+
+    def next(self) -> Array:
+        if self.position + self.batch > len(self.rows):
+            self._begin(self.epoch + 1, 0)
+        start, self.position = self.position, self.position + self.batch
+        return self.order[start : self.position]
+
+    def _begin(self, epoch: int, position: int) -> None:
+        self.epoch, self.position = epoch, position
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+
+
+class Training:
+    """A training run on the train split: its whole state, after `step` steps; `advance` takes one more."""
+
+    def __init__(
+        self, model: Model, dataset: Dataset, seed: int, batch: int, lr: float, betas: tuple[float, float]
+    ) -> None:
+        """Step 0: float32 parameters and the order of the data both drawn from `seed`."""
+        self.model, self.dataset, self.step = model, dataset, 0
+        self.params, self.buffers = model.init(seed, np.float32)
+        self.adam = Adam(self.params, lr, betas)
+        self.sampler = Sampler(dataset.indices("train"), batch, seed)
+
+    def advance(self) -> float:
+        """One step on the next mini-batch; its mean loss before the step."""
+        x, y = self.dataset.batch(self.sampler.next())
+        loss, grads, self.buffers = training_gradients(self.model, self.params, self.buffers, x, y, "bce")
+        self.adam.step(self.params, grads)
+        self.step += 1
+        return loss
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint: `param/NAME`, `buffer/NAME`, `adam.mean/NAME`, `adam.square/NAME` and the counters."""
+        arrays = {f"{group}/{name}": a for group, named in self._groups().items() for name, a in named.items()}
+        counters = [self.step, self.adam.count, self.sampler.epoch, self.sampler.position]
+        write_npz(path, arrays | {"format": np.array(FORMAT), "counters": np.array(counters)})
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint; InputError, naming the file, if it is cut short or not one of this model."""
+        arrays = read_checkpoint(path, self.model)
+        for group, named in self._groups().items():
+            for name in named:
+                named[name][...] = arrays[f"{group}/{name}"]
+        self.step, self.adam.count, epoch, position = (int(counter) for counter in arrays["counters"])
+        self.sampler._begin(epoch, position)
+
+    def _groups(self) -> dict[str, Arrays]:
+        return {
+            "param": self.params,
+            "buffer": self.buffers,
+            "adam.mean": self.adam.mean,
+            "adam.square": self.adam.square,
+        }
+
+
+def read_checkpoint(path: Path, model: Model) -> Arrays:
+    """The arrays of a checkpoint of this model; InputError, naming the file, if it is cut short or anything else."""
+    arrays = read_npz(path)
+    found = str(arrays.get("format", "none"))
+    if found != FORMAT:
+        raise InputError(f"{path}: expected format {FORMAT!r}, found {found!r}")
+    expected: dict[str, tuple[int, ...]] = {"counters": (4,)}
+    for group, shapes in (("param", model.parameter_shapes), ("buffer", model.buffer_shapes)):
+        expected |= {f"{group}/{name}": shape for name, shape in shapes.items()}
+    for group in ("adam.mean", "adam.square"):
+        expected |= {f"{group}/{name}": shape for name, shape in model.parameter_shapes.items()}
+    for name, shape in expected.items():
+        if name not in arrays or arrays[name].shape != shape:
+            came = arrays[name].shape if name in arrays else "nothing"
+            raise InputError(f"{path}: expected {name} of shape {shape}, found {came}: another network's checkpoint?")
+    return arrays
