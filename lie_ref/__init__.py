@@ -1,6 +1,7 @@
 """lie_ref: exact Lie brackets of training examples, in NumPy and autograd."""
 
 from .derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward
+from .evaluation import Evaluation, evaluate
 from .fields import (
     commutator,
     gradient_step,
@@ -12,10 +13,12 @@ from .fields import (
 from .models import mlp, mxresnet, preset
 
 __all__ = [
+    "Evaluation",
     "batch_brackets",
     "bracket_norms",
     "brackets",
     "commutator",
+    "evaluate",
     "gradient_step",
     "gradients",
     "hvp_forward_over_reverse",

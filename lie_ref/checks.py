@@ -22,13 +22,14 @@ Gradient = Callable[[Point], Point]
 # and no expansion in powers of the step holds; two estimates with different steps then disagree, and the next smaller
 # step is tried.  Differences are formed so that rounding leaves enough digits even at the smallest.
 STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
-SAME_DIFFERENCE, SAME_SWAP = 1e-7, 1e-2  # how closely two estimates must agree to show that nothing jumps
+AGREEMENT = 1e-7  # of two differences of the gradient, if nothing jumps
+STRAIGHTNESS = 0.1  # of order swaps as a function of ε: how much two extrapolations may differ, relative to the change
 
 
 def hvp_by_differences(gradient: Gradient, theta: Point, direction: Point, steps: Sequence[float] = STEPS) -> Point:
     """∇²L(θ)·d by central differences D(h) of the gradient, extrapolated: (4 D(h/2) − D(h)) / 3, error O(h⁴).
 
-    `steps` are |h d| / |θ|, largest first; the first is taken at which D(h) and D(h/2) agree to `SAME_DIFFERENCE`.
+    `steps` are |h d| / |θ|, largest first; the first is taken at which D(h) and D(h/2) agree to `AGREEMENT`.
 
     >>> hvp_by_differences(lambda t: t**3, np.array([1.0]), np.array([2.0])).round(9)
     array([6.])
@@ -42,7 +43,7 @@ def hvp_by_differences(gradient: Gradient, theta: Point, direction: Point, steps
     for step in steps:
         h = step * _norm(theta) / _norm(direction)
         coarse, fine = difference(h), difference(h / 2)
-        if relative_error(coarse, fine) <= SAME_DIFFERENCE:
+        if relative_error(coarse, fine) <= AGREEMENT:
             break
     return tree_map(lambda a, b: (4 * a - b) / 3, fine, coarse)
 
@@ -51,7 +52,7 @@ def bracket_by_differences(gradient_x: Gradient, gradient_y: Gradient, theta: Po
     """[v_x, v_y] = H_y g_x − H_x g_y with both products by `hvp_by_differences`."""
     along_x = hvp_by_differences(gradient_y, theta, gradient_x(theta))
     along_y = hvp_by_differences(gradient_x, theta, gradient_y(theta))
-    return tree_map(lambda a, b: a - b, along_x, along_y)
+    return _difference(along_x, along_y)
 
 
 def bracket_reverse_over_reverse(loss_x: Loss, loss_y: Loss, theta: Point) -> Point:
@@ -62,7 +63,7 @@ def bracket_reverse_over_reverse(loss_x: Loss, loss_y: Loss, theta: Point) -> Po
     """
     along_y = hvp_reverse_over_reverse(loss_x, theta, vector_field(loss_y)(theta))
     along_x = hvp_reverse_over_reverse(loss_y, theta, vector_field(loss_x)(theta))
-    return tree_map(lambda a, b: a - b, along_y, along_x)
+    return _difference(along_y, along_x)
 
 
 def order_swap(gradient_x: Gradient, gradient_y: Gradient, theta: Point, epsilon: float) -> Point:
@@ -103,8 +104,8 @@ def order_swap_convergence(
 ) -> OrderSwap:
     """Compare a bracket with the order swap at ε, ε/2, ε/4 and ε/8.
 
-    `steps` are ε · max(|g_x|, |g_y|) / |θ|, largest first; the first is taken at which the four swaps agree with each
-    other to `SAME_SWAP`, so that the choice does not depend on the bracket.
+    `steps` are ε · max(|g_x|, |g_y|) / |θ|, largest first; the first is taken at which the four swaps lie on a line in
+    ε, to `STRAIGHTNESS`.  Where the line meets ε = 0 is then compared, so the choice does not depend on the bracket.
 
     >>> x, y = (lambda t: t**2), (lambda t: np.ones(1))
     >>> swap = order_swap_convergence(x, y, np.array([3.0]), bracket=np.array([-6.0]))
@@ -115,7 +116,8 @@ def order_swap_convergence(
     for step in steps:
         epsilons = [step * _norm(theta) / longest / 2**k for k in range(4)]
         swaps = [order_swap(gradient_x, gradient_y, theta, epsilon) for epsilon in epsilons]
-        if all(relative_error(swap, swaps[-1]) <= SAME_SWAP for swap in swaps):
+        limits = [tree_map(lambda s, t: 2 * t - s, *swaps[k : k + 2]) for k in (0, 2)]
+        if _norm(_difference(*limits)) <= STRAIGHTNESS * _norm(_difference(swaps[0], swaps[-1])):
             break
     errors = [relative_error(swap, bracket) for swap in swaps]
     order = float(np.polyfit(np.log(epsilons), np.log(errors), 1)[0]) if min(errors) > 0 else None
@@ -123,17 +125,24 @@ def order_swap_convergence(
 
 
 def relative_error(a: Point, b: Point) -> float:
-    """|a − b| / |b| over all arrays together.
+    """|a − b| / |b| over all arrays together; 0 where both are zero, infinite where only b is.
 
     >>> relative_error(np.array([3.0, 4.5]), np.array([3.0, 4.0]))
     0.1
     """
-    return _norm(tree_map(lambda u, v: u - v, a, b)) / _norm(b)
+    error, size = _norm(_difference(a, b)), _norm(b)
+    if size == 0:
+        return float("inf") if error else 0.0
+    return error / size
 
 
 def largest_relative_error(a: Arrays, b: Arrays) -> float:
-    """The largest |a − b| / |b| of any one tensor; tensors that are exactly zero in both count as agreeing."""
-    return max(0.0 if not (a[name].any() or b[name].any()) else relative_error(a[name], b[name]) for name in b)
+    """The largest `relative_error` of any one tensor."""
+    return max(relative_error(a[name], b[name]) for name in b)
+
+
+def _difference(a: Point, b: Point) -> Point:
+    return tree_map(lambda u, v: u - v, a, b)
 
 
 def _norm(point: Point) -> float:

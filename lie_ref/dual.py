@@ -44,6 +44,9 @@ class Dual:
     def __sub__(self, other: Number) -> Number:
         return self + linear(np.negative, other)
 
+    def __rsub__(self, other: Array) -> Number:
+        return other + linear(np.negative, self)
+
     def __mul__(self, other: Number) -> Number:
         return bilinear(np.multiply, self, other)
 

@@ -11,6 +11,7 @@ which for v = −∇L_x and w = −∇L_y is H_y g_x − H_x g_y, and is what th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +66,9 @@ def directional_derivative(f: Callable[[Point], Point], theta: Point, direction:
         names[:] = result
         return tuple([result[name] for name in names])
 
-    derivative = make_jvp(arrays)(theta)(direction)[1]
+    with warnings.catch_warnings():  # a constant has a derivative too
+        warnings.filterwarnings("ignore", "Output seems independent of input", UserWarning)
+        derivative = make_jvp(arrays)(theta)(direction)[1]
     return {name: derivative[i] for i, name in enumerate(names)} if names else derivative
 
 

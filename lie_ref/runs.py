@@ -1,0 +1,178 @@
+"""Reads the files of a run and checks that they are whole and belong together."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+
+HAIR = ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair")
+
+Arrays = dict[str, np.ndarray]
+
+# What is needed of summary.json: a leaf names one of _LEAVES, a list holds the shape of each of its items.
+_SCORE = {"loss": "number", "accuracy": "number", "images": "integer"}
+_BRACKET = {"pair": ["integer"], "norm": "number", "correlation": "number or null", "constant": "number or null"}
+_CHECKPOINT = {
+    "step": "integer",
+    "train": _SCORE,
+    "validation": _SCORE,
+    "brackets": [_BRACKET],
+    "mean_correlation": "number or null",
+    "attributes": [{"name": "text"}],
+    "hair_ranks": dict.fromkeys(HAIR, "integer"),
+    "checks": {
+        "hvp_modes": "number or null",
+        "richardson": "number or null",
+        "order_swap": {"observed_order": "number or null"},
+    },
+}
+_SUMMARY = {
+    "format": "text",
+    "dataset": "text",
+    "preset": "text",
+    "steps": "integer",
+    "seed": "integer",
+    "parameters": "integer",
+    "attributes": ["text"],
+    "rms_gradient": "text",
+    "checkpoints": [_CHECKPOINT],
+}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_LEAVES = {
+    "text": lambda value: isinstance(value, str),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "number": _is_number,
+    "number or null": lambda value: value is None or _is_number(value),
+}
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run's folder holds.
+
+    `config` and `summary` are the JSON objects; `log` is float64 (steps, 2), its rows (step, loss), where a loss may be
+    nan or inf; `evaluations` holds, for each checkpoint of the summary, the arrays of its file in `evaluation/`: pairs,
+    x, logit_delta, rms_gradient and rms_bracket, with their shapes agreeing with each other and with the summary.
+    """
+
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    log: np.ndarray
+    evaluations: list[Arrays]
+
+
+def read_run(run: Path) -> RunFiles:
+    """Read the folder `run` of one finished run. Raises InputError when a file is missing or damaged."""
+    config = _read_json(run / "config.json", {})
+    summary = _read_json(run / "summary.json", _SUMMARY)
+    if summary["format"] != "lie-ref-run/1":
+        raise InputError(f"{run / 'summary.json'}: format is {summary['format']!r}, expected 'lie-ref-run/1'")
+    points = summary["checkpoints"]
+    if not points or not all(point["brackets"] for point in points):
+        raise InputError(f"{run / 'summary.json'}: a checkpoint with at least one bracket was expected, found none")
+    log = _read_log(run / "log.csv")
+    if len(log) < points[-1]["step"]:
+        raise InputError(f"{run / 'log.csv'}: holds {len(log)} steps, expected at least {points[-1]['step']}")
+    return RunFiles(config, summary, log, [_read_evaluation(run, point, summary["attributes"]) for point in points])
+
+
+def _read_json(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # not UTF-8, or not JSON: the message of either says where
+        raise InputError(f"{path}: is not JSON ({error})") from error
+    _check(value, shape, str(path))
+    return value
+
+
+def _check(value: Any, shape: Any, place: str) -> None:
+    """Raise InputError, saying which place, unless the JSON `value` has `shape` (a leaf, a list or required keys)."""
+    if isinstance(shape, str):
+        if not _LEAVES[shape](value):
+            raise InputError(f"{place}: found {json.dumps(value)[:40]}, expected {shape}")
+    elif not isinstance(value, type(shape)):
+        kind = "a list" if isinstance(shape, list) else "an object"
+        raise InputError(f"{place}: found {json.dumps(value)[:40]}, expected {kind}")
+    elif isinstance(shape, list):
+        for k, item in enumerate(value):
+            _check(item, shape[0], f"{place}[{k}]")
+    else:
+        for key, inner in shape.items():
+            if key not in value:
+                raise InputError(f"{place}: {key} is missing")
+            _check(value[key], inner, f"{place}: {key}")
+
+
+def _read_log(path: Path) -> np.ndarray:
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: is not a table of text ({error})") from error
+    if rows[:1] != [["step", "loss"]]:
+        raise InputError(f"{path}:1: expected the header step,loss")
+    values = np.empty((len(rows) - 1, 2))
+    for k, row in enumerate(rows[1:]):
+        try:
+            step, loss = row
+            values[k] = int(step), float(loss)
+        except ValueError as error:
+            raise InputError(f"{path}:{k + 2}: found {','.join(row)[:40]!r}, expected step,loss") from error
+        if values[k, 0] < 0 or (k > 0 and values[k, 0] != values[k - 1, 0] + 1):
+            raise InputError(f"{path}:{k + 2}: found step {step}, expected steps one after the other")
+    return values
+
+
+def _read_evaluation(run: Path, point: dict[str, Any], attributes: list[str]) -> Arrays:
+    path = run / "evaluation" / f"step_{point['step']:06d}.npz"
+    names = ("pairs", "x", "logit_delta", "rms_gradient", "rms_bracket")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in names}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except KeyError as error:
+        raise InputError(f"{path}: array {error} is missing") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: is not an .npz file, or is cut short ({error})") from error
+    if arrays["x"].ndim != 4 or arrays["rms_gradient"].ndim != 2:
+        found = f"{arrays['x'].shape} and {arrays['rms_gradient'].shape}"
+        raise InputError(f"{path}: x and rms_gradient have shapes {found}, expected four and two axes")
+    (inputs, _, *size), (examples, tensors) = arrays["x"].shape, arrays["rms_gradient"].shape
+    pairs = len(point["brackets"])
+    expected = {
+        "x": (inputs, 3, *size),
+        "rms_gradient": (examples, tensors),
+        "pairs": (pairs, 2),
+        "logit_delta": (pairs, inputs, len(attributes)),
+        "rms_bracket": (pairs, tensors),
+    }
+    for name, shape in expected.items():
+        if arrays[name].shape != shape or 0 in shape:
+            raise InputError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape} without a 0")
+        if arrays[name].dtype.kind not in "iuf" or not np.isfinite(arrays[name]).all():
+            raise InputError(f"{path}: {name} ({arrays[name].dtype}) holds values that are not finite numbers")
+    if arrays["pairs"].tolist() != [bracket["pair"] for bracket in point["brackets"]]:
+        raise InputError(f"{path}: pairs are not those of summary.json")
+    if not 0 <= arrays["pairs"].min() <= arrays["pairs"].max() < min(examples, inputs):
+        raise InputError(f"{path}: pairs name examples that rms_gradient or x does not have")
+    return arrays
