@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .data import Dataset, build_cache, check_splits, load_cache, split_in_order
+from .dataset import Dataset, build_cache, check_splits, load_cache, split_in_order
 from .errors import InputError
 from .faces import ATTRIBUTES
 

@@ -30,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except InputError as error:
+    except (InputError, OSError) as error:  # an OSError names its file: a full disk, a folder that may not be read
         print(f"lie-ref: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("lie-ref: stopped; the same command with --resume goes on", file=sys.stderr)
+        print("lie-ref: stopped (--resume goes on with an experiment)", file=sys.stderr)
         return 130
     return 0
 

@@ -7,6 +7,7 @@ that are there are not done again, so that a resumed run ends with the arrays of
 from __future__ import annotations
 
 import json
+import math
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -18,7 +19,7 @@ import numpy as np
 
 from .celeba import celeba_dataset
 from .checks import check_bracket
-from .data import Dataset
+from .dataset import Dataset
 from .derivatives import logits
 from .errors import InputError
 from .evaluation import evaluate
@@ -35,7 +36,15 @@ CHECKPOINTS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000
 INPUTS, EXAMPLES = 32, 6  # test examples whose logits are watched, and those among which brackets are taken
 SCORED = 1000  # images of each split, the first ones, on which loss and accuracy are measured
 SAVE_EVERY = 15.0  # seconds between two savings of the state from which a stopped run goes on
-FILES = ("config.json", "log.csv", "state.npz", "checkpoints", "evaluation", "summary.json", "report.html")
+FILES = (
+    "config.json",
+    "log.csv",
+    "state.npz",
+    "checkpoints/step_*.npz",
+    "evaluation/step_*.npz",
+    "summary.json",
+    "report.html",
+)
 
 
 @dataclass(frozen=True)
@@ -78,11 +87,15 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
     an `out` that holds a run (unless `resume` or `force`), or with `resume` one with other settings.
     """
     settings = settings.checked()
-    _check_folder(out, resume, force)
+    config = _config(settings)
+    _check_folder(out, config, resume, force)
     dataset = _dataset(settings, cache)
     for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
         print(line, flush=True)
-    _write_config(settings, dataset, out)
+    images = len(dataset.indices("train"))
+    if settings.batch > images:
+        raise InputError(f"--batch: expected at most {images}, the images of the train split, got {settings.batch}")
+    _begin(out, config | {"images": dataset.images.parent.name}, force)
     model = preset(settings.preset, n_out=len(dataset.attributes))
     train(settings, model, dataset, out)
     points = evaluate_checkpoints(settings, model, dataset, out)
@@ -120,6 +133,8 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
             if training.step == settings.steps:
                 break
             loss = training.advance()
+            if not math.isfinite(loss):
+                raise InputError(f"--lr: training diverged with {settings.lr}: loss {loss} at step {training.step}")
             lines.write(f"{training.step},{loss!r}\n")
             bar.advance(extra=f"loss {loss:.3f}")
             if monotonic() - last_save > SAVE_EVERY:
@@ -136,10 +151,11 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
             path = out / "evaluation" / f"step_{step:06d}.npz"
             if not path.exists():
                 write_npz(path, _evaluate_checkpoint(model, dataset, _checkpoint(out, step)))
+            arrays = read_npz(path)
             try:
-                found.append({"step": step, **json.loads(str(read_npz(path)["findings"]))})
-            except (KeyError, ValueError) as error:
-                raise InputError(f"{path}: not an evaluation of this version ({error}); delete it") from error
+                found.append({"step": step, **json.loads(str(arrays["findings"]))})
+            except (KeyError, ValueError, TypeError) as error:
+                raise InputError(f"{path}: holds no findings of this version ({error})") from error
             bar.advance()
     return found
 
@@ -217,50 +233,57 @@ def _checkpoint(out: Path, step: int) -> Path:
     return out / "checkpoints" / f"step_{step:06d}.npz"
 
 
-def _check_folder(out: Path, resume: bool, force: bool) -> None:
-    """Make the folder of a run; nothing that is there is overwritten unless told so."""
-    there = [name for name in FILES if (out / name).exists()]
-    if there and not (resume or force):
-        raise InputError(f"{out}: holds a run ({there[0]}); --resume goes on with it, --force replaces it")
-    if force:
-        for name in there:
-            _remove(out / name)
+def _config(settings: Settings) -> dict[str, Any]:
+    """What `config.json` says of a run, but for the images, which are known only once they are read."""
+    versions = {package: version(package) for package in ("lie-ref", "numpy", "autograd", "pillow")}
+    return {
+        **asdict(settings),
+        "betas": list(settings.betas),
+        "checkpoints": settings.checkpoints,
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
+def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) -> None:
+    """Make the folder of a run; InputError if it holds a run that is not to be replaced, nor resumed as it began."""
+    if resume and force:
+        raise InputError("--resume goes on with a run and --force replaces it: expected one of them, got both")
+    there = _own_files(out)
+    if there and resume:
+        _check_config(out, config)
+    elif there and not force:
+        raise InputError(f"{out}: holds a run ({there[0].name}); --resume goes on with it, --force replaces it")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be made a folder ({error.strerror})") from error
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for inner in path.glob("step_*.npz"):
-            inner.unlink()
-    else:
+def _begin(out: Path, config: dict[str, Any], force: bool) -> None:
+    """Remove what is to be replaced, and halves of files that a kill left; write `config.json` or compare with it."""
+    for path in _own_files(out, ".part") + (_own_files(out) if force else []):
         path.unlink()
+    if _own_files(out):
+        _check_config(out, config)
+    else:
+        write_text(out / "config.json", json.dumps(config, indent=1) + "\n")
 
 
-def _write_config(settings: Settings, dataset: Dataset, out: Path) -> None:
-    """Write `config.json`, or if it is there, make sure that it says the same."""
-    versions = {package: version(package) for package in ("lie-ref", "numpy", "autograd", "pillow")}
-    config = {
-        **asdict(settings),
-        "betas": list(settings.betas),
-        "images": dataset.images.parent.name,
-        "checkpoints": settings.checkpoints,
-        "versions": {"python": platform.python_version(), **versions},
-    }
+def _own_files(out: Path, suffix: str = "") -> list[Path]:
+    return [path for pattern in FILES for path in sorted(out.glob(pattern + suffix))]
+
+
+def _check_config(out: Path, config: dict[str, Any]) -> None:
+    """InputError, naming the first setting that differs, unless the run's `config.json` says the same as `config`."""
     path = out / "config.json"
-    if not path.exists():
-        write_text(path, json.dumps(config, indent=1) + "\n")
-        return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        changed = next(key for key in config if before[key] != config[key])
-    except StopIteration:
-        return
+        changed = [key for key in config if before[key] != config[key]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error}); --force starts anew") from error
-    raise InputError(f"{path}: the run has {changed} {before[changed]}, not {config[changed]}; --force starts anew")
+    if changed:
+        key = changed[0]
+        raise InputError(f"{path}: the run has {key} {before[key]}, not {config[key]}; --force starts anew")
 
 
 def _logged(path: Path, step: int) -> list[str]:

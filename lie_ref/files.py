@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -49,3 +50,6 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         part.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):  # gone already, unless writing failed or was interrupted
+            part.unlink()

@@ -188,6 +188,7 @@ def _conv_layer(
 def _residual_block(name: str, n_in: int, width: int, expansion: int, stride: int) -> Residual:
     """Two 3 × 3 convolutions, or for a bottleneck 1 × 1, 3 × 3, 1 × 1; widths are before expansion."""
     n_in, n_out = n_in * expansion, width * expansion
+    convs: tuple[Sequential, ...]
     if expansion == 1:
         convs = (
             _conv_layer(f"{name}.convs.0", n_in, width, stride=stride),

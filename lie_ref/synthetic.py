@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .data import Dataset, build_cache, check_splits, load_cache, split_in_order
+from .dataset import Dataset, build_cache, check_splits, load_cache, split_in_order
 from .faces import ATTRIBUTES, draw_face, sample_attributes
 
 SAMPLE = 32  # faces that stand for the way in which all are drawn

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .data import Dataset
+from .dataset import Dataset
 from .derivatives import training_gradients
 from .dual import Array
 from .errors import InputError
@@ -63,15 +63,16 @@ class Sampler:
         if len(rows) < batch:
             raise ValueError(f"batch: expected at most {len(rows)}, the number of rows, got {batch}")
         self.rows, self.batch, self.seed = rows, batch, seed
-        self._begin(epoch, position)
+        self.go_to(epoch, position)
 
     def next(self) -> Array:
         if self.position + self.batch > len(self.rows):
-            self._begin(self.epoch + 1, 0)
-        start, self.position = self.position, self.position + self.batch
-        return self.order[start : self.position]
+            self.go_to(self.epoch + 1, 0)
+        self.position += self.batch
+        return self.order[self.position - self.batch : self.position]
 
-    def _begin(self, epoch: int, position: int) -> None:
+    def go_to(self, epoch: int, position: int) -> None:
+        """Go on in this pass, before its row at this position."""
         self.epoch, self.position = epoch, position
         self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
 
@@ -109,7 +110,7 @@ class Training:
             for name in named:
                 named[name][...] = arrays[f"{group}/{name}"]
         self.step, self.adam.count, epoch, position = (int(counter) for counter in arrays["counters"])
-        self.sampler._begin(epoch, position)
+        self.sampler.go_to(epoch, position)
 
     def _groups(self) -> dict[str, Arrays]:
         return {

@@ -18,7 +18,7 @@ from PIL import Image
 from lie_ref import celeba
 from lie_ref.attributes import ATTRIBUTES
 from lie_ref.celeba import celeba_dataset, centre_square
-from lie_ref.data import Dataset
+from lie_ref.dataset import Dataset
 from lie_ref.errors import InputError
 
 N = 400

@@ -32,7 +32,8 @@ from .mxresnet_torch import (  # noqa: E402
 )
 from .test_torch_networks import PRESETS  # noqa: E402
 
-pytestmark = pytest.mark.torch
+# torch 2.13 warns of its own use of torch.jit.script in forward mode.
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")]
 
 
 @dataclass(frozen=True)

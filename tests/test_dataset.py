@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lie_ref import data
-from lie_ref.data import Dataset, build_cache, check_splits, load_cache, split_in_order
+from lie_ref.dataset import FORMAT, SPLITS, Dataset, build_cache, check_splits, load_cache, split_in_order
 from lie_ref.errors import InputError
 from lie_ref.files import read_npz
 
@@ -126,7 +125,7 @@ def test_batch_keeps_no_mapping_open(dataset: Dataset) -> None:
 
 
 def test_splits_are_the_rows_80_10_10_in_order(dataset: Dataset) -> None:
-    parts = [dataset.indices(split) for split in data.SPLITS]
+    parts = [dataset.indices(split) for split in SPLITS]
     assert [len(part) for part in parts] == [320, 40, 40]
     np.testing.assert_array_equal(np.concatenate(parts), np.arange(400))
 
@@ -206,7 +205,7 @@ SLOW_BUILD = """
 import multiprocessing, sys, time
 from pathlib import Path
 import numpy as np
-from lie_ref.data import Dataset, build_cache, split_in_order
+from lie_ref.dataset import Dataset, build_cache, split_in_order
 
 def slow(row):
     time.sleep(0.005)
@@ -330,7 +329,7 @@ def test_pickled_arrays_in_a_cache_are_never_unpickled(folder: Path, monkeypatch
 
 
 def test_cache_of_another_format_version_is_refused(folder: Path) -> None:
-    meta = str(read_npz(folder / "table.npz")["meta"]).replace(data.FORMAT, "lie-ref-cache/0")
+    meta = str(read_npz(folder / "table.npz")["meta"]).replace(FORMAT, "lie-ref-cache/0")
     change_table(folder, meta=np.array(meta))
     assert "table.npz: format 'lie-ref-cache/0', expected 'lie-ref-cache/1'" in refusal(folder)
 

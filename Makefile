@@ -1,0 +1,44 @@
+# make test         set up and run the tests            (CELEBA=DIR adds those on real images)
+# make experiment   set up and run the experiment       (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" pass through)
+# make test-peers   the tests against PyTorch           (installs its CPU build, by its exact version)
+# make lint         formatting, style and types
+# Each works from a fresh clone, with Python >= 3.10, make and a package index.
+
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := torch==2.13.0
+
+test: $(BIN)/installed-test
+	$(BIN)/python -m pytest -q -m "not torch and not slow"
+
+test-slow: $(BIN)/installed-test
+	$(BIN)/python -m pytest -q -m slow
+
+test-peers: $(BIN)/installed-test
+	$(BIN)/python -m pip install -q "$(TORCH)"
+	$(BIN)/python -m pytest -q -m torch
+
+experiment: $(BIN)/installed
+	$(BIN)/python -m lie_ref experiment $(if $(CELEBA),--celeba "$(CELEBA)") $(if $(STEPS),--steps $(STEPS)) \
+		$(if $(OUT),--out "$(OUT)") $(ARGS)
+
+lint: $(BIN)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy lie_ref
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+$(BIN)/installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	touch $@
+
+$(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[$*]"
+	touch $@
+
+clean:
+	rm -rf .venv runs build *.egg-info
+
+.PHONY: test test-slow test-peers experiment lint clean
