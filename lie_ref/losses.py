@@ -54,11 +54,13 @@ def _softmax(z: Any, y: Array) -> Any:
 
 
 def _softmax_gradient(z: Number, y: Array) -> Number:
-    """p − one-hot(y), its entry at y as −Σ of the other p."""
+    """p − one-hot(y); where y is likely, its entry is −Σ of the other p, which keeps the digits of 1 − p_y."""
     hot = _one_hot(value(z), y)
     exponential = elementwise(lambda x, order: [np.exp(x)] * (order + 1), z - value(z).max(axis=-1, keepdims=True))[0]
     p = exponential * elementwise(_reciprocal, linear(lambda e: e.sum(axis=-1, keepdims=True), exponential))[0]
-    return linear(lambda d: d * (1 - hot) - hot * (d * (1 - hot)).sum(axis=-1, keepdims=True), p)
+    likely = (value(p) * hot).sum(axis=-1, keepdims=True) > 0.5
+    g = linear(lambda d: np.where(likely * hot, -(d * (1 - hot)).sum(axis=-1, keepdims=True), d), p)
+    return g - np.where(likely, 0, hot)
 
 
 def _mse(z: Any, y: Array) -> Any:

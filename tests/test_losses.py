@@ -64,3 +64,13 @@ def test_saturated_gradients_keep_their_digits():
     np.testing.assert_allclose(right, [[-tail / 2, tail / 2]], rtol=1e-15)
     confident = LOSSES["softmax"].gradient(np.array([[40.0, 0.0]]), np.array([0]))
     np.testing.assert_allclose(confident, [[-tail, tail]], rtol=1e-15)
+
+
+def test_softmax_keeps_its_digits_where_the_label_is_nearly_certain_or_nearly_impossible():
+    """With two logits p − one-hot is (−t, t), t = 1 / (1 + e^z), and dt = −t (1 − t) dz."""
+    for z in (70.0, -70.0):
+        dual = Dual(np.array([[z, 0.0]]), np.array([[[1.0, 0.0]]]))
+        gradient = LOSSES["softmax"].gradient(dual, np.array([0]))
+        t, complement = 1 / (1 + math.exp(z)), 1 / (1 + math.exp(-z))
+        np.testing.assert_allclose(gradient.value, [[-t, t]], rtol=1e-15)
+        np.testing.assert_allclose(gradient.tangent[0], [[t * complement, -t * complement]], rtol=1e-15)
