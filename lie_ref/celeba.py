@@ -72,7 +72,7 @@ def celeba_dataset(folder: Path, cache: Path, size: int = 64, subset: bool = Fal
     else:
         split = _read_partition(partition, names, taken, subset)
         origin = f"split read from {partition.name}"
-    check_splits(f"{partition} (without it the list's order splits)" if partition else attributes, split)
+    check_splits(partition or attributes, split)
     planned = Dataset(
         name="CelebA",
         attributes=ATTRIBUTES,
