@@ -11,7 +11,8 @@ import numpy as np
 
 from .activations import ACTIVATIONS
 from .dual import Array
-from .layers import Activation, AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, Linear, MaxPool, Residual, Sequential
+from .layers import Activation, BatchNorm, GlobalAvgPool, Layer, Linear, Residual, Sequential
+from .windows import AvgPool, Conv, MaxPool
 
 Arrays = dict[str, Array]
 

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,8 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .files import write_text
+from .findings import HAIR
+from .models import Arrays
 from .page_template import CHART, CHART_HEIGHT, CHART_WIDTH, DETAILS, HEAT_MAP, LOWERED, PAGE, RAISED, STYLE
-from .runs import HAIR, Arrays, RunFiles, read_run
+from .runs import RunFiles, read_run
 
 THUMBNAIL = 48  # pixels: sharp in a heat map's row, yet 13 checkpoints of 32 different faces weigh a few MiB at most
 LOG_POINTS = 600  # points of the training loss that are drawn, spread evenly over the logarithmic axis
@@ -29,10 +31,9 @@ def render(run: Path) -> Path:
     The page is written whole or not at all. Raises InputError when a file of the run is missing or damaged.
     """
     files = read_run(run)
-    target, part = run / "report.html", run / "report.html.part"
-    part.write_text(_page(files), encoding="utf-8")
-    os.replace(part, target)
-    return target
+    page = run / "report.html"
+    write_text(page, _page(files))
+    return page
 
 
 # Drawing

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-
-HAIR = ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair")
-
-Arrays = dict[str, np.ndarray]
+from .files import read_npz
+from .findings import HAIR
+from .models import Arrays
 
 # What is needed of summary.json: a leaf names one of _LEAVES, a list holds the shape of each of its items.
 _SCORE = {"loss": "number", "accuracy": "number", "images": "integer"}
@@ -94,13 +89,20 @@ def read_run(run: Path) -> RunFiles:
 
 def _read_json(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:  # not UTF-8, or not JSON: the message of either says where
+        value = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
         raise InputError(f"{path}: is not JSON ({error})") from error
     _check(value, shape, str(path))
     return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not text ({error})") from error
 
 
 def _check(value: Any, shape: Any, place: str) -> None:
@@ -122,38 +124,27 @@ def _check(value: Any, shape: Any, place: str) -> None:
 
 
 def _read_log(path: Path) -> np.ndarray:
-    try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: is not a table of text ({error})") from error
-    if rows[:1] != [["step", "loss"]]:
+    header, *rows = _read_text(path).splitlines() or [""]
+    if header != "step,loss":
         raise InputError(f"{path}:1: expected the header step,loss")
-    values = np.empty((len(rows) - 1, 2))
-    for k, row in enumerate(rows[1:]):
+    values = np.empty((len(rows), 2))
+    for k, row in enumerate(rows):
         try:
-            step, loss = row
+            step, loss = row.split(",")
             values[k] = int(step), float(loss)
         except ValueError as error:
-            raise InputError(f"{path}:{k + 2}: found {','.join(row)[:40]!r}, expected step,loss") from error
-        if values[k, 0] < 0 or (k > 0 and values[k, 0] != values[k - 1, 0] + 1):
+            raise InputError(f"{path}:{k + 2}: found {row[:40]!r}, expected step,loss") from error
+        if values[k, 0] != k + 1:
             raise InputError(f"{path}:{k + 2}: found step {step}, expected steps one after the other")
     return values
 
 
 def _read_evaluation(run: Path, point: dict[str, Any], attributes: list[str]) -> Arrays:
     path = run / "evaluation" / f"step_{point['step']:06d}.npz"
-    names = ("pairs", "x", "logit_delta", "rms_gradient", "rms_bracket")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in names}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except KeyError as error:
-        raise InputError(f"{path}: array {error} is missing") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: is not an .npz file, or is cut short ({error})") from error
+    arrays = read_npz(path)
+    missing = {"pairs", "x", "logit_delta", "rms_gradient", "rms_bracket"} - arrays.keys()
+    if missing:
+        raise InputError(f"{path}: array {min(missing)} is missing")
     if arrays["x"].ndim != 4 or arrays["rms_gradient"].ndim != 2:
         found = f"{arrays['x'].shape} and {arrays['rms_gradient'].shape}"
         raise InputError(f"{path}: x and rms_gradient have shapes {found}, expected four and two axes")

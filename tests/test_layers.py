@@ -9,19 +9,8 @@ from autograd import make_jvp, make_vjp
 
 from lie_ref import dual
 from lie_ref.dual import Dual, linear
-from lie_ref.layers import (
-    EPS,
-    Activation,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    GlobalAvgPool,
-    Linear,
-    MaxPool,
-    Residual,
-    Sequential,
-    Sweep,
-)
+from lie_ref.layers import EPS, Activation, BatchNorm, GlobalAvgPool, Linear, Residual, Sequential, Sweep
+from lie_ref.windows import AvgPool, Conv, MaxPool
 
 SHAPES = [(2, 4, 8, 8), (1, 4, 7, 5), (3, 4, 1, 6), (2, 4, 9, 1), (2, 4, 2, 2)]  # even, odd, non-square, a single row
 

@@ -1,0 +1,195 @@
+"""Layers that slide a window over pictures: convolution, max-pool and average-pool.
+
+Each comes as in `layers`: `apply` for autograd on (n, channels, height, width), `forward` and `backward` for the sweeps
+on (group, member, height, width, channel).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from .dual import Array, Number, linear, value
+from .layers import Layer, Shapes, Sweep, transpose
+
+
+@dataclass(frozen=True)
+class Conv(Layer):
+    """2-D convolution (cross-correlation), no bias, zero padding of kernel // 2; weight (out, in, kernel, kernel).
+
+    `first` says that the input is the picture itself, whose cotangent nobody asks for.
+    """
+
+    n_in: int
+    n_out: int
+    kernel: int = 3
+    stride: int = 1
+    first: bool = False
+
+    def parameter_shapes(self) -> Shapes:
+        return {f"{self.name}.weight": (self.n_out, self.n_in, self.kernel, self.kernel)}
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        w, k, s, p = params[f"{self.name}.weight"], self.kernel, self.stride, self.kernel // 2
+        height, width = ((length + 2 * p - k) // s + 1 for length in x.shape[2:])
+        x = anp.pad(x, ((0, 0), (0, 0), (p, p), (p, p)), "constant")
+        y = 0.0
+        for i in range(k):
+            for j in range(k):
+                shifted = x[:, :, i : i + s * height : s, j : j + s * width : s]
+                y = y + anp.tensordot(w[:, :, i, j], shifted, axes=(1, 1))
+        return anp.swapaxes(y, 0, 1)
+
+    def forward(self, sweep: Sweep, x: Number) -> Number:
+        patches = linear(self._unfold, x)
+        sweep.save(patches, x.shape)
+        shape = (x.shape[-4], *(-(-length // self.stride) for length in x.shape[-3:-1]), self.n_out)
+        return linear(lambda y: y.reshape(*y.shape[:-2], *shape), patches @ self._matrix(sweep))
+
+    def backward(self, sweep: Sweep, cotangent: Number) -> Number | None:
+        patches, shape = sweep.saved()
+        rows = linear(lambda c: c.reshape(*c.shape[:-4], -1, self.n_out), cotangent)
+        sweep.grads[f"{self.name}.weight"] = linear(self._from_matrix, transpose(patches) @ rows)
+        if self.first:
+            return None
+        if self.stride == 1:  # then the transpose is a convolution too, with the kernel turned round
+            turned = linear(lambda w: np.swapaxes(w[..., ::-1, ::-1], -4, -3), sweep.params[f"{self.name}.weight"])
+            back = Conv(self.name, self.n_out, self.n_in, self.kernel)
+            return back.forward(Sweep({f"{self.name}.weight": turned}, {}, tape=None), cotangent)
+        return linear(lambda c: self._fold(c, shape), rows @ transpose(self._matrix(sweep)))
+
+    def _matrix(self, sweep: Sweep) -> Number:
+        """The weight as a matrix (…, kernel · kernel · in, out)."""
+        order = (-4, -3, -2, -1)
+        return linear(
+            lambda w: np.moveaxis(w, (-2, -1, -3, -4), order).reshape(*w.shape[:-4], -1, self.n_out),
+            sweep.params[f"{self.name}.weight"],
+        )
+
+    def _from_matrix(self, matrix: Array) -> Array:
+        """The transpose of `_matrix`: back to (…, out, in, kernel, kernel)."""
+        w = matrix.reshape(*matrix.shape[:-2], self.kernel, self.kernel, self.n_in, self.n_out)
+        return np.moveaxis(w, (-4, -3, -2, -1), (-2, -1, -3, -4))
+
+    def _unfold(self, x: Array) -> Array:
+        """Every patch that the kernel sees, one a row: (…, member · out height · out width, kernel · kernel · in)."""
+        k, s = self.kernel, self.stride
+        if k == s == 1:
+            return x.reshape(*x.shape[:-4], -1, self.n_in)
+        windows = sliding_window_view(_pad(x, k // 2, k // 2), (k, k), axis=(-3, -2))  # type: ignore[call-overload]
+        windows = np.moveaxis(windows[..., ::s, ::s, :, :, :], -3, -1)
+        return windows.reshape(*x.shape[:-4], -1, k * k * self.n_in)
+
+    def _fold(self, patches: Array, shape: tuple[int, ...]) -> Array:
+        """The transpose of `_unfold`: the sum of all patches at their places in a picture of the given shape."""
+        k, s, p = self.kernel, self.stride, self.kernel // 2
+        members, height, width, channels = shape[-4:]
+        if k == s == 1:
+            return patches.reshape(*patches.shape[:-2], members, height, width, channels)
+        rows, columns = -(-height // s), -(-width // s)
+        patches = patches.reshape(*patches.shape[:-2], members, rows, columns, k, k, channels)
+        x = np.zeros((*patches.shape[:-6], members, height + 2 * p, width + 2 * p, channels), patches.dtype)
+        for i in range(k):
+            for j in range(k):
+                x[..., i : i + s * rows : s, j : j + s * columns : s, :] += patches[..., i, j, :]
+        return x[..., p : p + height, p : p + width, :]
+
+
+@dataclass(frozen=True)
+class MaxPool(Layer):
+    """Maximum over 3 × 3 windows, stride 2, padding 1; of equal entries the first in scan order has the derivative."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        height, width = (-(-length // 2) for length in x.shape[2:])
+        x = anp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "constant", constant_values=-anp.inf)
+        entries = [x[:, :, i : i + 2 * height : 2, j : j + 2 * width : 2] for i in range(3) for j in range(3)]
+        first = anp.argmax(anp.array(entries), axis=0)
+        return sum(anp.where(first == n, entry, 0.0) for n, entry in enumerate(entries))
+
+    def forward(self, sweep: Sweep, x: Number) -> Number:
+        padded = _pad(value(x), 1, 1, fill=-np.inf)
+        largest = np.array(padded[self._windows(x.shape)[0]])
+        first = np.zeros(largest.shape, np.int8)
+        for n, window in enumerate(self._windows(x.shape)[1:], start=1):
+            np.copyto(first, np.int8(n), where=padded[window] > largest)
+            np.maximum(largest, padded[window], out=largest)
+        sweep.save(first, x.shape)
+        return linear(lambda a: self._gather(a, first), x)
+
+    def backward(self, sweep: Sweep, cotangent: Number) -> Number:
+        first, shape = sweep.saved()
+        return linear(lambda c: self._scatter(c, first, shape), cotangent)
+
+    def _gather(self, x: Array, first: Array) -> Array:
+        """From each window the entry that `first` names."""
+        padded = _pad(x, 1, 1)
+        return sum(padded[window] * (first == n) for n, window in enumerate(self._windows(x.shape)))
+
+    def _scatter(self, c: Array, first: Array, shape: tuple[int, ...]) -> Array:
+        """The transpose of `_gather`: each cotangent to the entry that `first` names."""
+        height, width = shape[-3:-1]
+        padded = np.zeros((*c.shape[:-3], height + 2, width + 2, shape[-1]), c.dtype)
+        for n, window in enumerate(self._windows(shape)):
+            padded[window] += c * (first == n)
+        return padded[..., 1:-1, 1:-1, :]
+
+    @staticmethod
+    def _windows(shape: tuple[int, ...]) -> list[tuple[Any, ...]]:
+        """For each of a window's nine places, in scan order, the index of that place in all windows."""
+        rows, columns = (2 * -(-length // 2) for length in shape[-3:-1])
+        return [(..., slice(i, i + rows, 2), slice(j, j + columns, 2), slice(None)) for i in range(3) for j in range(3)]
+
+
+@dataclass(frozen=True)
+class AvgPool(Layer):
+    """Mean over 2 × 2 windows, stride 2, `ceil_mode`: at an odd edge the mean of the entries that are there."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        height, width = x.shape[2:]
+        x = anp.pad(x, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), "constant")
+        total = x[:, :, ::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, ::2] + x[:, :, 1::2, 1::2]
+        return total / anp.outer(_window_lengths(height), _window_lengths(width))
+
+    def forward(self, sweep: Sweep, x: Number) -> Number:
+        sweep.save(x.shape)
+        return linear(self._means, x)
+
+    def backward(self, sweep: Sweep, cotangent: Number) -> Number:
+        (shape,) = sweep.saved()
+        return linear(lambda c: self._spread(c, shape), cotangent)
+
+    def _means(self, x: Array) -> Array:
+        height, width = x.shape[-3:-1]
+        x = _pad(x, 0, (height % 2, width % 2))
+        windows = x.reshape(*x.shape[:-3], x.shape[-3] // 2, 2, x.shape[-2] // 2, 2, x.shape[-1])
+        return windows.sum(axis=(-4, -2)) / self._counts(height, width, x.dtype)
+
+    def _spread(self, c: Array, shape: tuple[int, ...]) -> Array:
+        """The transpose of `_means`."""
+        height, width = shape[-3:-1]
+        c = (c / self._counts(height, width, c.dtype)).repeat(2, axis=-3).repeat(2, axis=-2)
+        return c[..., :height, :width, :]
+
+    @staticmethod
+    def _counts(height: int, width: int, dtype: Any) -> Array:
+        return np.outer(_window_lengths(height), _window_lengths(width)).astype(dtype)[:, :, None]
+
+
+def _pad(x: Array, before: int, after: int | tuple[int, int], fill: float = 0.0) -> Array:
+    """Height and width of (…, height, width, channels) with `before` and `after` entries of `fill` around them."""
+    below, right = after if isinstance(after, tuple) else (after, after)
+    if not (before or below or right):
+        return x
+    *lead, height, width, channels = x.shape
+    padded = np.full((*lead, before + height + below, before + width + right, channels), fill, x.dtype)
+    padded[..., before : before + height, before : before + width, :] = x
+    return padded
+
+
+def _window_lengths(length: int) -> Array:
+    """How many entries each window of two along an axis of this length holds: 2, 2, …, and 1 at an odd end."""
+    return np.minimum(2, length - np.arange(0, length, 2))
