@@ -16,6 +16,7 @@ from .errors import InputError
 from .experiment import Settings, headlines, run_experiment
 from .models import PRESETS
 from .page import render
+from .process import keep_freed_memory, use_one_blas_thread
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,6 +69,8 @@ def _parser() -> Parser:
 
 
 def _experiment(options: argparse.Namespace) -> None:
+    use_one_blas_thread()
+    keep_freed_memory()
     given = vars(options)
     settings = Settings(**{field.name: given[field.name] for field in fields(Settings) if field.name in given})
     page = run_experiment(settings, options.out, options.cache, options.resume, options.force)

@@ -1,0 +1,39 @@
+"""Two settings of the whole process that speed depends on; the command line makes them, the library does not."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+THREAD_SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+
+
+def use_one_blas_thread() -> None:
+    """Let OpenBLAS compute in the calling thread alone, if it is what NumPy uses.
+
+    The products of small networks are too small to share: the second thread mostly waits, and where another process
+    wants its core, everything waits for it.
+    """
+    try:
+        mapped = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for path in {line.split()[-1] for line in mapped if "openblas" in line}:
+        library = ctypes.CDLL(path)
+        for name in THREAD_SETTERS:
+            if hasattr(library, name):
+                getattr(library, name)(1)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep large freed arrays for the next ones instead of handing them back to the system.
+
+    Each step frees and allocates the same arrays; asking the system for every page anew takes a third of its time.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library
+        return
+    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        mallopt(option, 2**31 - 1)
