@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from .errors import InputError
-from .experiment import Settings, headlines, run_experiment
+from .experiment import Settings, run_experiment
+from .headlines import headlines
 from .models import PRESETS
 from .page import render
 from .process import keep_freed_memory, use_one_blas_thread
@@ -50,15 +51,19 @@ def _parser() -> Parser:
     experiment.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces")
     experiment.add_argument("--subset", action="store_true", help="take the images that are there")
     experiment.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
-    experiment.add_argument("--faces", type=int, default=default.faces, metavar="N", help="number of synthetic faces")
-    experiment.add_argument("--size", type=int, default=default.size, metavar="N", help="height and width in pixels")
-    experiment.add_argument("--preset", default=default.preset, metavar="NAME", help=f"one of {', '.join(PRESETS)}")
-    experiment.add_argument("--steps", type=int, default=default.steps, metavar="N", help="training steps")
-    experiment.add_argument("--seed", type=int, default=default.seed, metavar="N", help="of weights, order and faces")
-    experiment.add_argument("--batch", type=int, default=default.batch, metavar="N", help="examples a training step")
-    experiment.add_argument("--lr", type=float, default=default.lr, metavar="X", help="Adam's learning rate")
-    experiment.add_argument("--out", type=Path, default=Path("runs/experiment"), metavar="DIR", help="the run's folder")
-    experiment.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help="decoded images")
+    for option, kind, value, metavar, text in (
+        ("--faces", int, default.faces, "N", "number of synthetic faces"),
+        ("--size", int, default.size, "N", "height and width in pixels"),
+        ("--preset", str, default.preset, "NAME", f"one of {', '.join(PRESETS)}"),
+        ("--steps", int, default.steps, "N", "training steps"),
+        ("--seed", int, default.seed, "N", "of weights, order and faces"),
+        ("--batch", int, default.batch, "N", "examples a training step"),
+        ("--lr", float, default.lr, "X", "Adam's learning rate"),
+        ("--out", Path, Path("runs/experiment"), "DIR", "the run's folder"),
+        ("--cache", Path, Path("runs/cache"), "DIR", "decoded images"),
+    ):
+        text += " (default: %(default)s)"
+        experiment.add_argument(option, type=kind, default=value, metavar=metavar, help=text)
     experiment.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     experiment.add_argument("--force", action="store_true", help="replace a run that is there")
 

@@ -24,7 +24,7 @@ from .derivatives import logits
 from .errors import InputError
 from .evaluation import evaluate
 from .files import read_npz, write_npz, write_text
-from .findings import RMS_GRADIENT, checkpoint_findings
+from .findings import RMS_GRADIENT, beats_majority, checkpoint_findings
 from .losses import LOSSES
 from .models import PRESETS, Arrays, Model, preset
 from .page import render
@@ -132,9 +132,10 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
                 training.save(_checkpoint(out, training.step))
             if training.step == settings.steps:
                 break
-            loss = training.advance()
-            if not math.isfinite(loss):
-                raise InputError(f"--lr: training diverged with {settings.lr}: loss {loss} at step {training.step}")
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is an error in the next line
+                loss = training.advance()
+            if not (math.isfinite(loss) and training.finite):
+                raise InputError(f"--lr: training with {settings.lr} went beyond float32 at step {training.step}")
             lines.write(f"{training.step},{loss!r}\n")
             bar.advance(extra=f"loss {loss:.3f}")
             if monotonic() - last_save > SAVE_EVERY:
@@ -158,28 +159,6 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
                 raise InputError(f"{path}: holds no findings of this version ({error})") from error
             bar.advance()
     return found
-
-
-def headlines(run: Path) -> list[str]:
-    """The headline findings of a finished run, a line each."""
-    summary = json.loads((run / "summary.json").read_text())
-    lines = [
-        f"{'step':>6} {'train loss':>10} {'valid. acc.':>11} {'correlation':>11}  "
-        "ranks of Black, Brown, Blond, Gray hair  worst check  order"
-    ]
-    for point in summary["checkpoints"]:
-        checks, ranks = point["checks"], point["hair_ranks"].values()
-        lines.append(
-            f"{point['step']:6d} {point['train']['loss']:10.4f} {point['validation']['accuracy']:11.4f} "
-            f"{_shown(point['mean_correlation'], '11.3f')}  {' '.join(f'{rank:9d}' for rank in ranks)}  "
-            f"{max(checks['hvp_modes'], checks['richardson']):11.1e}  "
-            f"{_shown(checks['order_swap']['observed_order'], '5.3f')}"
-        )
-    return lines
-
-
-def _shown(number: float | None, form: str) -> str:
-    return "-" if number is None else format(number, form)
 
 
 def _evaluate_checkpoint(model: Model, dataset: Dataset, path: Path) -> Arrays:
@@ -208,17 +187,18 @@ def _evaluate_checkpoint(model: Model, dataset: Dataset, path: Path) -> Arrays:
 
 
 def _scores(model: Model, params: Arrays, buffers: Arrays, dataset: Dataset, split: str) -> dict[str, Any]:
-    """Mean loss and accuracy (of all attributes alike), in evaluation mode, on the split's first images."""
+    """Mean loss and accuracy over all attributes, in evaluation mode, on the split's first images."""
     rows = dataset.indices(split)[:SCORED]
-    losses, right = [], []
+    logit_parts, target_parts = [], []
     for part in np.array_split(rows, -(-len(rows) // 100)):
-        x, y = dataset.batch(part, np.float64)
-        z = logits(model, params, buffers, x)
-        losses.append(LOSSES["bce"].definition(z, y))
-        right.append((z > 0) == (y > 0.5))
+        x, targets = dataset.batch(part, np.float64)
+        logit_parts.append(logits(model, params, buffers, x))
+        target_parts.append(targets)
+    z, y = np.concatenate(logit_parts), np.concatenate(target_parts)
     return {
-        "loss": float(np.concatenate(losses).mean()),
-        "accuracy": float(np.concatenate(right).mean()),
+        "loss": float(LOSSES["bce"].definition(z, y).mean()),
+        "accuracy": float(np.mean((z > 0) == (y > 0.5))),
+        "beats_majority": int(beats_majority(z, y).sum()),
         "images": len(rows),
     }
 

@@ -58,6 +58,22 @@ def proportionality(rms_bracket: Array, rms_gradient: Array) -> dict[str, Any]:
     }
 
 
+def beats_majority(logits: Array, targets: Array) -> Array:
+    """Which of k attributes are predicted clearly better than by always giving the commoner answer: (k,) bool.
+
+    logits and targets (n, k).  Clearly is by McNemar's test: of the examples on which just one of the two is right, the
+    network has more, by over two standard deviations.
+
+    >>> targets = np.array([[1.0, 1.0]] * 10 + [[0.0, 0.0]] * 30)
+    >>> beats_majority(np.where(np.arange(40)[:, None] < [10, 1], 1.0, -1.0), targets).tolist()
+    [True, False]
+    """
+    truth = targets > 0.5
+    right, majority_right = (logits > 0) == truth, truth == (truth.mean(axis=0) > 0.5)
+    gained, lost = (right & ~majority_right).sum(axis=0), (~right & majority_right).sum(axis=0)
+    return gained - lost > 2 * np.sqrt(gained + lost)
+
+
 def rank_attributes(logit_delta: Array, attributes: Sequence[str]) -> list[dict[str, Any]]:
     """The attributes by falling mean |logit change| over pairs and examples; logit_delta (p, n, k).
 

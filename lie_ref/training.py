@@ -97,6 +97,11 @@ class Training:
         self.step += 1
         return loss
 
+    @property
+    def finite(self) -> bool:
+        """Whether no number of the state is nan or infinite."""
+        return all(bool(np.isfinite(a).all()) for named in self._groups().values() for a in named.values())
+
     def save(self, path: Path) -> None:
         """Write a checkpoint: `param/NAME`, `buffer/NAME`, `adam.mean/NAME`, `adam.square/NAME` and the counters."""
         arrays = {f"{group}/{name}": a for group, named in self._groups().items() for name, a in named.items()}

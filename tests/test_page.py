@@ -15,8 +15,8 @@ from made_up_run import ALL_STEPS, HOSTILE, PAIRS, TENSORS, edit_evaluation, edi
 from PIL import Image
 
 from lie_ref.errors import InputError
+from lie_ref.findings import HAIR
 from lie_ref.page import LogAxis, render, running_mean
-from lie_ref.runs import HAIR
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 

@@ -53,7 +53,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str, damage: s
         ({"brackets": {}}, r"checkpoints\[0\]: brackets: found \{\}, expected a list"),
         ({"checks": 3}, r"checkpoints\[0\]: checks: found 3, expected an object"),
         ({"brackets": []}, r"at least one bracket was expected"),
-        ({"step": 5}, r"step_000005.npz: cannot be read"),
+        ({"step": 5}, r"step_000005.npz: no such file"),
     ],
 )
 def test_a_wrong_value_in_the_summary_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -95,7 +95,7 @@ def test_a_wrong_line_of_the_log_is_named(tmp_path: Path, lines: list[str], mess
         ({"x": np.zeros(4)}, "expected four and two axes"),
         ({"logit_delta": np.zeros((15, 32, 39))}, "logit_delta has shape (15, 32, 39), expected (15, 32, 40)"),
         ({"rms_bracket": np.full((15, TENSORS), np.nan)}, "rms_bracket (float64) holds values that are not finite"),
-        ({"rms_gradient": None}, "array 'rms_gradient is not a file in the archive' is missing"),
+        ({"rms_gradient": None}, "array rms_gradient is missing"),
     ],
 )
 def test_a_wrong_array_of_an_evaluation_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,201 @@
+"""The command line: one line and exit status 2 for what cannot be used, headlines and the page for what can."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL_OPTIONS
+from PIL import Image
+
+from lie_ref.attributes import ATTRIBUTES
+from lie_ref.cli import main
+from lie_ref.files import read_npz
+from lie_ref.headlines import headlines
+
+BAD_OPTIONS = {
+    "--steps -1": "lie-ref: --steps: expected an integer >= 0, got -1",
+    "--steps many": "lie-ref experiment: argument --steps: invalid int value: 'many'",
+    "--size 0": "lie-ref: --size: expected an integer >= 8, got 0",
+    "--batch 0": "lie-ref: --batch: expected an integer >= 2, got 0",
+    "--batch 321": "lie-ref: --batch: expected at most 320, the images of the train split, got 321",
+    "--lr nan": "lie-ref: --lr: expected a number > 0, got nan",
+    "--lr 0": "lie-ref: --lr: expected a number > 0, got 0.0",
+    "--lr inf": "lie-ref: --lr: expected a number > 0, got inf",
+    "--seed -1": "lie-ref: --seed: expected an integer >= 0, got -1",
+    "--faces 319": "lie-ref: --faces: expected an integer >= 320, got 319",
+    "--preset resnet": "lie-ref: --preset: expected one of mxresnet-tiny, mxresnet-small, mxresnet18, mxresnet50, got "
+    "'resnet'",
+    "--celeba nowhere": "lie-ref: nowhere: no such folder",
+    "--resume --force": "lie-ref: --resume goes on with a run and --force replaces it: expected one of them, got both",
+    "--colour red": "lie-ref: unrecognized arguments: --colour red",
+}
+BAD_COMMANDS = {
+    "paint": "lie-ref: argument COMMAND: invalid choice: 'paint' (choose from ",
+    "": "lie-ref: the following arguments are required: COMMAND",
+    "report": "lie-ref report: the following arguments are required: RUN",
+    "report nowhere": "lie-ref: nowhere/config.json: cannot be read (No such file or directory)",
+    "report .": "lie-ref: config.json: cannot be read (No such file or directory)",
+}
+
+
+def run(*arguments: str) -> int:
+    """Exit status of the command, whether it returns or leaves by itself as argparse does."""
+    try:
+        return main(arguments)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.usefixtures("faces")  # or the bar of their making would stand on standard error
+@pytest.mark.parametrize("options", BAD_OPTIONS)
+def test_a_bad_option_gives_status_2_and_one_line(
+    options: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [*SMALL_OPTIONS, "--cache", str(cache), "--out", "run", *options.split()]
+    assert run("experiment", *given) == 2
+    assert capsys.readouterr().err == f"{BAD_OPTIONS[options]}\n"
+    assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("command", BAD_COMMANDS)
+def test_a_bad_command_gives_status_2_and_one_line(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*command.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(BAD_COMMANDS[command])
+    assert error.count("\n") == 1
+    assert error.endswith("\n")
+
+
+@pytest.mark.usefixtures("faces")
+def test_an_output_folder_that_is_a_file_gives_status_2_and_one_line(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "file"
+    out.write_text("mine")
+    assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(out)) == 2
+    assert capsys.readouterr().err == f"lie-ref: {out}: cannot be made a folder (File exists)\n"
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.usefixtures("faces")
+def test_a_file_that_the_system_refuses_gives_status_2_and_one_line(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoints").write_text("not a folder")
+    assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(tmp_path)) == 2
+    assert re.fullmatch(rf"lie-ref: .*{re.escape(str(tmp_path / 'checkpoints'))}.*\n", capsys.readouterr().err)
+
+
+def test_a_run_that_is_there_is_not_overwritten(
+    cache: Path, small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in files(small_run)}
+    assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(small_run)) == 2
+    expected = f"lie-ref: {small_run}: holds a run (config.json); --resume goes on with it, --force replaces it\n"
+    assert capsys.readouterr().err == expected
+    assert {path: path.stat().st_mtime_ns for path in files(small_run)} == before
+
+
+def test_python_m_lie_ref_is_lie_ref(tmp_path: Path) -> None:
+    script = Path(sys.executable).parent / "lie-ref"
+    for arguments, status in ((["--help"], 0), (["experiment", "--help"], 0), (["report", "nowhere"], 2), ([], 2)):
+        by_module, by_script = (
+            subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=tmp_path)
+            for command in ([sys.executable, "-m", "lie_ref"], [script])
+        )
+        assert by_module.returncode == by_script.returncode == status
+        assert (by_module.stdout, by_module.stderr) == (by_script.stdout, by_script.stderr)
+        assert "Traceback" not in by_module.stderr
+
+
+def test_help_says_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("experiment", "--help") == 0
+    shown = capsys.readouterr().out
+    for default in ("10000", "64", "mxresnet-tiny", "5000", "0.005", "runs/experiment", "runs/cache"):
+        assert f"(default: {default})" in " ".join(shown.split())
+
+
+def test_resuming_a_finished_run_prints_its_headlines_and_its_page(
+    cache: Path, run_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(run_copy), "--resume") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "data: synthetic faces, seed 0, 400 images"
+    assert shown[2:-1] == headlines(run_copy)
+    assert shown[-1] == f"page: {run_copy / 'report.html'}"
+
+
+def test_report_draws_the_page_of_a_run_again(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = run_copy / "report.html"
+    drawn = page.read_bytes()
+    page.unlink()
+    assert run("report", str(run_copy)) == 0
+    assert capsys.readouterr().out == f"page: {page}\n"
+    assert page.read_bytes() == drawn
+
+
+def make_celeba(folder: Path) -> np.ndarray:
+    """A made-up CelebA of 100 images in the official layout; its labels (100, 40)."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (100, 40))
+    names = [f"{number:06}.jpg" for number in range(1, 101)]
+    (folder / "img_align_celeba").mkdir(parents=True)
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (22, 18, 3), np.uint8)).save(folder / "img_align_celeba" / name)
+    rows = [f"{name} {' '.join(f'{2 * v - 1:2}' for v in row)}" for name, row in zip(names, labels, strict=True)]
+    (folder / "list_attr_celeba.txt").write_text("\n".join(["100", " ".join(ATTRIBUTES), *rows, ""]))
+    split = np.repeat([0, 1, 2], [58, 10, 32])
+    rows = [f"{name} {part}" for name, part in zip(names, split, strict=True)]
+    (folder / "list_eval_partition.txt").write_text("\n".join([*rows, ""]))
+    return labels
+
+
+def test_an_experiment_on_a_small_celeba_runs_from_its_images_to_its_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = make_celeba(tmp_path / "celeba")
+    out, cache = tmp_path / "out" / "run", tmp_path / "cache"
+    options = ["--celeba", str(tmp_path / "celeba"), "--out", str(out), "--cache", str(cache)]
+    assert run("experiment", *options, "--steps", "1", "--size", "16") == 0
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    data, *notes = shown.out.splitlines()[:3]
+    assert data.endswith(" 100 images")
+    assert notes == ["100 of the 100 listed images taken", "split read from list_eval_partition.txt"]
+    assert shown.out.splitlines()[-1] == f"page: {out / 'report.html'}"
+    evaluation = read_npz(out / "evaluation" / "step_000001.npz")
+    np.testing.assert_array_equal(evaluation["y"], labels[68:])
+    summary = json.loads((out / "summary.json").read_text())
+    assert [point["train"]["images"] for point in summary["checkpoints"]] == [58, 58]
+    assert json.loads((out / "config.json").read_text())["celeba"] == str(tmp_path / "celeba")
+
+
+@pytest.mark.celeba
+def test_a_short_experiment_on_real_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "CELEBA" not in os.environ:
+        pytest.skip("CELEBA does not name a folder of real images")
+    options = ["--celeba", os.environ["CELEBA"], "--subset", "--steps", "20", "--size", "32"]
+    assert run("experiment", *options, "--out", str(tmp_path / "run"), "--cache", str(tmp_path / "cache")) == 0
+    assert capsys.readouterr().out.endswith(f"page: {tmp_path / 'run' / 'report.html'}\n")
+    first, *_, last = json.loads((tmp_path / "run" / "summary.json").read_text())["checkpoints"]
+    assert (first["step"], last["step"]) == (0, 20)
+    for split in ("train", "validation"):
+        assert last[split]["loss"] < first[split]["loss"]
+        assert last[split]["accuracy"] > 0.7
+    assert last["mean_correlation"] > 0.5
+    assert max(last["checks"]["hvp_modes"] / 1e-12, last["checks"]["richardson"] / 1e-7) < 1
