@@ -1,6 +1,6 @@
 # make test         set up and run the tests            (CELEBA=DIR adds those on real images)
 # make experiment   set up and run the experiment       (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" pass through)
-# make test-peers   the tests against PyTorch           (installs its CPU build, by its exact version)
+# make test-peers   the tests against PyTorch           (installs torch by its exact version, where pip finds it)
 # make lint         formatting, style and types
 # Each works from a fresh clone, with Python >= 3.10, make and a package index.
 
@@ -9,10 +9,7 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 
 test: $(BIN)/installed-test
-	$(BIN)/python -m pytest -q -m "not torch and not slow"
-
-test-slow: $(BIN)/installed-test
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m "not torch"
 
 test-peers: $(BIN)/installed-test
 	$(BIN)/python -m pip install -q "$(TORCH)"
@@ -41,4 +38,4 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: test test-slow test-peers experiment lint clean
+.PHONY: test test-peers experiment lint clean

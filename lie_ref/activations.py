@@ -13,7 +13,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Function:
+class ActivationFunction:
     """`definition(x)` in autograd.numpy; `derivatives(x, n)` = [f(x), f'(x), …, f⁽ⁿ⁾(x)] in NumPy, n at most 2."""
 
     definition: Callable[[Any], Any]
@@ -57,6 +57,11 @@ def _mish_derivatives(x: Array, order: int) -> list[Array]:
     return derivatives
 
 
+def _tanh(x: Any) -> Any:
+    """autograd's rule for tanh squares cosh, which overflows past ±355; past ±350 its derivatives are 0 in float64."""
+    return anp.tanh(anp.clip(x, -350.0, 350.0))
+
+
 def _tanh_derivatives(x: Array, order: int) -> list[Array]:
     t = np.tanh(x)
     decay = np.exp(-2 * np.abs(x))
@@ -76,8 +81,8 @@ def _relu_derivatives(x: Array, order: int) -> list[Array]:
 
 
 ACTIVATIONS = {
-    "tanh": Function(anp.tanh, _tanh_derivatives),
-    "mish": Function(_mish, _mish_derivatives),
-    "softplus": Function(lambda x: anp.logaddexp(0.0, x), _softplus_derivatives),
-    "relu": Function(lambda x: anp.where(x > 0, x, 0.0), _relu_derivatives),
+    "tanh": ActivationFunction(_tanh, _tanh_derivatives),
+    "mish": ActivationFunction(_mish, _mish_derivatives),
+    "softplus": ActivationFunction(lambda x: anp.logaddexp(0.0, x), _softplus_derivatives),
+    "relu": ActivationFunction(lambda x: anp.where(x > 0, x, 0.0), _relu_derivatives),
 }

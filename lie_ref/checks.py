@@ -40,8 +40,10 @@ def hvp_by_differences(gradient: Gradient, theta: Point, direction: Point, steps
         behind = gradient(tree_map(lambda t, d: t - h * d, theta, direction))
         return tree_map(lambda a, b: (a - b) / (2 * h), ahead, behind)
 
+    if not _norm(direction):
+        return tree_map(np.zeros_like, direction)
     for step in steps:
-        h = step * _norm(theta) / _norm(direction)
+        h = step * (_norm(theta) or 1.0) / _norm(direction)
         coarse, fine = difference(h), difference(h / 2)
         if relative_error(coarse, fine) <= AGREEMENT:
             break
@@ -91,7 +93,7 @@ class OrderSwap:
     """How the order swap approaches a bracket: `error[k]` = |order_swap(ε_k) − bracket| / |bracket| at `epsilon[k]`.
 
     `observed_order` is the slope of log error against log ε: 1 when the bracket is right (the error is then C ε), 0
-    when it is not, and None where there is no error to fit.
+    when it is not, and None where an error is zero or infinite.
     """
 
     epsilon: list[float]
@@ -112,16 +114,17 @@ def order_swap_convergence(
     >>> round(swap.observed_order, 2)
     1.0
     """
-    longest = max(_norm(gradient_x(theta)), _norm(gradient_y(theta)))
+    longest = max(_norm(gradient_x(theta)), _norm(gradient_y(theta))) or 1.0
     for step in steps:
-        epsilons = [step * _norm(theta) / longest / 2**k for k in range(4)]
+        epsilons = [step * (_norm(theta) or 1.0) / longest / 2**k for k in range(4)]
         swaps = [order_swap(gradient_x, gradient_y, theta, epsilon) for epsilon in epsilons]
         limits = [tree_map(lambda s, t: 2 * t - s, *swaps[k : k + 2]) for k in (0, 2)]
         if _norm(_difference(*limits)) <= STRAIGHTNESS * _norm(_difference(swaps[0], swaps[-1])):
             break
     errors = [relative_error(swap, bracket) for swap in swaps]
-    order = float(np.polyfit(np.log(epsilons), np.log(errors), 1)[0]) if min(errors) > 0 else None
-    return OrderSwap(epsilons, errors, order)
+    if not all(0 < error < np.inf for error in errors):
+        return OrderSwap(epsilons, errors, None)
+    return OrderSwap(epsilons, errors, float(np.polyfit(np.log(epsilons), np.log(errors), 1)[0]))
 
 
 def relative_error(a: Point, b: Point) -> float:
@@ -139,6 +142,10 @@ def relative_error(a: Point, b: Point) -> float:
 def largest_relative_error(a: Arrays, b: Arrays) -> float:
     """The largest `relative_error` of any one tensor."""
     return max(relative_error(a[name], b[name]) for name in b)
+
+
+def _in_double(arrays: Arrays) -> Arrays:
+    return {name: np.asarray(a, np.promote_types(np.asarray(a).dtype, np.float64)) for name, a in arrays.items()}
 
 
 def _difference(a: Point, b: Point) -> Point:
@@ -165,7 +172,7 @@ class BracketCheck:
 def check_bracket(
     model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, bracket: Arrays, loss: str = "bce"
 ) -> BracketCheck:
-    """Check the bracket of the two examples x (2, …), y (2, …), name → (*shape), three ways; float64 throughout.
+    """Check the bracket of the two examples x (2, …), y (2, …), name → (*shape), three ways, in float64 or better.
 
     >>> from lie_ref import brackets, mlp
     >>> model = mlp([2, 3, 1])
@@ -174,6 +181,9 @@ def check_bracket(
     >>> check_bracket(model, params, buffers, x, y, bracket).hvp_modes < 1e-12
     True
     """
+
+    params, buffers, bracket = (_in_double(arrays) for arrays in (params, buffers, bracket))
+    x = _in_double({"x": x})["x"]
 
     def loss_of(i: int) -> Loss:
         return lambda p: LOSSES[loss].definition(model.apply(p, buffers, x[i : i + 1]), y[i : i + 1])[0]

@@ -3,7 +3,7 @@
 A field is made of a group of examples: one example, or a mini-batch whose mean loss it descends.  One forward and one
 backward sweep give the gradients of many groups at once; the same sweep over `Dual` parameters gives their
 Hessian-vector products along all directions at once (forward over reverse).  Everything is computed in the dtype of the
-parameters.
+parameters, over as many examples and directions at a time as memory should hold; a mini-batch is never split.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from .dual import Array, Dual, Number, tangent
+from .dual import Array, Dual, Number
 from .layers import Sweep
 from .losses import LOSSES
 from .models import Arrays, Model
@@ -25,7 +25,7 @@ from .validation import (
     checked_targets,
 )
 
-ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold; bounds its memory
+ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold
 
 
 def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str = "bce") -> Arrays:
@@ -149,15 +149,17 @@ def bracket_norms(
     block = 8  # 64 brackets at a time
     for first in range(0, len(x), block):
         rows = np.arange(first, min(first + block, len(x)))
-        for start in range(0, len(columns), block):
+        for start in range(first if partners is None else 0, len(columns), block):
             chosen = columns[start : start + block]
             pairs = np.array([(i, j) for i in rows for j in chosen])
             used, local = np.unique(pairs, return_inverse=True)
             found = _brackets(
                 model, params, buffers, x[used, None], y[used, None], local.reshape(pairs.shape), loss, False
             )
-            squares = sum((b.reshape(len(pairs), -1) ** 2).sum(axis=1) for b in found.values())
-            norms[rows, start : start + len(chosen)] = np.sqrt(squares).reshape(len(rows), -1)
+            total = sum(squares(b) for b in found.values())
+            norms[rows, start : start + len(chosen)] = np.sqrt(total).reshape(len(rows), -1)
+    if partners is None:  # only the upper triangle was computed, for [v_j, v_i] = −[v_i, v_j]
+        norms = np.triu(norms) + np.triu(norms, 1).T
     return norms
 
 
@@ -175,13 +177,14 @@ def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, t
     """
     params, buffers = checked_state(model, params, buffers)
     x_eval = _channels_last(checked_images("x_eval", model, params, x_eval))
-    lifted = _lift(params, checked_directions("tangents", params, tangents))
-    count = len(next(iter(lifted.values())).tangent)
-    changes = []
-    for chosen in _chunks(model, x_eval, count):
-        sweep = Sweep(lifted, buffers, tape=None)
-        changes.append(tangent(model.network.forward(sweep, x_eval[None, chosen]))[:, 0])  # type: ignore[index]
-    return np.concatenate(changes, axis=1)
+    tangents = checked_directions("tangents", params, tangents)
+    count = len(next(iter(tangents.values())))
+    changes = np.empty((count, len(x_eval), model.n_out), x_eval.dtype)
+    for some, lifted in _lifted(model, params, tangents, x_eval[0]):
+        for chosen in _chunks(model, x_eval, 1 + some.stop - some.start):
+            sweep = Sweep(lifted, buffers, tape=None)
+            changes[some, chosen] = model.network.forward(sweep, x_eval[None, chosen]).tangent[:, 0]
+    return changes
 
 
 def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
@@ -209,7 +212,7 @@ def training_gradients(
     x, y = _checked_examples(model, params, x, y, loss)
     z, sweep = _sweep(model, _with_group_axis(params), buffers, x[None], y[None], loss, training=True)
     mean_loss = float(LOSSES[loss].definition(z, y[None]).mean())
-    return mean_loss, {name: sweep.grads[name][0] for name in params}, buffers | sweep.statistics
+    return mean_loss, {name: sweep.grads[name][0] for name in params}, buffers | sweep.running_statistics()
 
 
 def _sweep(
@@ -243,12 +246,14 @@ def _hvps(
     training: bool = False,
 ) -> Arrays:
     """The Hessian of each group's mean loss times each direction (k, *shape): name → (k, g, *shape)."""
-    lifted = _lift(params, directions)
     count = len(next(iter(directions.values())))
-    found = []
-    for chosen in _chunks(model, x, 1 + count):
-        found.append(_sweep(model, lifted, buffers, x[chosen], y[chosen], loss, training)[1].grads)
-    return {name: np.concatenate([grads[name].tangent for grads in found], axis=1) for name in params}
+    products = {name: np.empty((count, len(x), *p.shape), p.dtype) for name, p in params.items()}
+    for some, lifted in _lifted(model, params, directions, x[0]):
+        for chosen in _chunks(model, x, 1 + some.stop - some.start):
+            _, sweep = _sweep(model, lifted, buffers, x[chosen], y[chosen], loss, training)
+            for name, product in products.items():
+                product[some, chosen] = sweep.grads[name].tangent
+    return products
 
 
 def _brackets(
@@ -276,9 +281,19 @@ def _with_group_axis(params: Arrays) -> Arrays:
     return {name: p[None] for name, p in params.items()}
 
 
-def _lift(params: Arrays, directions: Mapping[str, Array]) -> dict[str, Dual]:
-    """Parameters (1, *shape) as duals with tangents (k, 1, *shape)."""
-    return {name: Dual(p[None], directions[name][:, None]) for name, p in params.items()}
+def _lifted(model: Model, params: Arrays, directions: Arrays, one: Array) -> Iterator[tuple[slice, dict[str, Dual]]]:
+    """Slices of the directions, few enough that a sweep over `one` input keeps within `ENTRIES`; for each of them the
+    parameters (1, *shape) as duals with tangents (k, 1, *shape)."""
+    count = len(next(iter(directions.values())))
+    step = max(1, ENTRIES // model.largest_array(one) - 1)
+    for start in range(0, count, step):
+        some = slice(start, min(start + step, count))
+        yield some, {name: Dual(p[None], directions[name][some, None]) for name, p in params.items()}
+
+
+def squares(a: Array) -> Array:
+    """The sum of squares of each a[i], (n,), in float64 or better: float32's own would vanish below 1e-38."""
+    return np.square(a, dtype=np.promote_types(a.dtype, np.float64)).sum(axis=tuple(range(1, a.ndim)))
 
 
 def _channels_last(x: Array) -> Array:

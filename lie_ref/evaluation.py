@@ -7,10 +7,11 @@ from itertools import combinations
 
 import numpy as np
 
-from .derivatives import brackets, gradients, logits, push_forward
+from .derivatives import brackets, gradients, logits, push_forward, squares
 from .dual import Array
 from .losses import LOSSES
 from .models import Arrays, Model
+from .validation import checked_images, checked_state, checked_targets
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ def evaluate(
     >>> ev.pairs.tolist(), ev.logit_delta.shape, ev.rms_bracket.shape
     ([[0, 1]], (1, 2, 1), (1, 4))
     """
-    if not 2 <= examples <= len(x):
-        raise ValueError(f"examples: expected 2 to {len(x)}, the number of inputs, got {examples}")
+    params, buffers = checked_state(model, params, buffers)
+    x = checked_images("x", model, params, x)
+    y = checked_targets(model, x, y, loss)
+    if not isinstance(examples, (int, np.integer)) or not 2 <= examples <= len(x):
+        raise ValueError(f"examples: expected an integer from 2 to {len(x)}, the number of inputs, got {examples}")
     pairs = np.array(list(combinations(range(examples), 2)))
     g = gradients(model, params, buffers, x[:examples], y[:examples], loss)
     b = brackets(model, params, buffers, x[:examples], y[:examples], pairs, loss)
@@ -56,7 +60,7 @@ def evaluate(
     return Evaluation(
         pairs=pairs,
         logits=z,
-        loss=np.asarray(LOSSES[loss].definition(z, np.asarray(y))),
+        loss=LOSSES[loss].definition(z, y),
         logit_delta=push_forward(model, params, buffers, x, b),
         rms_gradient=_tensor_rms(g),
         rms_bracket=_tensor_rms(b),
@@ -68,4 +72,4 @@ def evaluate(
 
 def _tensor_rms(arrays: Arrays) -> Array:
     """Root mean square of each tensor of each field: name → (n, *shape) gives (n, t)."""
-    return np.stack([np.sqrt((a.reshape(len(a), -1) ** 2).mean(axis=1)) for a in arrays.values()], axis=1)
+    return np.stack([np.sqrt(squares(a) / a[0].size).astype(a.dtype) for a in arrays.values()], axis=1)

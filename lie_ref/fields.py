@@ -38,7 +38,7 @@ def lie_bracket(v: Field, w: Field) -> Field:
     """[v, w](θ) = (v·∇)w − (w·∇)v, both derivatives taken exactly, in forward mode, of whatever v and w compute.
 
     Any two fields will do; they need not be gradients.  Raises TypeError unless θ is a floating array or a flat dict of
-    them.
+    them, ValueError unless v(θ) and w(θ) have θ's names and shapes.
 
     >>> rotation, scaling = lambda t: np.array([-t[1], t[0]]), lambda t: np.array([t[0], 0.0])
     >>> lie_bracket(rotation, scaling)(numpy.array([3.0, 5.0]))
@@ -47,15 +47,15 @@ def lie_bracket(v: Field, w: Field) -> Field:
 
     def bracket(theta: Point) -> Point:
         theta = _checked("theta", theta)
-        w_along_v = directional_derivative(w, theta, v(theta))
-        v_along_w = directional_derivative(v, theta, w(theta))
+        w_along_v = directional_derivative(w, theta, _matching("v(theta)", v(theta), theta))
+        v_along_w = directional_derivative(v, theta, _matching("w(theta)", w(theta), theta))
         return tree_map(lambda a, b: a - b, w_along_v, v_along_w)
 
     return bracket
 
 
 def directional_derivative(f: Callable[[Point], Point], theta: Point, direction: Point) -> Point:
-    """Df(θ)·d, by forward mode: the push-forward of the tangent `direction` through f."""
+    """Df(θ)·d, by forward mode: the push-forward of the tangent `direction`, of θ's form, to one of f(θ)'s."""
     names: list[str] = []
 
     def arrays(t: Point) -> Any:
@@ -93,7 +93,7 @@ def hvp_reverse_over_reverse(loss: Loss, theta: Point, direction: Point) -> Poin
 
 
 def gradient_step(loss: Loss, epsilon: float) -> Callable[[Point], Point]:
-    """The update map θ ↦ θ − ε∇L(θ) of one step of gradient descent."""
+    """The update map θ ↦ θ − ε∇L(θ) of one step of gradient descent: a point to a point of the same form."""
     return lambda theta: tree_map(lambda t, g: t - epsilon * g, theta, grad(loss)(_checked("theta", theta)))
 
 
@@ -110,7 +110,7 @@ def commutator(step_x: Callable[[Point], Point], step_y: Callable[[Point], Point
 
 
 def inner(a: Point, b: Point) -> Any:
-    """⟨a, b⟩, the sum over all entries of all arrays."""
+    """⟨a, b⟩, a scalar: the sum over all entries of all arrays of two points of one form."""
     if isinstance(a, dict):
         return sum(np.sum(a[k] * b[k]) for k in a)
     return np.sum(a * b)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .derivatives import squares
 from .dual import Array
 from .evaluation import Evaluation
 
@@ -20,12 +21,13 @@ def checkpoint_findings(evaluation: Evaluation, attributes: Sequence[str]) -> di
     `brackets`: for each pair its norm, and the log–log correlation and one-parameter line of RMS bracket against RMS
     gradient over the tensors in which neither is zero; `attributes`: by falling mean |logit change|.
     """
-    squares = [(array.reshape(len(array), -1) ** 2).sum(axis=1) for array in evaluation.brackets.values()]
+    norms = np.sqrt(sum(squares(bracket) for bracket in evaluation.brackets.values()))
     fits = []
     for p, (i, j) in enumerate(evaluation.pairs.tolist()):
         rms_gradient = np.sqrt((evaluation.rms_gradient[i] ** 2 + evaluation.rms_gradient[j] ** 2) / 2)
-        norm = float(np.sqrt(sum(square[p] for square in squares)))
-        fits.append({"pair": [i, j], "norm": norm, **proportionality(evaluation.rms_bracket[p], rms_gradient)})
+        fits.append(
+            {"pair": [i, j], "norm": float(norms[p]), **proportionality(evaluation.rms_bracket[p], rms_gradient)}
+        )
     correlations = [fit["correlation"] for fit in fits if fit["correlation"] is not None]
     ranking = rank_attributes(evaluation.logit_delta, attributes)
     ranks = {entry["name"]: entry["rank"] for entry in ranking}

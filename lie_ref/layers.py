@@ -29,8 +29,8 @@ EPS, MOMENTUM = 1e-5, 0.1  # of batch-norm, as PyTorch has them
 class Sweep:
     """One forward pass and the backward pass that follows it.
 
-    `params` and `buffers` are the network's, `grads` collects the parameters' cotangents, `statistics` the new running
-    statistics of a training pass; `tape` is the stack of what forward leaves for backward (None: leave nothing).
+    `params` and `buffers` are the network's, `grads` collects the parameters' cotangents, `statistics` what a training
+    pass says of its batch; `tape` is the stack of what forward leaves for backward (None: leave nothing).
     """
 
     params: dict[str, Number]
@@ -47,6 +47,13 @@ class Sweep:
     def saved(self) -> Any:
         assert self.tape is not None, "this pass was run without a tape"
         return self.tape.pop()
+
+    def running_statistics(self) -> dict[str, Array]:
+        """PyTorch's update after a training pass over one group: the batch's statistics with weight `MOMENTUM`."""
+        return {
+            name: (1 - MOMENTUM) * self.buffers[name] + MOMENTUM * new.reshape(self.buffers[name].shape)
+            for name, new in self.statistics.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class BatchNorm(Layer):
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         if training:
+            _check_count(x.shape[0] * x.shape[2] * x.shape[3])
             mean = anp.mean(x, axis=(0, 2, 3), keepdims=True)
             variance = anp.mean((x - mean) ** 2, axis=(0, 2, 3), keepdims=True)
         else:
@@ -101,7 +109,10 @@ class BatchNorm(Layer):
             mean = linear(_mean, x)
             centred = x - mean
             variance = linear(_mean, centred * centred)
-            self._update_running(sweep, value(mean), value(variance), count=math.prod(x.shape[-4:-1]))
+            count = math.prod(x.shape[-4:-1])
+            _check_count(count)
+            sweep.statistics[f"{self.name}.running_mean"] = value(mean)
+            sweep.statistics[f"{self.name}.running_var"] = value(variance) * (count / (count - 1))  # unbiased
             scale = elementwise(_inverse_root, variance + EPS)[0]
             normal = centred * scale
         else:
@@ -121,14 +132,6 @@ class BatchNorm(Layer):
 
     def _per_channel(self, sweep: Sweep, parameter: str) -> Number:
         return linear(lambda p: p[..., None, None, None, :], sweep.params[f"{self.name}.{parameter}"])
-
-    def _update_running(self, sweep: Sweep, mean: Array, variance: Array, count: int) -> None:
-        """PyTorch's running statistics: the batch's with weight `MOMENTUM`, the variance unbiased."""
-        batch = {"running_mean": mean, "running_var": variance * (count / max(count - 1, 1))}
-        for statistic, new in batch.items():
-            name = f"{self.name}.{statistic}"
-            new = new.reshape(-1, self.channels).mean(axis=0)
-            sweep.statistics[name] = ((1 - MOMENTUM) * sweep.buffers[name] + MOMENTUM * new).astype(new.dtype)
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,11 @@ class Residual(Layer):
         cotangent = self.activation.backward(sweep, cotangent)
         shortcut = self.shortcut.backward(sweep, cotangent)  # the last on the tape comes off first
         return shortcut + self.convs.backward(sweep, cotangent)
+
+
+def _check_count(count: int) -> None:
+    if count == 1:  # its variance is 0, and nothing of x would pass
+        raise ValueError("x: expected more than one value a channel for batch-norm in training mode, got 1")
 
 
 def transpose(matrix: Number) -> Number:

@@ -1,8 +1,8 @@
 """The losses of one example as functions of its logits: mean binary cross-entropy, softmax cross-entropy, mean square.
 
 Each is defined once for autograd (`definition`) and has its gradient in the logits in closed form for the sweeps
-(`gradient`, on arrays or duals).  Neither overflows, and no gradient is the small difference of two large terms,
-however large the logits.
+(`gradient`, on arrays or duals).  Neither overflows, and neither is the small difference of two large terms, however
+large the logits.
 """
 
 from __future__ import annotations
@@ -47,10 +47,13 @@ def _bce_gradient(z: Number, y: Array) -> Number:
 
 
 def _softmax(z: Any, y: Array) -> Any:
-    """log Σ_k exp z_k − z_y."""
-    largest = np.max(getval(z), axis=-1, keepdims=True)
-    z = z - largest
-    return anp.log(anp.sum(anp.exp(z), axis=-1)) - anp.sum(z * _one_hot(z, y), axis=-1)
+    """log Σ_k exp z_k − z_y, as softplus(log Σ_{k≠y} exp(z_k − z_y)); 0 with one output."""
+    hot = _one_hot(z, y)
+    excess = anp.where(hot, -anp.inf, z - anp.sum(z * hot, axis=-1, keepdims=True))
+    largest = np.max(getval(excess), axis=-1, keepdims=True)
+    if z.shape[-1] == 1:
+        return 0.0 * z[..., 0]
+    return anp.logaddexp(0.0, largest[..., 0] + anp.log(anp.sum(anp.exp(excess - largest), axis=-1)))
 
 
 def _softmax_gradient(z: Number, y: Array) -> Number:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from .activations import ACTIVATIONS
 from .dual import Array
-from .layers import Activation, BatchNorm, GlobalAvgPool, Layer, Linear, Residual, Sequential
+from .layers import Activation, BatchNorm, GlobalAvgPool, Layer, Linear, Residual, Sequential, Shapes
 from .windows import AvgPool, Conv, MaxPool
 
 Arrays = dict[str, Array]
@@ -39,11 +39,11 @@ class Model:
     zero_initialised: frozenset[str] = frozenset()
 
     @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+    def parameter_shapes(self) -> Shapes:
         return self.network.parameter_shapes()
 
     @property
-    def buffer_shapes(self) -> dict[str, tuple[int, ...]]:
+    def buffer_shapes(self) -> Shapes:
         return self.network.buffer_shapes()
 
     @property
@@ -54,7 +54,10 @@ class Model:
         """Roughly how many numbers the largest array of a pass over x holds: x channels last, any leading axes."""
         if not self.pictures:
             return x.size // self.n_in * max(self.spec["sizes"])
-        return x.size // self.n_in * 9 * max(self.spec["stem"]) // 4  # the stem's patches, at half height and width
+        pixels, expansion = x.size // self.n_in, self.spec["expansion"]
+        stem = 9 * max(self.spec["stem"]) * pixels // 4  # patches of 3 × 3, at half the height and width
+        stages = [max(9, expansion) * width * pixels // (16 * 4**i) for i, width in enumerate(self.spec["widths"])]
+        return max(stem, *stages, 1)
 
     def init(self, seed: int = 0, dtype: Any = np.float64) -> tuple[Arrays, Arrays]:
         """Parameters and buffers, name → array: Kaiming-normal weights (variance 2 / fan-in), zero biases.
@@ -65,6 +68,8 @@ class Model:
         >>> {name: array.shape for name, array in params.items()}
         {'0.weight': (3, 2), '0.bias': (3,), '2.weight': (1, 3), '2.bias': (1,)}
         """
+        if not np.issubdtype(dtype, np.floating):
+            raise TypeError(f"dtype: expected a floating-point type, got {np.dtype(dtype)}")
         rng = np.random.default_rng(seed)
         params = {}
         for name, shape in self.parameter_shapes.items():
@@ -82,13 +87,25 @@ class Model:
     def apply(self, params: Mapping[str, Any], buffers: Mapping[str, Any], x: Any, training: bool = False) -> Any:
         """Logits (n, n_out) by the layers' definitions; autograd differentiates it in any argument, to any order.
 
-        Batch-norm uses the running statistics, or with `training` those of x; neither changes `buffers`.
+        Batch-norm uses the running statistics, or with `training` those of x, one mini-batch; `buffers` never change.
+        Raises ValueError for names or shapes that are not the model's.
 
         >>> model = mlp([2, 3, 1])
         >>> model.apply(*model.init(seed=0), np.ones((5, 2))).shape
         (5, 1)
         """
+        check_shapes("params", params, self.parameter_shapes)
+        check_shapes("buffers", buffers, self.buffer_shapes)
+        self.check_input("x", x, lead="n")
         return self.network.apply(params, buffers, x, training)
+
+    def check_input(self, argument: str, x: Any, lead: str) -> None:
+        """ValueError unless x has these leading axes, such as "b, m", and then the network's own, none empty."""
+        axes = lead.count(",") + 1
+        shape = np.shape(x)
+        if len(shape) != axes + (3 if self.pictures else 1) or shape[axes] != self.n_in or 0 in shape:
+            rest = ", height, width" if self.pictures else ""
+            raise ValueError(f"{argument}: expected shape ({lead}, {self.n_in}{rest}), none of them 0, got {shape}")
 
 
 def mlp(sizes: Sequence[int], activation: str = "tanh") -> Model:
@@ -100,7 +117,7 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> Model:
     26
     """
     sizes = _positive_integers("sizes", sizes, at_least=2)
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     layers: list[Layer] = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
@@ -131,8 +148,8 @@ def mxresnet(
     """
     stem = _positive_integers("stem", stem, at_least=3, at_most=3)
     widths, layers = _positive_integers("widths", widths), _positive_integers("layers", layers)
-    (expansion,) = _positive_integers("expansion", [expansion])
-    (n_out,), (n_in,) = _positive_integers("n_out", [n_out]), _positive_integers("n_in", [n_in])
+    (expansion,) = _positive_integers("expansion", [expansion], at_most=1)
+    (n_out,), (n_in,) = (_positive_integers(k, [v], at_most=1) for k, v in (("n_out", n_out), ("n_in", n_in)))
     if len(widths) != len(layers):
         raise ValueError(f"layers: expected one number a stage, {len(widths)} as widths has, got {len(layers)}")
     if stem[-1] % expansion:
@@ -171,7 +188,7 @@ def preset(name: str, n_out: int = 40) -> Model:
     >>> preset("mxresnet-small").parameter_count
     326008
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
     return mxresnet(**PRESETS[name], n_out=n_out)
 
@@ -214,14 +231,27 @@ def _residual_block(name: str, n_in: int, width: int, expansion: int, stride: in
     )
 
 
+def check_shapes(argument: str, arrays: Mapping[str, Any], shapes: Shapes) -> None:
+    """ValueError unless the arrays have exactly these names and shapes; TypeError unless they are a mapping."""
+    if not hasattr(arrays, "keys"):
+        raise TypeError(f"{argument}: expected a dict name -> array, got {type(arrays).__name__}")
+    names = [name for name in arrays if not name.endswith("num_batches_tracked")]  # PyTorch counts batches there
+    missing, unknown = [n for n in shapes if n not in arrays], [n for n in names if n not in shapes]
+    if missing or unknown:
+        what = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is unknown"
+        raise ValueError(f"{argument}: expected the model's {len(shapes)} names, but {what}")
+    for name, shape in shapes.items():
+        if np.shape(arrays[name]) != shape:
+            raise ValueError(f"{argument}[{name!r}]: expected shape {shape}, got {np.shape(arrays[name])}")
+
+
 def _positive_integers(
     argument: str, values: Sequence[int], at_least: int = 1, at_most: int | None = None
 ) -> tuple[int, ...]:
     """The values as a tuple of ints, or a ValueError that names the argument."""
-    values = tuple(values)
-    exactly = f"{at_least}" if at_most else f"at least {at_least}"
-    if any(not isinstance(v, (int, np.integer)) or v < 1 for v in values) or not (
-        at_least <= len(values) <= (at_most or len(values))
-    ):
-        raise ValueError(f"{argument}: expected {exactly} positive integer(s), got {list(values)}")
-    return tuple(int(v) for v in values)
+    numbers = tuple(values) if isinstance(values, Iterable) else ()
+    valid = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0 for v in numbers)
+    if not valid or not at_least <= len(numbers) <= (at_most or len(numbers)):
+        exactly = f"{at_least}" if at_most else f"at least {at_least}"
+        raise ValueError(f"{argument}: expected {exactly} positive integer(s), got {values}")
+    return tuple(int(v) for v in numbers)

@@ -73,7 +73,7 @@ class Conv(Layer):
     def _from_matrix(self, matrix: Array) -> Array:
         """The transpose of `_matrix`: back to (…, out, in, kernel, kernel)."""
         w = matrix.reshape(*matrix.shape[:-2], self.kernel, self.kernel, self.n_in, self.n_out)
-        return np.moveaxis(w, (-4, -3, -2, -1), (-2, -1, -3, -4))
+        return np.ascontiguousarray(np.moveaxis(w, (-4, -3, -2, -1), (-2, -1, -3, -4)))
 
     def _unfold(self, x: Array) -> Array:
         """Every patch that the kernel sees, one a row: (…, member · out height · out width, kernel · kernel · in)."""

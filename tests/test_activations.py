@@ -55,3 +55,12 @@ def test_relu_has_slope_zero_at_zero_and_no_curvature():
     value, slope, curvature = ACTIVATIONS["relu"].derivatives(x, 2)
     assert (value.tolist(), slope.tolist(), curvature.tolist()) == ([0, 0, 2], [0, 0, 1], [0, 0, 0])
     assert elementwise_grad(ACTIVATIONS["relu"].definition)(x).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_autograd_differentiates_the_definitions_twice_at_a_thousand(name):
+    first = elementwise_grad(ACTIVATIONS[name].definition)
+    x = np.array([-1000.0, -400.0, 400.0, 1000.0])
+    _, slope, curvature = ACTIVATIONS[name].derivatives(x, 2)
+    np.testing.assert_allclose(first(x), slope, atol=1e-300)
+    np.testing.assert_allclose(elementwise_grad(first)(x), curvature, atol=1e-150)

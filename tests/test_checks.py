@@ -100,3 +100,24 @@ def test_relative_errors_are_over_all_arrays_or_of_the_worst():
     zero = {"p": np.zeros(2)}
     assert largest_relative_error(zero, zero) == 0
     assert largest_relative_error({"p": np.ones(2)}, zero) == np.inf
+
+
+def test_degenerate_points_give_zeros_and_no_order_instead_of_nan():
+    zero = np.zeros(2)
+    np.testing.assert_array_equal(hvp_by_differences(lambda t: t**3, np.ones(2), zero), zero)
+    np.testing.assert_allclose(hvp_by_differences(np.sin, zero, np.ones(2)), np.ones(2), rtol=1e-9)
+    still = order_swap_convergence(np.zeros_like, np.zeros_like, np.ones(2), zero)
+    assert (still.error, still.observed_order) == ([0.0] * 4, None)
+    claimed_zero = order_swap_convergence(lambda t: t**2, np.ones_like, np.ones(2), zero)
+    assert (claimed_zero.error, claimed_zero.observed_order) == ([np.inf] * 4, None)
+
+
+def test_a_bracket_in_float32_is_checked_in_float64():
+    model = MLPS[1]
+    params, buffers = generic_state(model, 4)
+    x, y = examples(model, (2, 5), 4)
+    single = {name: p.astype(np.float32) for name, p in params.items()}
+    bracket = at(lie_ref.brackets(model, single, buffers, x.astype(np.float32), y, [(0, 1)]), 0)
+    check = check_bracket(model, single, buffers, x.astype(np.float32), y, bracket)
+    assert 1e-8 < check.richardson < 1e-4
+    assert check.richardson == pytest.approx(check.hvp_modes, rel=1e-2)

@@ -189,3 +189,36 @@ def test_nothing_that_is_passed_in_is_changed():
     training_gradients(TINY, params, buffers, x[0], y[0])
     for a, b in zip((*params.values(), *buffers.values(), x, y), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_confident_answers_agree_with_autograd():
+    """Logits near 40 on the right side: every derivative is e⁻⁴⁰ small, and none of its digits may go."""
+    model = MLPS[0]
+    params, buffers = generic_state(model, 15)
+    params["4.bias"] = np.array([40.0, 0.0, -3.0])
+    x, _ = examples(model, (2, 5), 15)
+    for loss, y in (("softmax", np.zeros(2, int)), ("bce", np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))):
+        found = at(lie_ref.brackets(model, params, buffers, x, y, [(0, 1)], loss), 0)
+        losses = [loss_function(model, buffers, x[i : i + 1], y[i : i + 1], loss) for i in range(2)]
+        assert largest_relative_error(found, bracket_reverse_over_reverse(*losses, params)) < 1e-12
+
+
+def test_one_value_a_channel_is_refused_in_training_mode():
+    params, buffers = generic_state(TINY, 16)
+    x, y = examples(TINY, (2, 1, 3, 1, 1), 16)
+    message = "x: expected more than one value a channel for batch-norm in training mode"
+    with pytest.raises(ValueError, match=message):
+        lie_ref.batch_brackets(TINY, params, buffers, x, y, [(0, 1)], training=True)
+    with pytest.raises(ValueError, match=message):
+        TINY.apply(params, buffers, x[0], training=True)
+
+
+def test_norms_of_tiny_float32_brackets_do_not_vanish():
+    model = lie_ref.mlp([2, 1])
+    params, buffers = model.init(0, np.float32)
+    x, y = np.float32(1e-25) * np.array([[1, 2], [2, 1]], np.float32), np.array([[0.0], [1.0]])
+    ev = lie_ref.evaluate(model, params, buffers, x, y, examples=2)
+    weight = np.abs(ev.brackets["0.weight"]).max()
+    assert 0 < weight < 1e-22  # its square is below the smallest float32
+    assert ev.rms_bracket[0, 0] > 0.5 * weight
+    assert ev.loss.dtype == ev.rms_bracket.dtype == np.float32

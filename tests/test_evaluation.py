@@ -75,5 +75,16 @@ def test_any_of_the_losses_can_be_evaluated() -> None:
 
 @pytest.mark.parametrize("count", [-1, 0, 1, 10])
 def test_a_number_of_examples_that_gives_no_pair_or_is_not_there_is_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=f"examples: expected 2 to 9, the number of inputs, got {count}"):
+    with pytest.raises(
+        ValueError, match=f"examples: expected an integer from 2 to 9, the number of inputs, got {count}"
+    ):
         evaluate(MODEL, PARAMS, BUFFERS, X, Y, examples=count)
+
+
+def test_every_target_is_checked_not_only_those_of_the_brackets() -> None:
+    model = lie_ref.mlp([2, 3])
+    params, buffers = model.init(0)
+    x = np.ones((3, 2))
+    for y, loss in ((np.array([[0, 1, 0], [0, 1, 0], [5.0, 0, 0]]), "bce"), (np.array([0, 1, 7]), "softmax")):
+        with pytest.raises(ValueError, match="y: expected"):
+            lie_ref.evaluate(model, params, buffers, x, y, examples=2, loss=loss)

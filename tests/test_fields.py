@@ -149,3 +149,16 @@ def test_a_direction_of_another_shape_is_refused():
     for hvp in (hvp_forward_over_reverse, hvp_reverse_over_reverse):
         with pytest.raises(ValueError, match=r"direction: expected the shape of theta, \(3,\), got \(1,\)"):
             hvp(lambda t: anp.sum(t**3), np.ones(3), np.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        (lambda t: t[:1], r"v\(theta\): expected the shape of theta, \(2,\), got \(1,\)"),
+        (lambda t: anp.sum(t), r"v\(theta\): expected the shape of theta, \(2,\), got \(\)"),  # a loss, not its field
+        (lambda t: {"w": t}, r"v\(theta\): expected the shape of theta, \(2,\), got {'w': \(2,\)}"),
+    ],
+)
+def test_fields_that_are_not_of_the_points_form_are_refused(field, message):
+    with pytest.raises(ValueError, match=message):
+        lie_bracket(field, lambda t: t**2)(np.array([1.0, 2.0]))

@@ -159,10 +159,10 @@ def test_batch_norm_keeps_pytorchs_running_statistics():
     normal = layer.forward(sweep, channels_last(x)[None])
     by_channel = x.transpose(1, 0, 2, 3).reshape(2, -1)
     np.testing.assert_allclose(
-        sweep.statistics["b.running_mean"], 0.9 * buffers["b.running_mean"] + 0.1 * by_channel.mean(1)
+        sweep.running_statistics()["b.running_mean"], 0.9 * buffers["b.running_mean"] + 0.1 * by_channel.mean(1)
     )
     np.testing.assert_allclose(
-        sweep.statistics["b.running_var"], 0.9 * buffers["b.running_var"] + 0.1 * by_channel.var(1, ddof=1)
+        sweep.running_statistics()["b.running_var"], 0.9 * buffers["b.running_var"] + 0.1 * by_channel.var(1, ddof=1)
     )
     np.testing.assert_allclose(normal.std(axis=(0, 1, 2, 3)), np.sqrt(1 - EPS / (by_channel.var(1) + EPS)))
 

@@ -74,3 +74,22 @@ def test_softmax_keeps_its_digits_where_the_label_is_nearly_certain_or_nearly_im
         t, complement = 1 / (1 + math.exp(z)), 1 / (1 + math.exp(-z))
         np.testing.assert_allclose(gradient.value, [[-t, t]], rtol=1e-15)
         np.testing.assert_allclose(gradient.tangent[0], [[t * complement, -t * complement]], rtol=1e-15)
+
+
+@pytest.mark.parametrize("margin", [1.0, 40.0, 300.0])
+def test_definition_of_softmax_keeps_its_digits_for_confident_right_answers(margin):
+    z, y = np.array([[margin, 0.0, -1.0]]), np.array([0])
+    tail = math.exp(-margin) + math.exp(-margin - 1)
+    definition = LOSSES["softmax"].definition
+    assert definition(z, y) == pytest.approx([math.log1p(tail)], rel=1e-14)
+    gradient = grad(lambda z: definition(z, y).sum())
+    np.testing.assert_allclose(gradient(z), LOSSES["softmax"].gradient(z, y), rtol=1e-13)
+    d = np.array([[0.3, -1.0, 0.7]])
+    exact = LOSSES["softmax"].gradient(Dual(z, d[None]), y).tangent[0]
+    np.testing.assert_allclose(make_jvp(gradient)(z)(d)[1], exact, rtol=1e-13)
+
+
+def test_softmax_of_one_output_is_zero():
+    z, y = np.array([[3.0], [-2.0]]), np.array([0, 0])
+    assert LOSSES["softmax"].definition(z, y).tolist() == [0, 0]
+    assert not LOSSES["softmax"].gradient(z, y).any()

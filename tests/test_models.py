@@ -9,7 +9,10 @@ import lie_ref
 from lie_ref.models import PRESETS
 
 
-@pytest.mark.parametrize(("name", "count"), [("mxresnet-tiny", 83_280), ("mxresnet-small", 326_008)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("mxresnet-tiny", 83_280), ("mxresnet-small", 326_008), ("mxresnet18", 11_243_976), ("mxresnet50", 23_636_936)],
+)
 def test_presets_have_the_stated_number_of_parameters(name, count):
     model = lie_ref.preset(name)
     params, _ = model.init(seed=0)
@@ -84,7 +87,7 @@ def test_any_input_size_gives_one_row_of_logits_an_input(preset, size):
         (lambda: lie_ref.mlp([3, 0, 1]), r"sizes: expected at least 2 positive integer\(s\), got \[3, 0, 1\]"),
         (lambda: lie_ref.mlp([3, 1], "gelu"), r"activation: expected one of tanh, mish, softplus, relu, got 'gelu'"),
         (lambda: lie_ref.preset("resnet18"), r"preset: expected one of mxresnet-tiny, .*, got 'resnet18'"),
-        (lambda: lie_ref.mxresnet((8, 8), (8,), (1,)), r"stem: expected 3 positive integer\(s\), got \[8, 8\]"),
+        (lambda: lie_ref.mxresnet((8, 8), (8,), (1,)), r"stem: expected 3 positive integer\(s\), got \(8, 8\)"),
         (lambda: lie_ref.mxresnet((8, 8, 8), (8, 8), (1,)), r"layers: expected one number a stage, 2 .*, got 1"),
         (lambda: lie_ref.mxresnet((8, 8, 6), (8,), (1,), 4), r"stem: .* a multiple of expansion 4, got 6"),
         (lambda: lie_ref.mxresnet((8, 8, 8), (8.5,), (1,)), r"widths: expected at least 1 positive integer\(s\)"),
@@ -94,3 +97,19 @@ def test_any_input_size_gives_one_row_of_logits_an_input(preset, size):
 def test_bad_specifications_name_the_argument(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_apply_refuses_names_and_shapes_that_are_not_the_models():
+    model = lie_ref.preset("mxresnet-tiny")
+    params, buffers = model.init(0)
+    with pytest.raises(
+        ValueError, match=r"x: expected shape \(n, 3, height, width\), none of them 0, got \(2, 1, 8, 8\)"
+    ):
+        model.apply(params, buffers, np.ones((2, 1, 8, 8)))
+    with pytest.raises(ValueError, match=r"params: expected the model's 35 names, but '0.0.weight' is missing"):
+        model.apply({}, buffers, np.ones((2, 3, 8, 8)))
+
+
+def test_initial_values_of_an_integer_type_are_refused():
+    with pytest.raises(TypeError, match="dtype: expected a floating-point type, got int64"):
+        lie_ref.mlp([2, 1]).init(dtype=np.int64)

@@ -33,7 +33,7 @@ BAD = [
     ({"x": np.where(X > 0, np.nan, X)}, ValueError, r"x: expected finite numbers"),
     ({"y": Y[:3]}, ValueError, r"y: expected shape \(4, 3\) for loss 'bce', got \(3, 3\)"),
     ({"y": 2 * Y - 1}, ValueError, r"y: expected targets in \[0, 1\] for loss 'bce', got -1 to 1"),
-    ({"y": Y.astype(complex)}, TypeError, r"y: expected a real array, got dtype complex128"),
+    ({"y": Y.astype(complex)}, TypeError, r"y: expected a floating-point array, got dtype complex128"),
     ({"y": np.full_like(Y, np.inf), "loss": "mse"}, ValueError, r"y: expected finite numbers"),
     ({"loss": "softmax"}, ValueError, r"y: expected shape \(4,\) for loss 'softmax', got \(4, 3\)"),
     ({"y": Y[:, 0], "loss": "softmax"}, TypeError, r"y: expected integer labels for loss 'softmax', got dtype float64"),
@@ -58,7 +58,7 @@ BAD = [
     (
         {"params": changed(PARAMS, "7.bias", np.ones(3, int))},
         TypeError,
-        r"params: expected one floating dtype, got float64, int64",
+        r"params: expected one floating dtype of at least 32 bits, got float64, int64",
     ),
     ({"params": changed(PARAMS, "7.bias", np.ones(3, np.float32))}, TypeError, r"params: .* got float32, float64"),
     (
@@ -66,7 +66,21 @@ BAD = [
         ValueError,
         r"params\['7.bias'\]: expected finite numbers",
     ),
-    ({"params": {}}, TypeError, r"params: expected one floating dtype, got no arrays"),
+    ({"params": {}}, ValueError, r"params: expected the model's 17 names, but '0.0.weight' is missing"),
+    ({"params": [1.0]}, TypeError, r"params: expected a dict name -> array, got list"),
+    ({"buffers": None}, TypeError, r"buffers: expected a dict name -> array, got NoneType"),
+    (
+        {"params": {name: p.astype(np.float16) for name, p in PARAMS.items()}},
+        TypeError,
+        r"params: expected one floating dtype of at least 32 bits, got float16",
+    ),
+    (
+        {"params": {name: p.astype(np.float32) for name, p in PARAMS.items()}, "x": 1e300 * X},
+        ValueError,
+        r"x: expected finite numbers in float32, got nan or inf",
+    ),
+    ({"pairs": [(0, 1), (0,)]}, ValueError, r"pairs: expected shape \(p, 2\), got rows of different lengths"),
+    ({"loss": ["bce"]}, ValueError, r"loss: expected one of bce, softmax, mse, got \['bce'\]"),
     ({"buffers": {}}, ValueError, r"buffers: expected the model's 10 names, but '0.1.running_mean' is missing"),
     (
         {"buffers": changed(BUFFERS, "0.1.running_var", -np.ones(2))},
@@ -85,7 +99,12 @@ def test_arrays_that_do_not_fit_are_refused_by_name(arguments, error, message):
 def test_directions_must_have_all_names_and_one_count():
     good = {name: np.ones((2, *p.shape)) for name, p in PARAMS.items()}
     for bad, message in (
-        ({}, r"directions: expected arrays \(k, \*shape\) for every parameter, got 0 name\(s\)"),
+        ({}, r"directions: expected a dict name -> \(k, \*shape\) for every parameter, k >= 1, got nothing"),
+        ([1.0], r"directions: expected a dict name -> .*, got nothing"),
+        (
+            {name: d[:0] for name, d in good.items()},
+            r"directions: .*, k >= 1, got shape \(0, 2, 3, 3, 3\) for '0.0.weight'",
+        ),
         (without(good, "7.bias"), r"directions: .*'7.bias' is missing"),
         (changed(good, "7.bias", np.ones((3, 3))), r"directions\['7.bias'\]: expected shape \(2, 3\), got \(3, 3\)"),
     ):
@@ -96,8 +115,10 @@ def test_directions_must_have_all_names_and_one_count():
 def test_partners_and_examples_must_be_among_the_inputs():
     with pytest.raises(ValueError, match=r"partners: expected indices 0 to 3, got 7 to 7"):
         lie_ref.bracket_norms(MODEL, PARAMS, BUFFERS, X, Y, [7])
-    for examples_ in (1, 5):
-        with pytest.raises(ValueError, match=rf"examples: expected 2 to 4, the number of inputs, got {examples_}"):
+    for examples_ in (1, 5, 2.5):
+        with pytest.raises(
+            ValueError, match=rf"examples: expected an integer from 2 to 4, the number of inputs, got {examples_}"
+        ):
             lie_ref.evaluate(MODEL, PARAMS, BUFFERS, X, Y, examples=examples_)
 
 
