@@ -1,5 +1,7 @@
 """lie_ref: exact Lie brackets of training examples, in NumPy and autograd."""
 
+__version__ = "0.1.0"  # before the imports: some of the modules below write it into their files
+
 from .derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward
 from .evaluation import Evaluation, evaluate
 from .fields import (

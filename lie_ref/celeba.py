@@ -9,6 +9,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ IMAGES = "img_align_celeba"
 PREFIXES = (f"{IMAGES}/", f"{IMAGES}/{IMAGES}/", "")  # inside a zip; the doubled one is Kaggle's
 ATTRIBUTE_CODES = {b"-1": 0, b"1": 1}
 SPLIT_CODES = {b"0": 0, b"1": 1, b"2": 2}
+NO_PARTITION = "without this file the split follows the list's order"
 MAX_NAME = 64  # bytes in the name of an image; the official ones have 10
 UNREADABLE = (  # what Pillow and zipfile are known to raise for a damaged file
     OSError,
@@ -43,9 +45,11 @@ UNREADABLE = (  # what Pillow and zipfile are known to raise for a damaged file
 def celeba_dataset(folder: Path, cache: Path, size: int = 64, subset: bool = False, skip_bad: bool = False) -> Dataset:
     """CelebA from `folder`, its images cropped square and resized to size x size, decoded once into `cache`.
 
-    The cache is found again by a fingerprint of the source, so a changed source is decoded anew. Without a partition
-    file the split follows the list's order (80 / 10 / 10 %). `subset` takes what is there of the listed images;
-    `skip_bad` drops images that cannot be read. `InputError` names the file and place of what cannot be used.
+    The cache is found again by a fingerprint of what the source holds, wherever it lies, so a changed source is decoded
+    anew: of the two lists every byte counts, of the images in a zip names, sizes and check sums, of those in a folder
+    names and sizes. Without a partition file the split follows the list's order (80 / 10 / 10 %). `subset` takes what
+    is there of the listed images; `skip_bad` drops images that cannot be read. `InputError` names the file and place of
+    what cannot be used.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -72,7 +76,7 @@ def celeba_dataset(folder: Path, cache: Path, size: int = 64, subset: bool = Fal
     else:
         split = _read_partition(partition, names, taken, subset)
         origin = f"split read from {partition.name}"
-    check_splits(partition or attributes, split)
+    check_splits(partition or attributes, split, f"; {NO_PARTITION}" if partition and subset else "")
     planned = Dataset(
         name="CelebA",
         attributes=ATTRIBUTES,
@@ -102,7 +106,7 @@ def centre_square(image: Image.Image, size: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """Where the images are: a folder or a zip, the prefix of members in it, their names (n,) bytes, and a stamp."""
+    """Where the images are: a folder or a zip, the prefix of members in it, their names (n,) bytes, a stamp of them."""
 
     path: Path
     prefix: str
@@ -133,27 +137,30 @@ def _find_images(folder: Path) -> _Source:
 
 def _folder_source(path: Path) -> _Source:
     with os.scandir(path) as entries:
-        files = sorted((entry.name, entry.stat()) for entry in entries if entry.is_file())
-    stamp = hashlib.sha256()
-    for name, stat in files:
-        stamp.update(f"{name!a} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return _Source(path, "", np.array([os.fsencode(name) for name, _ in files], bytes), stamp.hexdigest())
+        files = sorted((entry.name, entry.stat().st_size) for entry in entries if entry.is_file())
+    return _Source(path, "", np.array([os.fsencode(name) for name, _ in files], bytes), _stamp(files))
 
 
 def _zip_sources(path: Path) -> list[_Source]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
+            members = [(member.filename, member.file_size, member.CRC) for member in archive.infolist()]
     except UNREADABLE as error:
         raise InputError(f"{path}: damaged or not a zip ({error})") from error
-    stat = path.stat()
     names: dict[str, list[bytes]] = {prefix: [] for prefix in PREFIXES}
-    for member in members:
+    for member, *_ in members:
         prefix, slash, name = member.rpartition("/")
         if name and prefix + slash in names:
             names[prefix + slash].append(os.fsencode(name))
-    stamp = f"{stat.st_size} {stat.st_mtime_ns}"
+    stamp = _stamp(members)
     return [_Source(path, prefix, np.array(found, bytes), stamp) for prefix, found in names.items()]
+
+
+def _stamp(files: Iterable[tuple[str | int, ...]]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file!a}\n".encode())
+    return digest.hexdigest()
 
 
 def _fingerprint(attributes: Path, partition: Path | None, source: _Source) -> str:
@@ -237,8 +244,7 @@ def _read_partition(path: Path, names: np.ndarray, taken: np.ndarray, subset: bo
     found = order[np.searchsorted(listed, taken, sorter=order).clip(max=len(listed) - 1)]
     missing = taken[listed[found] != taken]
     if missing.size:
-        hint = "without this file the split follows the list's order"
-        raise InputError(f"{path}: no row for {missing.size:,} images, the first: {_show(missing[0])} ({hint})")
+        raise InputError(f"{path}: no row for {missing.size:,} images, the first: {_show(missing[0])} ({NO_PARTITION})")
     return values[found, 0]
 
 

@@ -51,8 +51,9 @@ def _parser() -> Parser:
     experiment.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces")
     experiment.add_argument("--subset", action="store_true", help="take the images that are there")
     experiment.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+    text = f"number of synthetic faces (default: {default.faces})"
+    experiment.add_argument("--faces", type=int, default=argparse.SUPPRESS, metavar="N", help=text)
     for option, kind, value, metavar, text in (
-        ("--faces", int, default.faces, "N", "number of synthetic faces"),
         ("--size", int, default.size, "N", "height and width in pixels"),
         ("--preset", str, default.preset, "NAME", f"one of {', '.join(PRESETS)}"),
         ("--steps", int, default.steps, "N", "training steps"),
@@ -77,6 +78,11 @@ def _experiment(options: argparse.Namespace) -> None:
     use_one_blas_thread()
     keep_freed_memory()
     given = vars(options)
+    if options.celeba is not None and "faces" in given:
+        raise InputError("--faces: is for synthetic faces, not for --celeba")
+    for name in ("subset", "skip_bad"):
+        if options.celeba is None and given[name]:
+            raise InputError(f"--{name.replace('_', '-')}: is for --celeba, which is not given")
     settings = Settings(**{field.name: given[field.name] for field in fields(Settings) if field.name in given})
     page = run_experiment(settings, options.out, options.cache, options.resume, options.force)
     print("\n".join(headlines(options.out)))

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .files import read_npz
+from .files import first_line, read_npz
 from .progress import Progress
 
 FORMAT = "lie-ref-cache/1"
@@ -82,14 +82,17 @@ def split_in_order(n: int) -> np.ndarray:
     return np.repeat(np.arange(3, dtype=np.uint8), np.diff([0, n * 8 // 10, n * 9 // 10, n]))
 
 
-def check_splits(where: str | Path, split: np.ndarray) -> None:
-    """Raise `InputError`, naming `where`, unless each split has an image and the test split has `MIN_TEST`."""
+def check_splits(where: str | Path, split: np.ndarray, hint: str = "") -> None:
+    """Raise `InputError`, naming `where`, unless each split has an image and the test split has `MIN_TEST`.
+
+    `hint` ends the message.
+    """
     counts = np.bincount(split, minlength=len(SPLITS))
     for value, (name, count) in enumerate(zip(SPLITS, counts, strict=True)):
         if count == 0:
-            raise InputError(f"{where}: no image of {split.size:,} is in the {name} split ({value})")
+            raise InputError(f"{where}: no image of {split.size:,} is in the {name} split ({value}){hint}")
     if counts[-1] < MIN_TEST:
-        raise InputError(f"{where}: the test split has {counts[-1]} images, expected at least {MIN_TEST}")
+        raise InputError(f"{where}: the test split has {counts[-1]} images, expected at least {MIN_TEST}{hint}")
 
 
 def build_cache(planned: Dataset, decode: Callable[[int], np.ndarray], skip_bad: bool = False) -> Dataset:
@@ -139,9 +142,14 @@ def load_cache(folder: Path) -> Dataset:
             skipped=meta["skipped"],
             notes=tuple(meta["notes"]),
         )
-        found, expected = _map_images(dataset.images).shape, (len(dataset), dataset.size, dataset.size, 3)
-        if found != expected:
-            raise InputError(f"{dataset.images}: shape {found}, expected {expected}")
+        n = len(dataset)
+        for where, array, shape in (
+            (f"{table}: labels", dataset.labels, (n, len(dataset.attributes))),
+            (f"{table}: split", dataset.split, (n,)),
+            (f"{dataset.images}", _map_images(dataset.images), (n, dataset.size, dataset.size, 3)),
+        ):
+            if (array.shape, array.dtype) != (shape, np.uint8):
+                raise InputError(f"{where}: {array.dtype} {array.shape}, expected uint8 {shape}")
     except InputError as error:
         raise InputError(f"{error}; {remedy}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -152,14 +160,11 @@ def load_cache(folder: Path) -> Dataset:
 def _map_images(path: Path) -> np.ndarray:
     """The pixels of a cache, (n, size, size, 3) uint8, mapped read-only."""
     try:
-        images = np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cut short or not an image cache ({error})") from error
-    if images.dtype != np.uint8:
-        raise InputError(f"{path}: dtype {images.dtype}, expected uint8")
-    return images
+    except Exception as error:  # a damaged header makes NumPy raise almost anything
+        raise InputError(f"{path}: cut short or not an image cache ({first_line(error)})") from error
 
 
 def _without(planned: Dataset, bad: dict[int, str]) -> Dataset:

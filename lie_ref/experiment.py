@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
+from . import __version__
 from .celeba import celeba_dataset
 from .checks import check_bracket
 from .dataset import Dataset
 from .derivatives import logits
 from .errors import InputError
 from .evaluation import evaluate
-from .files import read_npz, write_npz, write_text
+from .files import to_json, write_npz, write_text
 from .findings import RMS_GRADIENT, beats_majority, checkpoint_findings
 from .losses import LOSSES
 from .models import PRESETS, Arrays, Model, preset
 from .page import render
 from .progress import Progress
+from .runs import EVALUATION, read_evaluation
 from .synthetic import faces_dataset
 from .training import Training, read_checkpoint
 
@@ -110,7 +114,7 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
         "rms_gradient": RMS_GRADIENT,
         "checkpoints": points,
     }
-    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
     page = render(out)
     (out / "state.npz").unlink(missing_ok=True)
     return page
@@ -121,15 +125,19 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
     training = Training(model, dataset, settings.seed, settings.batch, settings.lr, settings.betas)
     state, log = out / "state.npz", out / "log.csv"
     (out / "checkpoints").mkdir(exist_ok=True)
-    saved = [path for path in (state, *(_checkpoint(out, step) for step in settings.checkpoints)) if path.exists()]
-    if saved:
-        training.load(max(saved, key=lambda path: int(read_checkpoint(path, model)["counters"][0])))
+    if saved := _newest(settings, model, out):
+        training.load(saved)
     write_text(log, "".join(f"{line}\n" for line in ("step,loss", *_logged(log, training.step))))
     last_save = monotonic()
     with Progress(settings.steps, "training", start=training.step) as bar, log.open("a", buffering=1) as lines:
+
+        def save(path: Path) -> None:
+            os.fsync(lines.fileno())  # not even a power cut may leave a state that is ahead of the log
+            training.save(path)
+
         while True:
             if training.step in settings.checkpoints:
-                training.save(_checkpoint(out, training.step))
+                save(_checkpoint(out, training.step))
             if training.step == settings.steps:
                 break
             with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is an error in the next line
@@ -139,8 +147,19 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
             lines.write(f"{training.step},{loss!r}\n")
             bar.advance(extra=f"loss {loss:.3f}")
             if monotonic() - last_save > SAVE_EVERY:
-                training.save(state)
+                save(state)
                 last_save = monotonic()
+
+
+def _newest(settings: Settings, model: Model, out: Path) -> Arrays | None:
+    """The newest saved state that leaves no checkpoint out: training from it makes those that are missing."""
+    kept = list(takewhile(lambda step: _checkpoint(out, step).exists(), settings.checkpoints))
+    missing, state = settings.checkpoints[len(kept) :], out / "state.npz"
+    if missing and state.exists():
+        arrays = read_checkpoint(state, model, 0, settings.steps)
+        if max(kept, default=0) <= arrays["counters"][0] <= missing[0]:
+            return arrays
+    return read_checkpoint(_checkpoint(out, kept[-1]), model, kept[-1], kept[-1]) if kept else None
 
 
 def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
@@ -151,8 +170,8 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
         for step in settings.checkpoints:
             path = out / "evaluation" / f"step_{step:06d}.npz"
             if not path.exists():
-                write_npz(path, _evaluate_checkpoint(model, dataset, _checkpoint(out, step)))
-            arrays = read_npz(path)
+                write_npz(path, _evaluate_checkpoint(model, dataset, out, step))
+            arrays = read_evaluation(path, step)
             try:
                 found.append({"step": step, **json.loads(str(arrays["findings"]))})
             except (KeyError, ValueError, TypeError) as error:
@@ -161,9 +180,9 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
     return found
 
 
-def _evaluate_checkpoint(model: Model, dataset: Dataset, path: Path) -> Arrays:
+def _evaluate_checkpoint(model: Model, dataset: Dataset, out: Path, step: int) -> Arrays:
     """The arrays of an evaluation file, and its findings as JSON."""
-    state = read_checkpoint(path, model)
+    state = read_checkpoint(_checkpoint(out, step), model, step, step)
     params = {name: state[f"param/{name}"].astype(np.float64) for name in model.parameter_shapes}
     buffers = {name: state[f"buffer/{name}"].astype(np.float64) for name in model.buffer_shapes}
     x, y = dataset.batch(dataset.indices("test")[:INPUTS], np.float64)
@@ -182,7 +201,9 @@ def _evaluate_checkpoint(model: Model, dataset: Dataset, path: Path) -> Arrays:
         **{name: getattr(evaluation, name) for name in arrays},
         "x": np.ascontiguousarray(x),
         "y": y,
-        "findings": np.array(json.dumps(findings)),
+        "format": np.array(EVALUATION),
+        "step": np.array(step),
+        "findings": np.array(to_json(findings)),
     }
 
 
@@ -215,12 +236,12 @@ def _checkpoint(out: Path, step: int) -> Path:
 
 def _config(settings: Settings) -> dict[str, Any]:
     """What `config.json` says of a run, but for the images, which are known only once they are read."""
-    versions = {package: version(package) for package in ("lie-ref", "numpy", "autograd", "pillow")}
+    versions = {package: version(package) for package in ("numpy", "autograd", "pillow")}
     return {
         **asdict(settings),
         "betas": list(settings.betas),
         "checkpoints": settings.checkpoints,
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {"python": platform.python_version(), "lie-ref": __version__, **versions},
     }
 
 
@@ -258,7 +279,8 @@ def _check_config(out: Path, config: dict[str, Any]) -> None:
     path = out / "config.json"
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in config if before[key] != config[key]]
+        moved = before["celeba"] and config["celeba"]  # CelebA may lie elsewhere; "images" says whether it is the same
+        changed = [key for key in config if before[key] != config[key] and not (key == "celeba" and moved)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error}); --force starts anew") from error
     if changed:

@@ -22,12 +22,19 @@ def headlines(run: Path) -> list[str]:
 
 def _row(point: dict[str, Any]) -> str:
     scores, checks = point["validation"], point["checks"]
-    ranks = " ".join(f"{rank:5d}" for rank in point["hair_ranks"].values())
-    return (
-        f"{point['step']:6d}  {point['train']['loss']:10.4f}  {scores['loss']:11.4f}  {scores['accuracy']:8.4f}  "
-        f"{_shown(point['mean_correlation'], 11)}  {ranks}  "
-        f"{max(checks['hvp_modes'], checks['richardson']):11.1e}  "
-        f"{_shown(checks['order_swap']['observed_order'], 5)}"
+    disagreements = checks["hvp_modes"], checks["richardson"]
+    worst = None if None in disagreements else max(disagreements)
+    return "  ".join(
+        [
+            f"{point['step']:6d}",
+            _shown(point["train"]["loss"], "10.4f"),
+            _shown(scores["loss"], "11.4f"),
+            _shown(scores["accuracy"], "8.4f"),
+            _shown(point["mean_correlation"], "11.3f"),
+            " ".join(f"{rank:5d}" for rank in point["hair_ranks"].values()),
+            _shown(worst, "11.1e"),
+            _shown(checks["order_swap"]["observed_order"], "5.3f"),
+        ]
     )
 
 
@@ -48,5 +55,5 @@ def _sentences(points: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _shown(number: float | None, width: int) -> str:
-    return f"{'-':>{width}}" if number is None else f"{number:{width}.3f}"
+def _shown(number: float | None, form: str) -> str:
+    return f"{'-':>{form.partition('.')[0]}}" if number is None else f"{number:{form}}"

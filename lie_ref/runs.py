@@ -15,6 +15,8 @@ from .files import read_npz
 from .findings import HAIR
 from .models import Arrays
 
+EVALUATION = "lie-ref-evaluation/1"
+
 # What is needed of summary.json: a leaf names one of _LEAVES, a list holds the shape of each of its items.
 _SCORE = {"loss": "number", "accuracy": "number", "images": "integer"}
 _BRACKET = {"pair": ["integer"], "norm": "number", "correlation": "number or null", "constant": "number or null"}
@@ -139,9 +141,19 @@ def _read_log(path: Path) -> np.ndarray:
     return values
 
 
+def read_evaluation(path: Path, step: int) -> Arrays:
+    """The arrays of an evaluation file; InputError, naming it, if it is of another version or another step."""
+    arrays = read_npz(path)
+    for name, expected in (("format", EVALUATION), ("step", str(step))):
+        found = str(arrays.get(name, "none"))
+        if found != expected:
+            raise InputError(f"{path}: expected {name} {expected}, found {found[:40]!a}; delete it and resume the run")
+    return arrays
+
+
 def _read_evaluation(run: Path, point: dict[str, Any], attributes: list[str]) -> Arrays:
     path = run / "evaluation" / f"step_{point['step']:06d}.npz"
-    arrays = read_npz(path)
+    arrays = read_evaluation(path, point["step"])
     missing = {"pairs", "x", "logit_delta", "rms_gradient", "rms_bracket"} - arrays.keys()
     if missing:
         raise InputError(f"{path}: array {min(missing)} is missing")

@@ -108,9 +108,8 @@ class Training:
         counters = [self.step, self.adam.count, self.sampler.epoch, self.sampler.position]
         write_npz(path, arrays | {"format": np.array(FORMAT), "counters": np.array(counters)})
 
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint; InputError, naming the file, if it is cut short or not one of this model."""
-        arrays = read_checkpoint(path, self.model)
+    def load(self, arrays: Arrays) -> None:
+        """Go on from the arrays of a checkpoint of this model."""
         for group, named in self._groups().items():
             for name in named:
                 named[name][...] = arrays[f"{group}/{name}"]
@@ -126,8 +125,11 @@ class Training:
         }
 
 
-def read_checkpoint(path: Path, model: Model) -> Arrays:
-    """The arrays of a checkpoint of this model; InputError, naming the file, if it is cut short or anything else."""
+def read_checkpoint(path: Path, model: Model, first: int, last: int) -> Arrays:
+    """The arrays of a checkpoint of this model, of a step from `first` to `last`.
+
+    InputError, naming the file, if it is cut short or anything else, or holds numbers that are not finite float32.
+    """
     arrays = read_npz(path)
     found = str(arrays.get("format", "none"))
     if found != FORMAT:
@@ -141,4 +143,12 @@ def read_checkpoint(path: Path, model: Model) -> Arrays:
         if name not in arrays or arrays[name].shape != shape:
             came = arrays[name].shape if name in arrays else "nothing"
             raise InputError(f"{path}: expected {name} of shape {shape}, found {came}: another network's checkpoint?")
+        if name != "counters" and not (arrays[name].dtype == np.float32 and np.isfinite(arrays[name]).all()):
+            raise InputError(f"{path}: expected finite float32 numbers in {name}, found others ({arrays[name].dtype})")
+    counters = arrays["counters"]
+    if counters.dtype.kind not in "iu" or counters.min() < 0:
+        raise InputError(f"{path}: expected integers >= 0 in counters, found {counters.tolist()}")
+    if not first <= counters[0] <= last:
+        steps = f"{first}" if first == last else f"{first} to {last}"
+        raise InputError(f"{path}: expected step {steps}, found {counters[0]}; delete it and resume the run")
     return arrays

@@ -48,6 +48,8 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
         },
     }
     evaluation = {
+        "format": np.array("lie-ref-evaluation/1"),
+        "step": np.array(step),
         "pairs": np.array(PAIRS),
         "x": images,
         "y": np.zeros((len(images), 40)),

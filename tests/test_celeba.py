@@ -271,15 +271,34 @@ def drop_partition(folder: Path) -> None:
     (folder / "list_eval_partition.txt").unlink()
 
 
-def touch_zip(folder: Path) -> None:
-    os.utime(folder / f"{IMAGES}.zip", (1, 1))
+def change_a_picture_in_the_zip(folder: Path) -> None:
+    """It keeps its length and place, and only the resolution in its header is another."""
+    pictures = {name: jpeg(int(name[:6])) for name in NAMES} | {NAMES[7]: jpeg(8)[:15] + b"\7" + jpeg(8)[16:]}
+    (folder / f"{IMAGES}.zip").unlink()
+    with zipfile.ZipFile(folder / f"{IMAGES}.zip", "w") as archive:
+        archive.writestr("__MACOSX/._img", b"")
+        archive.writestr(f"{IMAGES}/", b"")
+        for name, picture in pictures.items():
+            archive.writestr(f"{IMAGES}/{name}", picture)
 
 
-@pytest.mark.parametrize("change", [rewrite_labels, rewrite_partition, drop_partition, touch_zip])
+@pytest.mark.parametrize("change", [rewrite_labels, rewrite_partition, drop_partition, change_a_picture_in_the_zip])
 def test_changed_source_gets_a_cache_of_its_own(folder: Path, change: Callable[[Path], None]) -> None:
     before = load(folder).images
     change(folder)
     assert load(folder).images != before
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_same_source_copied_elsewhere_finds_its_cache(folder: Path, unpacked: bool) -> None:
+    if unpacked:
+        (folder / f"{IMAGES}.zip").unlink()
+        put_images(folder / IMAGES)
+    before = load(folder).images
+    copy = shutil.copytree(folder, folder.parent / "copy", copy_function=shutil.copyfile)
+    for path in copy.rglob("*"):
+        os.utime(path, (1, 1))
+    assert load(copy).images == before
 
 
 def test_image_replaced_in_a_folder_gets_a_cache_of_its_own(folder: Path) -> None:
@@ -509,6 +528,22 @@ BAD_PARTITIONS = {
 def test_bad_partition_is_refused_by_file_and_line(folder: Path, content: str, said: str) -> None:
     put(folder / "list_eval_partition.txt", content)
     assert refusal(folder).startswith(f"list_eval_partition.txt{said}")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (np.flatnonzero(SPLIT < 2), "no image of 300 is in the test split (2)"),
+        (np.arange(50), f"the test split has {np.sum(SPLIT[:50] == 2)} images, expected at least 32"),
+    ],
+)
+def test_partition_that_leaves_a_subset_without_a_split_may_be_left_out(
+    folder: Path, numbers: np.ndarray, said: str
+) -> None:
+    (folder / f"{IMAGES}.zip").unlink()
+    put_zip(folder / f"{IMAGES}.zip", f"{IMAGES}/", [NAMES[number] for number in numbers])
+    hint = "without this file the split follows the list's order"
+    assert refusal(folder, subset=True) == f"list_eval_partition.txt: {said}; {hint}"
 
 
 def test_partition_csv_without_its_header_is_refused(folder: Path) -> None:

@@ -32,13 +32,17 @@ BAD_OPTIONS = {
     "--faces 319": "lie-ref: --faces: expected an integer >= 320, got 319",
     "--preset resnet": "lie-ref: --preset: expected one of mxresnet-tiny, mxresnet-small, mxresnet18, mxresnet50, got "
     "'resnet'",
-    "--celeba nowhere": "lie-ref: nowhere: no such folder",
+    "--subset": "lie-ref: --subset: is for --celeba, which is not given",
+    "--skip-bad": "lie-ref: --skip-bad: is for --celeba, which is not given",
+    "--celeba nowhere": "lie-ref: --faces: is for synthetic faces, not for --celeba",
     "--resume --force": "lie-ref: --resume goes on with a run and --force replaces it: expected one of them, got both",
     "--colour red": "lie-ref: unrecognized arguments: --colour red",
 }
 BAD_COMMANDS = {
     "paint": "lie-ref: argument COMMAND: invalid choice: 'paint' (choose from ",
     "": "lie-ref: the following arguments are required: COMMAND",
+    "experiment --celeba nowhere": "lie-ref: nowhere: no such folder",
+    "experiment --celeba nowhere --faces 10000": "lie-ref: --faces: is for synthetic faces, not for --celeba",
     "report": "lie-ref report: the following arguments are required: RUN",
     "report nowhere": "lie-ref: nowhere/config.json: cannot be read (No such file or directory)",
     "report .": "lie-ref: config.json: cannot be read (No such file or directory)",
@@ -183,6 +187,25 @@ def test_an_experiment_on_a_small_celeba_runs_from_its_images_to_its_page(
     summary = json.loads((out / "summary.json").read_text())
     assert [point["train"]["images"] for point in summary["checkpoints"]] == [58, 58]
     assert json.loads((out / "config.json").read_text())["celeba"] == str(tmp_path / "celeba")
+
+
+def test_a_run_on_celeba_goes_on_wherever_the_same_images_lie_and_on_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_celeba(tmp_path / "celeba")
+    options = ["--out", str(tmp_path / "run"), "--cache", str(tmp_path / "cache"), "--steps", "0", "--size", "16"]
+    assert run("experiment", "--celeba", str(tmp_path / "celeba"), *options) == 0
+    config = (tmp_path / "run" / "config.json").read_text()
+    moved = (tmp_path / "celeba").rename(tmp_path / "moved")
+    for path in moved.rglob("*"):
+        os.utime(path, (1, 1))
+    assert run("experiment", "--celeba", f"{moved}/", *options, "--resume") == 0
+    assert (tmp_path / "run" / "config.json").read_text() == config
+    capsys.readouterr()
+    with (moved / "img_align_celeba" / "000100.jpg").open("ab") as picture:
+        picture.write(b"changed")
+    assert run("experiment", "--celeba", str(moved), *options, "--resume") == 2
+    assert "config.json: the run has images celeba-16-" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.celeba

@@ -348,13 +348,47 @@ def test_archive_without_meta_is_refused(folder: Path) -> None:
 def test_single_array_in_place_of_the_table_is_refused(folder: Path) -> None:
     with (folder / "table.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    assert "expected an .npz archive, found a single array" in refusal(folder)
+    assert "damaged or not an .npz archive of plain arrays (File is not a zip file)" in refusal(folder)
 
 
 @pytest.mark.parametrize("images", [np.zeros((399, 6, 6, 3), np.uint8), np.zeros((400, 6, 6, 3), np.int8)])
 def test_images_of_another_shape_or_dtype_are_refused(folder: Path, images: np.ndarray) -> None:
     np.save(folder / "images.npy", images)
     assert "images.npy: " in refusal(folder)
+
+
+@pytest.mark.filterwarnings("ignore")  # NumPy's own, of headers that it half understands
+def test_changed_bytes_in_the_header_of_the_images_are_refused_or_change_nothing(folder: Path) -> None:
+    whole = (folder / "images.npy").read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(500):
+        content = np.frombuffer(whole, np.uint8).copy()
+        content[rng.integers(0, 128, rng.integers(1, 4))] = rng.integers(0, 256)
+        (folder / "images.npy").write_bytes(content.tobytes())
+        try:
+            assert load_cache(folder).size == SIZE
+        except InputError:
+            refused += 1
+    assert refused > 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": np.zeros((399, 2), np.uint8)}, "labels: uint8 (399, 2), expected uint8 (400, 2)"),
+        ({"labels": np.zeros((400, 3), np.uint8)}, "labels: uint8 (400, 3), expected uint8 (400, 2)"),
+        ({"labels": np.zeros((400, 2), np.int64)}, "labels: int64 (400, 2), expected uint8 (400, 2)"),
+        ({"split": np.zeros(401, np.uint8)}, "split: uint8 (401,), expected uint8 (400,)"),
+        ({"split": np.zeros(400)}, "split: float64 (400,), expected uint8 (400,)"),
+        ({"files": np.array(["a.jpg"] * 399)}, "labels: uint8 (400, 2), expected uint8 (399, 2)"),
+    ],
+)
+def test_arrays_of_a_table_that_do_not_belong_together_are_refused(
+    folder: Path, changes: dict[str, np.ndarray], said: str
+) -> None:
+    change_table(folder, **changes)
+    assert refusal(folder).startswith(f"{folder / 'table.npz'}: {said}")
 
 
 def test_image_file_cut_short_after_loading_is_named_by_the_batch(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -24,6 +25,7 @@ from lie_ref.dataset import Dataset
 from lie_ref.errors import InputError
 from lie_ref.experiment import FILES, Settings, run_experiment, train
 from lie_ref.files import read_npz, write_npz
+from lie_ref.headlines import headlines
 from lie_ref.models import preset
 
 STEPS = [0, 10, 12]
@@ -115,7 +117,8 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
         assert arrays["pairs"].tolist() == [[i, j] for i in range(6) for j in range(i + 1, 6)]
         np.testing.assert_array_equal(arrays["x"], x)
         np.testing.assert_array_equal(arrays["y"], y)
-        assert arrays.keys() - shapes.keys() == {"tensor_names", "findings"}
+        assert arrays.keys() - shapes.keys() == {"tensor_names", "format", "step", "findings"}
+        assert (str(arrays["format"]), int(arrays["step"])) == ("lie-ref-evaluation/1", step)
 
 
 def test_evaluation_is_computed_in_float64_from_the_weights_of_the_checkpoint(small_run: Path) -> None:
@@ -251,6 +254,14 @@ def test_resuming_a_finished_run_changes_nothing(cache: Path, small_run: Path, r
     assert content(run_copy) == content(small_run)
 
 
+def test_halves_of_files_that_a_kill_left_do_not_matter(cache: Path, small_run: Path, run_copy: Path) -> None:
+    for name in FILES:
+        (run_copy / (name.replace("*", "000012") + ".part")).write_text("half")
+    (run_copy / "summary.json").unlink()
+    run_experiment(SMALL, run_copy, cache, resume=True)
+    assert content(run_copy) == content(small_run)
+
+
 def test_resuming_goes_on_from_the_state_where_it_is_ahead_of_the_checkpoints(
     faces: Dataset, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,9 +332,97 @@ def cut_short(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["evaluation/step_000010.npz", "checkpoints/step_000012.npz", "state.npz"])
 def test_resuming_with_an_array_file_cut_short_names_it(cache: Path, run_copy: Path, name: str) -> None:
-    shutil.copy(run_copy / "checkpoints/step_000010.npz", run_copy / "state.npz")
+    shutil.copy(run_copy / "checkpoints/step_000012.npz", run_copy / "state.npz")
+    if name == "state.npz":  # which is of no use once the last checkpoint is there
+        (run_copy / "checkpoints/step_000012.npz").unlink()
     cut_short(run_copy / name)
     assert refusal(run_copy, cache, resume=True).startswith(f"{name}: damaged or not an .npz archive")
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "evaluation"])
+def test_resuming_with_a_file_under_the_name_of_another_step_names_it(cache: Path, run_copy: Path, folder: str) -> None:
+    shutil.copy(run_copy / folder / "step_000010.npz", run_copy / folder / "step_000012.npz")
+    said = refusal(run_copy, cache, resume=True)
+    assert said.startswith(f"{folder}/step_000012.npz: expected step 12, found ")
+    assert said.endswith("; delete it and resume the run")
+
+
+def test_resuming_with_a_state_beyond_the_last_step_names_it(cache: Path, run_copy: Path) -> None:
+    last = run_copy / "checkpoints/step_000012.npz"
+    write_npz(run_copy / "state.npz", read_npz(last) | {"counters": np.array([13, 13, 1, 0])})
+    last.unlink()
+    assert refusal(run_copy, cache, resume=True).startswith("state.npz: expected step 0 to 12, found 13;")
+
+
+@pytest.mark.parametrize("missing", [[0], [10], [12], [0, 10], [10, 12], STEPS])
+@pytest.mark.parametrize("state", [None, 0, 10, 12])
+def test_resuming_makes_checkpoints_that_are_missing_again(
+    faces: Dataset, small_run: Path, run_copy: Path, missing: list[int], state: int | None
+) -> None:
+    if state is not None:
+        shutil.copy(run_copy / f"checkpoints/step_{state:06d}.npz", run_copy / "state.npz")
+    for step in missing:
+        (run_copy / f"checkpoints/step_{step:06d}.npz").unlink()
+    train(SMALL, TINY, faces, run_copy)
+    (run_copy / "state.npz").unlink(missing_ok=True)
+    assert content(run_copy) == content(small_run)
+
+
+def test_resuming_reads_only_the_files_that_it_goes_on_from(
+    faces: Dataset, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    read_checkpoint = experiment.read_checkpoint
+    monkeypatch.setattr(
+        experiment, "read_checkpoint", lambda path, *rest: read.append(path.stem) or read_checkpoint(path, *rest)
+    )
+    train(SMALL, TINY, faces, run_copy)
+    assert read == ["step_000012"]
+    (run_copy / "checkpoints/step_000012.npz").rename(run_copy / "state.npz")
+    train(SMALL, TINY, faces, run_copy)
+    assert read == ["step_000012", "state"]
+    (run_copy / "checkpoints/step_000012.npz").unlink()
+    shutil.copy(run_copy / "checkpoints/step_000000.npz", run_copy / "state.npz")  # older than a checkpoint
+    train(SMALL, TINY, faces, run_copy)
+    assert read == ["step_000012", "state", "state", "step_000010"]
+
+
+def test_the_log_is_on_the_disk_before_any_state_that_needs_it(
+    faces: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: list[int] = []  # number of log lines at each time when the log was synchronised
+    saved: list[tuple[int, int]] = []
+    fsync, save = os.fsync, experiment.Training.save
+
+    def synced(file: int) -> None:
+        log = tmp_path / "log.csv"
+        if log.exists() and os.path.samestat(os.fstat(file), log.stat()):
+            on_disk.append(steps_logged(tmp_path))
+        fsync(file)
+
+    def noted(self: Any, path: Path) -> None:
+        saved.append((self.step, on_disk[-1]))
+        save(self, path)
+
+    monkeypatch.setattr(experiment, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(experiment.Training, "save", noted)
+    train(replace(SMALL, steps=3), TINY, faces, tmp_path)
+    assert saved == [(step, step) for step in (0, 1, 2, 3, 3)]
+
+
+def test_findings_that_are_not_finite_are_null(cache: Path, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_bracket = experiment.check_bracket
+    monkeypatch.setattr(
+        experiment, "check_bracket", lambda *given: replace(check_bracket(*given), richardson=float("nan"))
+    )
+    (run_copy / "evaluation/step_000012.npz").unlink()
+    run_experiment(SMALL, run_copy, cache, resume=True)
+    found = str(read_npz(run_copy / "evaluation/step_000012.npz")["findings"]), (run_copy / "summary.json").read_text()
+    for text in found:
+        assert '"richardson": null' in text
+        assert "NaN" not in text
+    assert headlines(run_copy)[3].split()[-2] == "-"
 
 
 def test_resuming_with_a_log_cut_short_names_it(cache: Path, run_copy: Path) -> None:

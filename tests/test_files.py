@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+import math
 import os
 import re
+import resource
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +17,7 @@ import numpy as np
 import pytest
 
 from lie_ref.errors import InputError
-from lie_ref.files import read_npz, write_npz, write_text
+from lie_ref.files import read_npz, to_json, write_npz, write_text
 
 
 class Bomb:
@@ -30,6 +36,7 @@ def names(folder: Path) -> list[str]:
 
 def test_arrays_come_back_as_they_were_written(tmp_path: Path) -> None:
     arrays = {"a/b": np.arange(6.0, dtype=np.float32).reshape(2, 3), "text": np.array("grün"), "none": np.zeros((0, 2))}
+    arrays["fortran"] = np.asfortranarray(np.arange(6, dtype=">i2").reshape(3, 2))
     write_npz(tmp_path / "file.npz", arrays)
     found = read_npz(tmp_path / "file.npz")
     assert list(found) == list(arrays)
@@ -114,10 +121,69 @@ def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
         read_npz(path)
 
 
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_no_changed_bytes_raise_anything_but_an_input_error(tmp_path: Path, write: Callable[..., None]) -> None:
+    path = tmp_path / "file.npz"
+    write(path, a=np.arange(5), b=np.array("text"))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refusals = []
+    for _ in range(1000):
+        content = np.frombuffer(whole, np.uint8).copy()
+        content[rng.integers(0, len(whole), rng.integers(1, 4))] = rng.integers(0, 256)
+        path.write_bytes(content.tobytes())
+        try:
+            read_npz(path)
+        except InputError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 500
+    assert all(line.startswith(f"{path}: damaged") and "\n" not in line for line in refusals)
+
+
+def member(path: Path, content: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", content)
+    return path
+
+
+@pytest.mark.parametrize("field", [6, 8])  # of a local header and of the archive's directory: the flags, the method
+def test_encryption_patches_and_strange_compression_are_refused(tmp_path: Path, field: int) -> None:
+    content = member(tmp_path / "whole.npz", b"").read_bytes()
+    directory = content.index(b"PK\1\2")
+    for value in (1, 14, 32, 64, 99):
+        changed = bytearray(content)
+        changed[field] = changed[directory + field + 2] = value
+        (tmp_path / "file.npz").write_bytes(changed)
+        with pytest.raises(InputError, match=r"file\.npz: damaged"):
+            read_npz(tmp_path / "file.npz")
+
+
+@pytest.mark.parametrize("shape", [(10**12,), (2**62, 2), (10**30,), (2,)])
+def test_a_header_that_promises_more_than_there_is_takes_no_memory(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_2_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    path = member(tmp_path / "file.npz", file.getvalue() + bytes(8))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=re.escape(f"{path}: damaged")):
+        read_npz(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB that were really touched
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"file\.npz: damaged or not an \.npz archive of plain arrays"):
+        read_npz(member(tmp_path / "file.npz", b"hello"))
+
+
+def test_numbers_that_are_not_finite_are_null_in_json() -> None:
+    value = {"a": [1, math.nan, (np.float64("inf"), 0.5)], "b": {"c": -math.inf, "d": None, "e": True}, "f": "NaN"}
+    expected = {"a": [1, None, [None, 0.5]], "b": {"c": None, "d": None, "e": True}, "f": "NaN"}
+    assert json.loads(to_json(value, indent=1)) == expected
+
+
 def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
     with (tmp_path / "file.npz").open("wb") as file:
         np.save(file, np.arange(3))
-    with pytest.raises(InputError, match=r"expected an \.npz archive, found a single array"):
+    with pytest.raises(InputError, match=r"not an \.npz archive of plain arrays \(File is not a zip file\)"):
         read_npz(tmp_path / "file.npz")
 
 

@@ -47,6 +47,26 @@ def test_figures_that_are_undefined_are_dashes(tmp_path: Path) -> None:
     assert len(line) == len(shown(tmp_path, point(0))[0])
 
 
+@pytest.mark.parametrize("check", ["hvp_modes", "richardson"])
+def test_a_check_that_came_to_no_number_is_the_worst(tmp_path: Path, check: str) -> None:
+    undefined = point(0)
+    undefined["checks"][check] = None
+    line = shown(tmp_path, undefined)[0]
+    assert line.split()[-2:] == ["-", "1.002"]
+    assert len(line) == len(shown(tmp_path, point(0))[0])
+
+
+@pytest.mark.parametrize(
+    ("split", "name", "place"), [("train", "loss", 1), ("validation", "loss", 2), ("validation", "accuracy", 3)]
+)
+def test_a_score_that_came_to_no_number_is_a_dash(tmp_path: Path, split: str, name: str, place: int) -> None:
+    undefined = point(0)
+    undefined[split][name] = None
+    line = shown(tmp_path, undefined)[0]
+    assert line.split()[place] == "-"
+    assert len(line) == len(shown(tmp_path, point(0))[0])
+
+
 def test_sentences_count_what_the_checkpoints_show(tmp_path: Path) -> None:
     points = [
         point(30, correlation=0.1),
