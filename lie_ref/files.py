@@ -41,7 +41,12 @@ def first_line(error: Exception) -> str:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write the arrays to an `.npz` file that appears only when it is whole."""
-    _replace(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    try:
+        _replace(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    except ValueError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # zipfile answers an interrupt with an error of its own
+            raise KeyboardInterrupt from None
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -198,3 +198,15 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     assert not marker.exists()
     np.load(tmp_path / "inside.npz", allow_pickle=True)["a"]
     assert marker.exists(), "the bomb was a dud"
+
+
+def test_an_interrupt_while_an_archive_is_written_stays_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zipfile._ZipWriteFile, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_npz(tmp_path / "file.npz", {"a": np.ones(3)})
+    assert not list(tmp_path.iterdir())
