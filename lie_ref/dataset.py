@@ -9,12 +9,11 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 
 from .errors import InputError
 from .files import first_line, read_npz
+from .process import interrupt_held
 from .progress import Progress
 
 FORMAT = "lie-ref-cache/1"
@@ -226,7 +226,7 @@ def _decoded(decode: Callable[[int], np.ndarray], n: int, size: int) -> Generato
     waiting: deque[Future[Chunk]] = deque()
     try:
         for first in range(0, n, CHUNK):
-            with _interrupt_held():
+            with interrupt_held():
                 waiting.append(pool.submit(_decode_rows, range(first, min(first + CHUNK, n))))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
@@ -234,28 +234,6 @@ def _decoded(decode: Callable[[int], np.ndarray], n: int, size: int) -> Generato
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupt_held() -> Iterator[None]:
-    """Hold Ctrl-C back: processes that start in here never see it, and this one answers it on leaving.
-
-    A terminal sends Ctrl-C to the whole group; only the parent is to answer, or each worker prints a traceback.
-    Children inherit the mask. The parent needs the handler too, for one of its other threads may take the signal.
-    """
-    if threading.current_thread() is not threading.main_thread():  # where Python neither allows nor needs a handler
-        yield
-        return
-    caught: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-        if caught:
-            signal.raise_signal(signal.SIGINT)
 
 
 _job: tuple[Callable[[int], np.ndarray], int]  # of a worker process: what decodes, and the images' size

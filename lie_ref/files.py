@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from .errors import InputError
+from .process import interrupt_held
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -41,12 +42,8 @@ def first_line(error: Exception) -> str:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write the arrays to an `.npz` file that appears only when it is whole."""
-    try:
+    with interrupt_held():  # zipfile would answer Ctrl-C with errors of its own
         _replace(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
-    except ValueError as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # zipfile answers an interrupt with an error of its own
-            raise KeyboardInterrupt from None
-        raise
 
 
 def write_text(path: Path, text: str) -> None:

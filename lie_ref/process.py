@@ -1,8 +1,15 @@
-"""Two settings of the whole process that speed depends on; the command line makes them, the library does not."""
+"""What concerns the whole process: one BLAS thread, memory that is kept, and Ctrl-C at the wrong moment.
+
+The first two are for speed; the command line asks for them, the library does not.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 THREAD_SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads")
@@ -37,3 +44,25 @@ def keep_freed_memory() -> None:
         return
     for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
         mallopt(option, 2**31 - 1)
+
+
+@contextmanager
+def interrupt_held() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block; processes that start in the block never see it.
+
+    A terminal sends Ctrl-C to the whole group; only the parent is to answer, or each worker prints a traceback.
+    Children inherit the mask. The parent needs the handler too, for one of its other threads may take the signal.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where Python neither allows nor needs a handler
+        yield
+        return
+    caught: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
