@@ -58,7 +58,7 @@ def _mish_derivatives(x: Array, order: int) -> list[Array]:
 
 
 def _tanh(x: Any) -> Any:
-    """autograd's rules take cosh to the fourth power: past ±170, before that overflows, derivatives (< 1e-146) are 0."""
+    """autograd's rules take cosh to the fourth power: past ±170, before that overflows, derivatives are 0 here."""
     return anp.tanh(anp.clip(x, -170.0, 170.0))
 
 
