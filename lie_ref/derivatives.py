@@ -16,6 +16,7 @@ from .dual import Array, Dual, Number
 from .layers import Sweep
 from .losses import LOSSES
 from .models import Arrays, Model
+from .parallel import Reduce, side_by_side
 from .validation import (
     checked_directions,
     checked_images,
@@ -25,6 +26,7 @@ from .validation import (
     checked_targets,
 )
 
+PARTS = 2  # of a training step's mini-batch, each in a thread of its own
 ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold
 
 
@@ -202,6 +204,8 @@ def training_gradients(
 ) -> tuple[float, Arrays, Arrays]:
     """What a training step needs, batch-norm in training mode: mean loss, gradient name → (*shape), new buffers.
 
+    The mini-batch is swept in `PARTS` parts side by side, as many on any machine, so that results do not depend on it.
+
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
     >>> mean_loss, grads, buffers = training_gradients(model, *model.init(seed=0), np.ones((5, 2)), np.zeros((5, 1)))
@@ -210,9 +214,17 @@ def training_gradients(
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
-    z, sweep = _sweep(model, _with_group_axis(params), buffers, x[None], y[None], loss, training=True)
-    mean_loss = float(LOSSES[loss].definition(z, y[None]).mean())
-    return mean_loss, {name: sweep.grads[name][0] for name in params}, buffers | sweep.running_statistics()
+    parts = np.array_split(np.arange(len(x)), min(PARTS, len(x)))
+
+    def part(k: int, total: Reduce) -> tuple[Array, Sweep]:
+        rows = parts[k]
+        sweep = Sweep(dict(_with_group_axis(params)), buffers, training=True, members=len(x), reduce=total)
+        return _swept(model, sweep, x[None, rows], y[None, rows], loss), sweep
+
+    logits, sweeps = zip(*side_by_side(part, len(parts)), strict=True)
+    mean_loss = float(LOSSES[loss].definition(np.concatenate(logits, axis=1), y[None]).mean())
+    grads = {name: sum(sweep.grads[name][0] for sweep in sweeps) for name in params}
+    return mean_loss, grads, buffers | sweeps[0].running_statistics()
 
 
 def _sweep(
@@ -220,9 +232,15 @@ def _sweep(
 ) -> tuple[Number, Sweep]:
     """Forward and backward over groups x (g, m, …): logits (g, m, n_out) and the sweep with the groups' gradients."""
     sweep = Sweep(dict(state), buffers, training)
+    return _swept(model, sweep, x, y, loss), sweep
+
+
+def _swept(model: Model, sweep: Sweep, x: Array, y: Array, loss: str) -> Number:
+    """Run the sweep over the groups x; returns their logits, and leaves the gradient of their mean loss in it."""
     z = model.network.forward(sweep, x)
-    model.network.backward(sweep, LOSSES[loss].gradient(z, y) * np.asarray(1 / x.shape[1], x.dtype))
-    return z, sweep
+    members = sweep.members or x.shape[1]
+    model.network.backward(sweep, LOSSES[loss].gradient(z, y) * np.asarray(1 / members, x.dtype))
+    return z
 
 
 def _gradients(

@@ -11,7 +11,6 @@ single example or a mini-batch, and every product keeps the groups apart.  Param
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from .activations import ACTIVATIONS
 from .dual import Array, Number, elementwise, linear, value
+from .parallel import Reduce
 
 Shapes = dict[str, tuple[int, ...]]
 EPS, MOMENTUM = 1e-5, 0.1  # of batch-norm, as PyTorch has them
@@ -30,7 +30,8 @@ class Sweep:
     """One forward pass and the backward pass that follows it.
 
     `params` and `buffers` are the network's, `grads` collects the parameters' cotangents, `statistics` what a training
-    pass says of its batch; `tape` is the stack of what forward leaves for backward (None: leave nothing).
+    pass says of its batch; `tape` is the stack of what forward leaves for backward (None: leave nothing).  A mini-batch
+    may be swept in parts side by side: then `members` counts all of it, and `reduce` adds up over the parts.
     """
 
     params: dict[str, Number]
@@ -39,6 +40,16 @@ class Sweep:
     tape: list[Any] | None = field(default_factory=list)
     grads: dict[str, Number] = field(default_factory=dict)
     statistics: dict[str, Array] = field(default_factory=dict)
+    members: int | None = None
+    reduce: Reduce = lambda a: a
+
+    def count(self, shape: tuple[int, ...]) -> int:
+        """How many values of each channel a group has, all its parts together; shape (…, member, height, width, _)."""
+        return (self.members or shape[-4]) * shape[-3] * shape[-2]
+
+    def mean(self, x: Array) -> Array:
+        """The mean of each group and channel, (…, 1, 1, 1, channels)."""
+        return self.reduce(_total(x)) / self.count(x.shape)
 
     def save(self, *items: Any) -> None:
         if self.tape is not None:
@@ -106,11 +117,11 @@ class BatchNorm(Layer):
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
         if sweep.training:
-            mean = linear(_mean, x)
-            centred = x - mean
-            variance = linear(_mean, centred * centred)
-            count = math.prod(x.shape[-4:-1])
+            count = sweep.count(x.shape)
             _check_count(count)
+            mean = linear(sweep.mean, x)
+            centred = x - mean
+            variance = linear(sweep.mean, centred * centred)
             sweep.statistics[f"{self.name}.running_mean"] = value(mean)
             sweep.statistics[f"{self.name}.running_var"] = value(variance) * (count / (count - 1))  # unbiased
             scale = elementwise(_inverse_root, variance + EPS)[0]
@@ -127,7 +138,7 @@ class BatchNorm(Layer):
         for parameter, term in (("weight", product), ("bias", cotangent)):
             sweep.grads[f"{self.name}.{parameter}"] = linear(lambda t: _total(t)[..., 0, 0, 0, :], term)
         if sweep.training:  # the mean and the variance depend on x as well
-            cotangent = cotangent - linear(_mean, cotangent) - normal * linear(_mean, product)
+            cotangent = cotangent - linear(sweep.mean, cotangent) - normal * linear(sweep.mean, product)
         return cotangent * (self._per_channel(sweep, "weight") * scale)
 
     def _per_channel(self, sweep: Sweep, parameter: str) -> Number:
@@ -265,10 +276,6 @@ def _total(x: Array) -> Array:
     """The sum of each group and channel, (…, 1, 1, 1, channels); as a product, which is faster than a strided sum."""
     rows = x.reshape(*x.shape[:-4], -1, x.shape[-1])
     return (np.ones((1, rows.shape[-2]), x.dtype) @ rows)[..., None, None, :]
-
-
-def _mean(x: Array) -> Array:
-    return _total(x) / math.prod(x.shape[-4:-1])
 
 
 def _inverse_root(x: Array, order: int) -> list[Array]:
