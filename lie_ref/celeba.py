@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .attributes import ATTRIBUTES
 from .dataset import Dataset, build_cache, check_splits, load_cache, split_in_order
 from .errors import InputError
-from .faces import ATTRIBUTES
 
 PLACES = ("", "Anno", "Eval", "Img")  # the sub-folders of the official distribution
 IMAGES = "img_align_celeba"

@@ -29,7 +29,8 @@ STRAIGHTNESS = 0.1  # of order swaps as a function of ε: how much two extrapola
 def hvp_by_differences(gradient: Gradient, theta: Point, direction: Point, steps: Sequence[float] = STEPS) -> Point:
     """∇²L(θ)·d by central differences D(h) of the gradient, extrapolated: (4 D(h/2) − D(h)) / 3, error O(h⁴).
 
-    `steps` are |h d| / |θ|, largest first; the first is taken at which D(h) and D(h/2) agree to `AGREEMENT`.
+    `steps` are |h d| / |θ|, largest first; the first is taken at which D(h) and D(h/2) agree to `AGREEMENT`, or else
+    the last.
 
     >>> hvp_by_differences(lambda t: t**3, np.array([1.0]), np.array([2.0])).round(9)
     array([6.])
@@ -107,7 +108,8 @@ def order_swap_convergence(
     """Compare a bracket with the order swap at ε, ε/2, ε/4 and ε/8.
 
     `steps` are ε · max(|g_x|, |g_y|) / |θ|, largest first; the first is taken at which the four swaps lie on a line in
-    ε, to `STRAIGHTNESS`.  Where the line meets ε = 0 is then compared, so the choice does not depend on the bracket.
+    ε, to `STRAIGHTNESS`, or else the last.  Where the line meets ε = 0 is then compared, so the choice does not depend
+    on the bracket.
 
     >>> x, y = (lambda t: t**2), (lambda t: np.ones(1))
     >>> swap = order_swap_convergence(x, y, np.array([3.0]), bracket=np.array([-6.0]))

@@ -19,7 +19,7 @@ from .models import Arrays, Model
 from .parallel import Reduce, side_by_side
 from .validation import (
     checked_directions,
-    checked_images,
+    checked_inputs,
     checked_pairs,
     checked_partners,
     checked_state,
@@ -111,7 +111,7 @@ def batch_brackets(
 
     x is (b, m, …) and y (b, m, …), one field a mini-batch.  In evaluation mode the bracket is the mean of the brackets
     of all pairs of examples; with `training` the batch statistics are differentiated through, twice.  `buffers` are not
-    changed.
+    changed.  Else as `gradients`.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -158,7 +158,7 @@ def bracket_norms(
             found = _brackets(
                 model, params, buffers, x[used, None], y[used, None], local.reshape(pairs.shape), loss, False
             )
-            total = sum(squares(b) for b in found.values())
+            total = sum(squared_norms(b) for b in found.values())
             norms[rows, start : start + len(chosen)] = np.sqrt(total).reshape(len(rows), -1)
     if partners is None:  # only the upper triangle was computed, for [v_j, v_i] = −[v_i, v_j]
         norms = np.triu(norms) + np.triu(norms, 1).T
@@ -178,7 +178,7 @@ def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, t
     (4, 5, 1)
     """
     params, buffers = checked_state(model, params, buffers)
-    x_eval = _channels_last(checked_images("x_eval", model, params, x_eval))
+    x_eval = _channels_last(checked_inputs("x_eval", model, params, x_eval))
     tangents = checked_directions("tangents", params, tangents)
     count = len(next(iter(tangents.values())))
     changes = np.empty((count, len(x_eval), model.n_out), x_eval.dtype)
@@ -190,9 +190,12 @@ def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, t
 
 
 def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
-    """The logits (n, n_out) in evaluation mode: what `model.apply` gives, by the sweeps' own forward pass."""
+    """The logits (n, n_out) in evaluation mode: what `model.apply` gives, by the sweeps' own forward pass.
+
+    Raises as `gradients` does.
+    """
     params, buffers = checked_state(model, params, buffers)
-    x = _channels_last(checked_images("x", model, params, x))
+    x = _channels_last(checked_inputs("x", model, params, x))
     state = _with_group_axis(params)
     return np.concatenate(
         [model.network.forward(Sweep(state, buffers, tape=None), x[None, i])[0] for i in _chunks(model, x, 1)]
@@ -205,6 +208,7 @@ def training_gradients(
     """What a training step needs, batch-norm in training mode: mean loss, gradient name → (*shape), new buffers.
 
     The mini-batch is swept in `PARTS` parts side by side, as many on any machine, so that results do not depend on it.
+    x, y and errors are as in `gradients`.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -309,8 +313,8 @@ def _lifted(model: Model, params: Arrays, directions: Arrays, one: Array) -> Ite
         yield some, {name: Dual(p[None], directions[name][some, None]) for name, p in params.items()}
 
 
-def squares(a: Array) -> Array:
-    """The sum of squares of each a[i], (n,), in float64 or better: float32's own would vanish below 1e-38."""
+def squared_norms(a: Array) -> Array:
+    """The sum of squared_norms of each a[i], (n,), in float64 or better: float32's own would vanish below 1e-38."""
     return np.square(a, dtype=np.promote_types(a.dtype, np.float64)).sum(axis=tuple(range(1, a.ndim)))
 
 
@@ -322,7 +326,7 @@ def _channels_last(x: Array) -> Array:
 def _checked_examples(
     model: Model, params: Arrays, x: Array, y: Array, loss: str, batches: bool = False
 ) -> tuple[Array, Array]:
-    x = checked_images("x", model, params, x, batches)
+    x = checked_inputs("x", model, params, x, batches)
     return _channels_last(x), checked_targets(model, x, y, loss, batches)
 
 

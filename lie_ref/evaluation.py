@@ -7,11 +7,11 @@ from itertools import combinations
 
 import numpy as np
 
-from .derivatives import brackets, gradients, logits, push_forward, squares
+from .derivatives import brackets, gradients, logits, push_forward, squared_norms
 from .dual import Array
 from .losses import LOSSES
 from .models import Arrays, Model
-from .validation import checked_images, checked_state, checked_targets
+from .validation import checked_inputs, checked_state, checked_targets
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def evaluate(
     ([[0, 1]], (1, 2, 1), (1, 4))
     """
     params, buffers = checked_state(model, params, buffers)
-    x = checked_images("x", model, params, x)
+    x = checked_inputs("x", model, params, x)
     y = checked_targets(model, x, y, loss)
     if not isinstance(examples, (int, np.integer)) or not 2 <= examples <= len(x):
         raise ValueError(f"examples: expected an integer from 2 to {len(x)}, the number of inputs, got {examples}")
@@ -72,4 +72,4 @@ def evaluate(
 
 def _tensor_rms(arrays: Arrays) -> Array:
     """Root mean square of each tensor of each field: name → (n, *shape) gives (n, t)."""
-    return np.stack([np.sqrt(squares(a) / a[0].size).astype(a.dtype) for a in arrays.values()], axis=1)
+    return np.stack([np.sqrt(squared_norms(a) / a[0].size).astype(a.dtype) for a in arrays.values()], axis=1)

@@ -250,10 +250,15 @@ def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) 
     if resume and force:
         raise InputError("--resume goes on with a run and --force replaces it: expected one of them, got both")
     there = _own_files(out)
-    if there and resume:
+    if resume and not there:
+        raise InputError(f"{out}: holds no run to go on with; without --resume one is begun")
+    if resume:
         _check_config(out, config)
     elif there and not force:
-        raise InputError(f"{out}: holds a run ({there[0].name}); --resume goes on with it, --force replaces it")
+        raise InputError(
+            f"{out}: holds a run ({there[0].name}); "
+            "--out takes another folder, --resume goes on with it, --force replaces it"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -285,7 +290,7 @@ def _check_config(out: Path, config: dict[str, Any]) -> None:
         raise InputError(f"{path}: not the configuration of a run ({error}); --force starts anew") from error
     if changed:
         key = changed[0]
-        raise InputError(f"{path}: the run has {key} {before[key]}, not {config[key]}; --force starts anew")
+        raise InputError(f"{path}: the run has {key} {before[key]}, not {config[key]}; give the same options to go on")
 
 
 def _logged(path: Path, step: int) -> list[str]:

@@ -4,6 +4,7 @@ Each label changes one part of a picture that is drawn with Pillow. Most cues ar
 less big), and pose, light, tint, background and sensor noise vary, so that a network has something to learn and can
 still be unsure: above all of black and brown hair.
 
+>>> from lie_ref.attributes import sample_attributes
 >>> labels = sample_attributes(2, seed=0)
 >>> labels.shape, draw_face(labels[1], seed=0, index=1).shape
 ((2, 40), (64, 64, 3))
@@ -19,10 +20,8 @@ from statistics import NormalDist
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .attributes import ATTRIBUTES, HAIR_COLOURS, check_count, load_statistics, sample_attributes
+from .attributes import ATTRIBUTES, check_count
 from .errors import InputError
-
-__all__ = ["ATTRIBUTES", "HAIR_COLOURS", "draw_face", "load_statistics", "sample_attributes"]
 
 # Lengths are in 64ths of the picture's side, from its centre, x to the right and y down. Colours are RGB, 0 to 255.
 

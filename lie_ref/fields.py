@@ -18,7 +18,7 @@ from typing import Any
 import autograd.numpy as np
 import numpy
 from autograd import grad, make_jvp
-from autograd.builtins import dict, isinstance, tuple
+from autograd.builtins import dict, isinstance, tuple  # these see through autograd's boxes
 
 Point = Any  # an array, or a flat dict name -> array; autograd boxes of either while differentiating
 Loss = Callable[[Point], Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .derivatives import squares
+from .derivatives import squared_norms
 from .dual import Array
 from .evaluation import Evaluation
 
@@ -21,10 +21,10 @@ def checkpoint_findings(evaluation: Evaluation, attributes: Sequence[str]) -> di
     `brackets`: for each pair its norm, and the log–log correlation and one-parameter line of RMS bracket against RMS
     gradient over the tensors in which neither is zero; `attributes`: by falling mean |logit change|.
     """
-    norms = np.sqrt(sum(squares(bracket) for bracket in evaluation.brackets.values()))
+    norms = np.sqrt(sum(squared_norms(bracket) for bracket in evaluation.brackets.values()))
     fits = []
     for p, (i, j) in enumerate(evaluation.pairs.tolist()):
-        rms_gradient = np.sqrt((evaluation.rms_gradient[i] ** 2 + evaluation.rms_gradient[j] ** 2) / 2)
+        rms_gradient = pair_rms_gradient(evaluation.rms_gradient, i, j)
         fits.append(
             {"pair": [i, j], "norm": float(norms[p]), **proportionality(evaluation.rms_bracket[p], rms_gradient)}
         )
@@ -39,22 +39,29 @@ def checkpoint_findings(evaluation: Evaluation, attributes: Sequence[str]) -> di
     }
 
 
+def pair_rms_gradient(rms_gradient: Array, i: int, j: int) -> Array:
+    """`RMS_GRADIENT` for the examples i and j of rms_gradient (e, t): (t,)."""
+    return np.sqrt((rms_gradient[i] ** 2 + rms_gradient[j] ** 2) / 2)
+
+
 def proportionality(rms_bracket: Array, rms_gradient: Array) -> dict[str, Any]:
-    """Fit RMS bracket = c · RMS gradient over tensors (t,), by least squares of the logarithms.
+    """Fit RMS bracket = c · RMS gradient over tensors (t,), by least squared_norms of the logarithms.
 
     Tensors in which either is zero have no logarithm and are left out; `tensors` is how many remain.  `correlation` is
-    that of the logarithms.  Both are None with fewer than three tensors.
+    that of the logarithms.  Both are None with fewer than three tensors, and the correlation if either does not vary.
 
-    >>> proportionality(np.array([2.0, 4.0, 8.0, 0.0]), np.array([1.0, 2.0, 4.0, 1.0]))
-    {'correlation': 1.0, 'constant': 2.0, 'tensors': 3}
+    >>> fit = proportionality(np.array([2.0, 4.0, 8.0, 0.0]), np.array([1.0, 2.0, 4.0, 1.0]))
+    >>> round(fit["correlation"], 12), fit["constant"], fit["tensors"]
+    (1.0, 2.0, 3)
     """
     used = (rms_bracket > 0) & (rms_gradient > 0)
     count = int(used.sum())
     if count < 3:
         return {"correlation": None, "constant": None, "tensors": count}
     b, g = np.log(rms_bracket[used]), np.log(rms_gradient[used])
+    varies = np.ptp(b) > 0 and np.ptp(g) > 0
     return {
-        "correlation": round(float(np.corrcoef(b, g)[0, 1]), 12),
+        "correlation": float(np.corrcoef(b, g)[0, 1]) if varies else None,
         "constant": float(np.exp(np.mean(b - g))),
         "tensors": count,
     }

@@ -1,7 +1,7 @@
 """The losses of one example as functions of its logits: mean binary cross-entropy, softmax cross-entropy, mean square.
 
 Each is defined once for autograd (`definition`) and has its gradient in the logits in closed form for the sweeps
-(`gradient`, on arrays or duals).  Neither overflows, and neither is the small difference of two large terms, however
+(`gradient`, on arrays or duals).  Neither form overflows, nor is it the small difference of two large terms, however
 large the logits.
 """
 
@@ -48,11 +48,11 @@ def _bce_gradient(z: Number, y: Array) -> Number:
 
 def _softmax(z: Any, y: Array) -> Any:
     """log Σ_k exp z_k − z_y, as softplus(log Σ_{k≠y} exp(z_k − z_y)); 0 with one output."""
+    if z.shape[-1] == 1:
+        return 0.0 * z[..., 0]
     hot = _one_hot(z, y)
     excess = anp.where(hot, -anp.inf, z - anp.sum(z * hot, axis=-1, keepdims=True))
     largest = np.max(getval(excess), axis=-1, keepdims=True)
-    if z.shape[-1] == 1:
-        return 0.0 * z[..., 0]
     return anp.logaddexp(0.0, largest[..., 0] + anp.log(anp.sum(anp.exp(excess - largest), axis=-1)))
 
 

@@ -183,7 +183,7 @@ def mxresnet(
 
 
 def preset(name: str, n_out: int = 40) -> Model:
-    """One of the contract's networks: mxresnet-tiny, mxresnet-small, mxresnet18, mxresnet50; ValueError for others.
+    """A shipped network: mxresnet-tiny, mxresnet-small, mxresnet18, mxresnet50; ValueError for others.
 
     >>> preset("mxresnet-small").parameter_count
     326008

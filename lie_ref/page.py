@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .files import write_text
-from .findings import HAIR
+from .findings import HAIR, pair_rms_gradient
 from .models import Arrays
 from .page_template import CHART, CHART_HEIGHT, CHART_WIDTH, DETAILS, HEAT_MAP, LOWERED, PAGE, RAISED, STYLE
 from .runs import RunFiles, read_run
@@ -139,8 +139,9 @@ def _loss_chart(log: np.ndarray, checkpoints: list[dict[str, Any]]) -> str:
 
 def _scatter(evaluation: Arrays, constants: list[float]) -> str:
     """RMS of the brackets against RMS of the gradients, and the line bracket = c · gradient, c the pairs' mean."""
-    squares = evaluation["rms_gradient"][evaluation["pairs"]].astype(float) ** 2  # (pairs, 2, tensors)
-    gradient, bracket = np.sqrt(squares.mean(axis=1)).ravel(), evaluation["rms_bracket"].astype(float).ravel()
+    rms_gradient, pairs = evaluation["rms_gradient"].astype(float), evaluation["pairs"].tolist()
+    gradient = np.concatenate([pair_rms_gradient(rms_gradient, i, j) for i, j in pairs])
+    bracket = evaluation["rms_bracket"].astype(float).ravel()
     shown = (gradient > 0) & (bracket > 0)
     if not shown.any():
         return "<p>No tensor has both a gradient and a bracket: there is nothing to draw.</p>"

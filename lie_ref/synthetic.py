@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .attributes import ATTRIBUTES, sample_attributes
 from .dataset import Dataset, build_cache, check_splits, load_cache, split_in_order
-from .faces import ATTRIBUTES, draw_face, sample_attributes
+from .faces import draw_face
 
 SAMPLE = 32  # faces that stand for the way in which all are drawn
 

@@ -36,6 +36,7 @@ class Adam:
         self.square = {name: np.zeros_like(p) for name, p in params.items()}
 
     def step(self, params: Arrays, grads: Arrays) -> None:
+        """One step from the gradient, name → (*shape) as the parameters are, in place."""
         self.count += 1
         beta1, beta2 = self.betas
         step_size = self.lr / (1 - beta1**self.count)
@@ -66,6 +67,7 @@ class Sampler:
         self.go_to(epoch, position)
 
     def next(self) -> Array:
+        """The next mini-batch: row numbers (batch,)."""
         if self.position + self.batch > len(self.rows):
             self.go_to(self.epoch + 1, 0)
         self.position += self.batch

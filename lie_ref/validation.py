@@ -42,7 +42,7 @@ def checked_directions(argument: str, params: Arrays, directions: Mapping[str, A
     return _checked_arrays(argument, directions, shapes, next(iter(params.values())).dtype)
 
 
-def checked_images(argument: str, model: Model, params: Arrays, x: Array, batches: bool = False) -> Array:
+def checked_inputs(argument: str, model: Model, params: Arrays, x: Array, batches: bool = False) -> Array:
     """Inputs (n, channels, height, width) or (n, features), or with one more mini-batch axis, in params' dtype."""
     x = np.asarray(x)
     model.check_input(argument, x, lead="b, m" if batches else "n")

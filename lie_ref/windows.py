@@ -19,7 +19,7 @@ from .layers import Layer, Shapes, Sweep, transpose
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """2-D convolution (cross-correlation), no bias, zero padding of kernel // 2; weight (out, in, kernel, kernel).
+    """2-D convolution (cross-correlation), no bias, zero padding of kernel // 2; weight (out, in, kernel, kernel), odd.
 
     `first` says that the input is the picture itself, whose cotangent nobody asks for.
     """

@@ -110,7 +110,8 @@ def test_a_run_that_is_there_is_not_overwritten(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in files(small_run)}
     assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(small_run)) == 2
-    expected = f"lie-ref: {small_run}: holds a run (config.json); --resume goes on with it, --force replaces it\n"
+    remedies = "--out takes another folder, --resume goes on with it, --force replaces it"
+    expected = f"lie-ref: {small_run}: holds a run (config.json); {remedies}\n"
     assert capsys.readouterr().err == expected
     assert {path: path.stat().st_mtime_ns for path in files(small_run)} == before
 

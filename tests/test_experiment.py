@@ -207,13 +207,19 @@ def test_another_seed_gives_another_training(faces: Dataset, small_run: Path, tm
 # --- Stopped runs
 
 
+def test_resuming_where_there_is_no_run_is_refused(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere: holds no run to go on with; without --resume one is begun"):
+        run_experiment(SMALL, tmp_path / "nowhere", cache, resume=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_run_killed_at_random_moments_ends_with_the_bytes_of_an_uninterrupted_one(
     cache: Path, small_run: Path, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(20)
     out = tmp_path / "killed"
     for lines in sorted(rng.choice(np.arange(1, 12), 3, replace=False).tolist()):
-        process = start(out, cache, "--resume", *SMALL_OPTIONS)
+        process = start(out, cache, *["--resume"][: out.exists()], *SMALL_OPTIONS)
         stop(process, signal.SIGKILL, lambda lines=lines: steps_logged(out) >= lines, rng.uniform(0, 0.03))
         assert process.returncode == -signal.SIGKILL
         assert not (out / "evaluation").exists()
@@ -302,7 +308,7 @@ def test_resuming_with_another_setting_names_it(
     """It is refused before any image is prepared: the folder for them is not even made."""
     cache = tmp_path / "no cache"
     message = refusal(run_copy, cache, replace(SMALL, **change), resume=True)
-    assert message == f"config.json: the run has {said}; --force starts anew"
+    assert message == f"config.json: the run has {said}; give the same options to go on"
     assert not cache.exists()
 
 
@@ -446,8 +452,11 @@ def test_resuming_with_a_foreign_evaluation_names_it(cache: Path, run_copy: Path
 # --- Folders that hold something
 
 
+REMEDIES = "--out takes another folder, --resume goes on with it, --force replaces it"
+
+
 def test_a_folder_that_holds_a_run_is_left_as_it_is(cache: Path, run_copy: Path) -> None:
-    expected = f"{run_copy}: holds a run (config.json); --resume goes on with it, --force replaces it"
+    expected = f"{run_copy}: holds a run (config.json); {REMEDIES}"
     assert refusal(run_copy, cache) == expected
 
 
@@ -456,9 +465,7 @@ def test_any_one_file_of_a_run_is_not_overwritten(cache: Path, tmp_path: Path, n
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("somebody's work")
-    assert refusal(tmp_path, cache) == f"{tmp_path}: holds a run ({path.name}); --resume goes on with it, --force " + (
-        "replaces it"
-    )
+    assert refusal(tmp_path, cache) == f"{tmp_path}: holds a run ({path.name}); {REMEDIES}"
 
 
 def test_force_replaces_the_files_of_a_run_and_no_others(cache: Path, run_copy: Path) -> None:
