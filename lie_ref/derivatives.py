@@ -1,22 +1,29 @@
 """Exact gradients, Hessian-vector products, brackets and push-forwards of the shipped networks, field by field.
 
-A field is made of a group of examples: one example, or a mini-batch whose mean loss it descends.  One forward and one
-backward sweep give the gradients of many groups at once; the same sweep over `Dual` parameters gives their
-Hessian-vector products along all directions at once (forward over reverse).  Everything is computed in the dtype of the
-parameters, over as many examples and directions at a time as memory should hold; a mini-batch is never split.
+Each function checks its arrays and runs `sweeps` over them, in the dtype of the parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .dual import Array, Dual, Number
+from .dual import Array
 from .layers import Sweep
 from .losses import LOSSES
 from .models import Arrays, Model
 from .parallel import Reduce, side_by_side
+from .sweeps import (
+    channels_last,
+    chunks,
+    group_brackets,
+    group_gradients,
+    group_hvps,
+    group_push_forward,
+    sweep_over,
+    with_group_axis,
+)
 from .validation import (
     checked_directions,
     checked_inputs,
@@ -27,7 +34,6 @@ from .validation import (
 )
 
 PARTS = 2  # of a training step's mini-batch, each in a thread of its own
-ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold
 
 
 def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str = "bce") -> Arrays:
@@ -43,7 +49,7 @@ def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array,
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
-    return _gradients(model, params, buffers, x[:, None], y[:, None], loss)
+    return group_gradients(model, params, buffers, x[:, None], y[:, None], LOSSES[loss])
 
 
 def hvps(
@@ -69,7 +75,7 @@ def hvps(
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
     directions = checked_directions("directions", params, directions)
-    return _hvps(model, params, buffers, x[:, None], y[:, None], directions, loss)
+    return group_hvps(model, params, buffers, x[:, None], y[:, None], directions, LOSSES[loss])
 
 
 def brackets(
@@ -94,7 +100,8 @@ def brackets(
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
-    return _brackets(model, params, buffers, x[:, None], y[:, None], checked_pairs(pairs, len(x)), loss, False)
+    pairs = checked_pairs(pairs, len(x))
+    return group_brackets(model, params, buffers, x[:, None], y[:, None], pairs, LOSSES[loss])
 
 
 def batch_brackets(
@@ -121,7 +128,7 @@ def batch_brackets(
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss, batches=True)
-    return _brackets(model, params, buffers, x, y, checked_pairs(pairs, len(x)), loss, training)
+    return group_brackets(model, params, buffers, x, y, checked_pairs(pairs, len(x)), LOSSES[loss], training)
 
 
 def bracket_norms(
@@ -155,9 +162,8 @@ def bracket_norms(
             chosen = columns[start : start + block]
             pairs = np.array([(i, j) for i in rows for j in chosen])
             used, local = np.unique(pairs, return_inverse=True)
-            found = _brackets(
-                model, params, buffers, x[used, None], y[used, None], local.reshape(pairs.shape), loss, False
-            )
+            local = local.reshape(pairs.shape)
+            found = group_brackets(model, params, buffers, x[used, None], y[used, None], local, LOSSES[loss])
             total = sum(squared_norms(b) for b in found.values())
             norms[rows, start : start + len(chosen)] = np.sqrt(total).reshape(len(rows), -1)
     if partners is None:  # only the upper triangle was computed, for [v_j, v_i] = −[v_i, v_j]
@@ -178,15 +184,9 @@ def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, t
     (4, 5, 1)
     """
     params, buffers = checked_state(model, params, buffers)
-    x_eval = _channels_last(checked_inputs("x_eval", model, params, x_eval))
+    x_eval = channels_last(checked_inputs("x_eval", model, params, x_eval))
     tangents = checked_directions("tangents", params, tangents)
-    count = len(next(iter(tangents.values())))
-    changes = np.empty((count, len(x_eval), model.n_out), x_eval.dtype)
-    for some, lifted in _lifted(model, params, tangents, x_eval[0]):
-        for chosen in _chunks(model, x_eval, 1 + some.stop - some.start):
-            sweep = Sweep(lifted, buffers, tape=None)
-            changes[some, chosen] = model.network.forward(sweep, x_eval[None, chosen]).tangent[:, 0]
-    return changes
+    return group_push_forward(model, params, buffers, x_eval, tangents)
 
 
 def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
@@ -195,10 +195,10 @@ def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
     Raises as `gradients` does.
     """
     params, buffers = checked_state(model, params, buffers)
-    x = _channels_last(checked_inputs("x", model, params, x))
-    state = _with_group_axis(params)
+    x = channels_last(checked_inputs("x", model, params, x))
+    state = with_group_axis(params)
     return np.concatenate(
-        [model.network.forward(Sweep(state, buffers, tape=None), x[None, i])[0] for i in _chunks(model, x, 1)]
+        [model.network.forward(Sweep(state, buffers, tape=None), x[None, i])[0] for i in chunks(model, x, 1)]
     )
 
 
@@ -222,8 +222,8 @@ def training_gradients(
 
     def part(k: int, total: Reduce) -> tuple[Array, Sweep]:
         rows = parts[k]
-        sweep = Sweep(dict(_with_group_axis(params)), buffers, training=True, members=len(x), reduce=total)
-        return _swept(model, sweep, x[None, rows], y[None, rows], loss), sweep
+        sweep = Sweep(dict(with_group_axis(params)), buffers, training=True, members=len(x), reduce=total)
+        return sweep_over(model, sweep, x[None, rows], y[None, rows], LOSSES[loss]), sweep
 
     logits, sweeps = zip(*side_by_side(part, len(parts)), strict=True)
     mean_loss = float(LOSSES[loss].definition(np.concatenate(logits, axis=1), y[None]).mean())
@@ -231,106 +231,13 @@ def training_gradients(
     return mean_loss, grads, buffers | sweeps[0].running_statistics()
 
 
-def _sweep(
-    model: Model, state: Mapping[str, Number], buffers: Arrays, x: Array, y: Array, loss: str, training: bool
-) -> tuple[Number, Sweep]:
-    """Forward and backward over groups x (g, m, …): logits (g, m, n_out) and the sweep with the groups' gradients."""
-    sweep = Sweep(dict(state), buffers, training)
-    return _swept(model, sweep, x, y, loss), sweep
-
-
-def _swept(model: Model, sweep: Sweep, x: Array, y: Array, loss: str) -> Number:
-    """Run the sweep over the groups x; returns their logits, and leaves the gradient of their mean loss in it."""
-    z = model.network.forward(sweep, x)
-    members = sweep.members or x.shape[1]
-    model.network.backward(sweep, LOSSES[loss].gradient(z, y) * np.asarray(1 / members, x.dtype))
-    return z
-
-
-def _gradients(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str, training: bool = False
-) -> Arrays:
-    """The gradient of each group's mean loss: name → (g, *shape)."""
-    found = []
-    for chosen in _chunks(model, x, 1):
-        found.append(_sweep(model, _with_group_axis(params), buffers, x[chosen], y[chosen], loss, training)[1].grads)
-    return {name: np.concatenate([grads[name] for grads in found]) for name in params}
-
-
-def _hvps(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    directions: Arrays,
-    loss: str,
-    training: bool = False,
-) -> Arrays:
-    """The Hessian of each group's mean loss times each direction (k, *shape): name → (k, g, *shape)."""
-    count = len(next(iter(directions.values())))
-    products = {name: np.empty((count, len(x), *p.shape), p.dtype) for name, p in params.items()}
-    for some, lifted in _lifted(model, params, directions, x[0]):
-        for chosen in _chunks(model, x, 1 + some.stop - some.start):
-            _, sweep = _sweep(model, lifted, buffers, x[chosen], y[chosen], loss, training)
-            for name, product in products.items():
-                product[some, chosen] = sweep.grads[name].tangent
-    return products
-
-
-def _brackets(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, pairs: Array, loss: str, training: bool
-) -> Arrays:
-    """H_j g_i − H_i g_j for each pair of groups; each group's products with all its partners in one sweep."""
-    g = _gradients(model, params, buffers, x, y, loss, training)
-    result = {name: np.zeros((len(pairs), *p.shape), p.dtype) for name, p in params.items()}
-    for group in np.unique(pairs):
-        # the pairs (i, group) need +H_group g_i, and the pairs (group, j) need −H_group g_j; (i, i) is zero
-        rows, sides = np.nonzero((pairs == group) & (pairs[:, ::-1] != group))
-        partners, position = np.unique(pairs[rows, 1 - sides], return_inverse=True)
-        if not len(partners):
-            continue
-        directions = {name: d[partners] for name, d in g.items()}
-        only = slice(group, group + 1)
-        products = _hvps(model, params, buffers, x[only], y[only], directions, loss, training)
-        for name, product in products.items():
-            for row, side, k in zip(rows, sides, position, strict=True):
-                result[name][row] += product[k, 0] if side == 1 else -product[k, 0]
-    return result
-
-
-def _with_group_axis(params: Arrays) -> Arrays:
-    return {name: p[None] for name, p in params.items()}
-
-
-def _lifted(model: Model, params: Arrays, directions: Arrays, one: Array) -> Iterator[tuple[slice, dict[str, Dual]]]:
-    """Slices of the directions, few enough that a sweep over `one` input keeps within `ENTRIES`; for each of them the
-    parameters (1, *shape) as duals with tangents (k, 1, *shape)."""
-    count = len(next(iter(directions.values())))
-    step = max(1, ENTRIES // model.largest_array(one) - 1)
-    for start in range(0, count, step):
-        some = slice(start, min(start + step, count))
-        yield some, {name: Dual(p[None], directions[name][some, None]) for name, p in params.items()}
-
-
 def squared_norms(a: Array) -> Array:
-    """The sum of squared_norms of each a[i], (n,), in float64 or better: float32's own would vanish below 1e-38."""
+    """The sum of squares of each a[i], (n,), in float64 or better: float32's own would vanish below 1e-38."""
     return np.square(a, dtype=np.promote_types(a.dtype, np.float64)).sum(axis=tuple(range(1, a.ndim)))
-
-
-def _channels_last(x: Array) -> Array:
-    """(…, channels, height, width) → (…, height, width, channels); rows of features stay."""
-    return np.ascontiguousarray(np.moveaxis(x, -3, -1)) if x.ndim > 3 else x
 
 
 def _checked_examples(
     model: Model, params: Arrays, x: Array, y: Array, loss: str, batches: bool = False
 ) -> tuple[Array, Array]:
     x = checked_inputs("x", model, params, x, batches)
-    return _channels_last(x), checked_targets(model, x, y, loss, batches)
-
-
-def _chunks(model: Model, x: Array, copies: int) -> Iterator[slice]:
-    """Slices of x's first axis, so short that a sweep with `copies` of each activation keeps within `ENTRIES`."""
-    step = max(1, ENTRIES // (copies * model.largest_array(x[0])))
-    return (slice(start, start + step) for start in range(0, len(x), step))
+    return channels_last(x), checked_targets(model, x, y, loss, batches)

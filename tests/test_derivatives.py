@@ -13,9 +13,9 @@ from autograd import grad, make_jvp
 from networks import BOTTLENECK, MLPS, at, examples, generic_state, loss_function
 
 import lie_ref
-from lie_ref import derivatives
+from lie_ref import sweeps
 from lie_ref.checks import bracket_reverse_over_reverse, largest_relative_error
-from lie_ref.derivatives import training_gradients
+from lie_ref.derivatives import logits, training_gradients
 from lie_ref.fields import hvp_reverse_over_reverse, lie_bracket, vector_field
 from lie_ref.losses import LOSSES
 
@@ -148,7 +148,7 @@ def test_results_do_not_depend_on_how_the_examples_are_chunked(monkeypatch):
         )
 
     whole = results()
-    monkeypatch.setattr(derivatives, "ENTRIES", 1)
+    monkeypatch.setattr(sweeps, "ENTRIES", 1)
     for a, b in zip(whole, results(), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * np.abs(a).max())
 
@@ -177,7 +177,7 @@ def test_training_gradients_are_autograds_through_the_batch_statistics():
 def test_logits_are_those_of_the_definition():
     params, buffers = generic_state(TINY, 13)
     x, _ = examples(TINY, (3, 3, 33, 20), 13)
-    found = derivatives.logits(TINY, params, buffers, x)
+    found = logits(TINY, params, buffers, x)
     np.testing.assert_allclose(found, TINY.apply(params, buffers, x), rtol=0, atol=1e-12 * np.abs(found).max())
 
 

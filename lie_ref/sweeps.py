@@ -1,0 +1,146 @@
+"""Sweeps over groups of examples: the derivatives of each group's mean loss, many groups and many directions at once.
+
+A group is what one vector field is made of: one example, or a mini-batch whose mean loss it descends.  One forward and
+one backward sweep give the gradients of many groups; the same sweep over `Dual` parameters gives their Hessian-vector
+products along all directions (forward over reverse).  Inputs are (group, member, …) with channels last, arrays are
+checked by the caller, and everything is computed in the dtype of the parameters, over as many groups and directions at
+a time as memory should hold; a group is never split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from .dual import Array, Dual, Number
+from .layers import Sweep
+from .losses import LossFunction
+from .models import Arrays, Model
+
+ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold
+
+
+def sweep_over(model: Model, sweep: Sweep, x: Array, y: Array, loss: LossFunction) -> Number:
+    """Forward and backward: returns the groups' logits, and leaves the gradient of their mean loss in the sweep."""
+    z = model.network.forward(sweep, x)
+    members = sweep.members or x.shape[1]
+    model.network.backward(sweep, loss.gradient(z, y) * np.asarray(1 / members, x.dtype))
+    return z
+
+
+def group_gradients(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: LossFunction, training: bool = False
+) -> Arrays:
+    """The gradient of each group's mean loss: name → (g, *shape)."""
+    found = []
+    for chosen in chunks(model, x, 1):
+        sweep = Sweep(with_group_axis(params), buffers, training)
+        sweep_over(model, sweep, x[chosen], y[chosen], loss)
+        found.append(sweep.grads)
+    return {name: np.concatenate([grads[name] for grads in found]) for name in params}
+
+
+def group_hvps(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    directions: Arrays,
+    loss: LossFunction,
+    training: bool = False,
+) -> Arrays:
+    """The Hessian of each group's mean loss times each direction (k, *shape): name → (k, g, *shape)."""
+    count = len(next(iter(directions.values())))
+    products = {name: np.empty((count, len(x), *p.shape), p.dtype) for name, p in params.items()}
+    for some, lifted in _lifted(model, params, directions, x[0]):
+        for chosen in chunks(model, x, 1 + some.stop - some.start):
+            sweep = Sweep(dict(lifted), buffers, training)
+            sweep_over(model, sweep, x[chosen], y[chosen], loss)
+            for name, product in products.items():
+                product[some, chosen] = sweep.grads[name].tangent
+    return products
+
+
+def group_products(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    directions: Arrays,
+    pairs: Array,
+    loss: LossFunction,
+    training: bool = False,
+) -> Iterator[tuple[int, int, Arrays]]:
+    """(row, side, H d) for each pair (i, j), name → (*shape): side 0 is H_j d_i and side 1 H_i d_j.
+
+    `directions` (g, *shape) has one for each group; a group's products with all its partners come from one sweep.
+    """
+    for group in np.unique(pairs):
+        rows, places = np.nonzero(pairs == group)
+        partners, position = np.unique(pairs[rows, 1 - places], return_inverse=True)
+        along = {name: d[partners] for name, d in directions.items()}
+        only = slice(group, group + 1)
+        products = group_hvps(model, params, buffers, x[only], y[only], along, loss, training)
+        for row, place, k in zip(rows, places, position, strict=True):
+            yield int(row), int(1 - place), {name: product[k, 0] for name, product in products.items()}
+
+
+def group_brackets(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    pairs: Array,
+    loss: LossFunction,
+    training: bool = False,
+) -> Arrays:
+    """H_j g_i − H_i g_j for each pair of groups: name → (p, *shape); zeros for a group with itself."""
+    g = group_gradients(model, params, buffers, x, y, loss, training)
+    result = {name: np.zeros((len(pairs), *p.shape), p.dtype) for name, p in params.items()}
+    different = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
+    for k, side, products in group_products(model, params, buffers, x, y, g, pairs[different], loss, training):
+        for name, product in products.items():
+            result[name][different[k]] += product if side == 0 else -product
+    return result
+
+
+def group_push_forward(model: Model, params: Arrays, buffers: Arrays, x: Array, tangents: Arrays) -> Array:
+    """D_θ z(x) · t_k for inputs x (n, …), batch-norm in evaluation mode: (k, n, n_out); tangents name → (k, *shape)."""
+    changes = np.empty((len(next(iter(tangents.values()))), len(x), model.n_out), x.dtype)
+    for some, lifted in _lifted(model, params, tangents, x[0]):
+        for chosen in chunks(model, x, 1 + some.stop - some.start):
+            sweep = Sweep(dict(lifted), buffers, tape=None)
+            changes[some, chosen] = model.network.forward(sweep, x[None, chosen]).tangent[:, 0]
+    return changes
+
+
+def with_group_axis(params: Arrays) -> dict[str, Number]:
+    """Parameters (1, *shape), as a sweep takes them."""
+    return {name: p[None] for name, p in params.items()}
+
+
+def channels_last(x: Array) -> Array:
+    """(…, channels, height, width) → (…, height, width, channels); rows of features stay."""
+    return np.ascontiguousarray(np.moveaxis(x, -3, -1)) if x.ndim > 3 else x
+
+
+def chunks(model: Model, x: Array, copies: int) -> Iterator[slice]:
+    """Slices of x's first axis, so short that a sweep with `copies` of each activation keeps within `ENTRIES`."""
+    step = max(1, ENTRIES // (copies * model.largest_array(x[0])))
+    return (slice(start, start + step) for start in range(0, len(x), step))
+
+
+def _lifted(
+    model: Model, params: Arrays, directions: Mapping[str, Array], one: Array
+) -> Iterator[tuple[slice, dict[str, Dual]]]:
+    """Slices of the directions, few enough that a sweep over `one` input keeps within `ENTRIES`; for each of them the
+    parameters (1, *shape) as duals with tangents (k, 1, *shape)."""
+    count = len(next(iter(directions.values())))
+    step = max(1, ENTRIES // model.largest_array(one) - 1)
+    for start in range(0, count, step):
+        some = slice(start, min(start + step, count))
+        yield some, {name: Dual(p[None], directions[name][some, None]) for name, p in params.items()}
