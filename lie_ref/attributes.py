@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 from .errors import InputError
+from .files import data_file
 
 
 class Statistics(NamedTuple):
@@ -21,13 +21,6 @@ class Statistics(NamedTuple):
     correlation: np.ndarray
 
 
-def _data_file(name: str) -> Path:
-    """A file of the top-level `data/` folder of a checkout, which an installed wheel holds as `lie_ref/data/`."""
-    package = Path(__file__).parent
-    installed = package / "data" / name
-    return installed if installed.exists() else package.parent / "data" / name
-
-
 @lru_cache(maxsize=1)
 def load_statistics() -> Statistics:
     """The frequencies of CelebA's attributes and the correlations between them.
@@ -35,7 +28,7 @@ def load_statistics() -> Statistics:
     >>> round(float(load_statistics().frequency[ATTRIBUTES.index("Bald")]), 4)
     0.0232
     """
-    table = json.loads(_data_file("attribute_statistics.json").read_text(encoding="utf-8"))
+    table = json.loads(data_file("attribute_statistics.json").read_text(encoding="utf-8"))
     return Statistics(tuple(table["attributes"]), np.array(table["frequency"]), np.array(table["correlation"]))
 
 

@@ -18,6 +18,13 @@ from .errors import InputError
 from .process import interrupt_held
 
 
+def data_file(name: str) -> Path:
+    """A file of the top-level `data/` folder of a checkout, which an installed wheel holds as `lie_ref/data/`."""
+    package = Path(__file__).parent
+    installed = package / "data" / name
+    return installed if installed.exists() else package.parent / "data" / name
+
+
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an `.npz` file, never unpickling anything; `InputError` naming the file where that fails."""
     try:

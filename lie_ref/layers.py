@@ -105,15 +105,23 @@ class BatchNorm(Layer):
         return {f"{self.name}.running_mean": (self.channels,), f"{self.name}.running_var": (self.channels,)}
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        if training:
-            _check_count(x.shape[0] * x.shape[2] * x.shape[3])
-            mean = anp.mean(x, axis=(0, 2, 3), keepdims=True)
-            variance = anp.mean((x - mean) ** 2, axis=(0, 2, 3), keepdims=True)
-        else:
-            mean = buffers[f"{self.name}.running_mean"][:, None, None]
-            variance = buffers[f"{self.name}.running_var"][:, None, None]
-        normal = (x - mean) / anp.sqrt(variance + EPS)
+        normal = self.normalised(x, *(self.batch_statistics(x) if training else self.running_statistics(buffers)))
         return normal * params[f"{self.name}.weight"][:, None, None] + params[f"{self.name}.bias"][:, None, None]
+
+    def batch_statistics(self, x: Any) -> tuple[Any, Any]:
+        """The mini-batch's own mean and biased variance."""
+        _check_count(x.shape[0] * x.shape[2] * x.shape[3])
+        mean = anp.mean(x, axis=(0, 2, 3), keepdims=True)
+        return mean, anp.mean((x - mean) ** 2, axis=(0, 2, 3), keepdims=True)
+
+    def running_statistics(self, buffers: Any) -> tuple[Any, Any]:
+        """The mean and variance gathered in training."""
+        names = f"{self.name}.running_mean", f"{self.name}.running_var"
+        return buffers[names[0]][:, None, None], buffers[names[1]][:, None, None]
+
+    def normalised(self, x: Any, mean: Any, variance: Any) -> Any:
+        """(x − mean) / √(variance + ε)."""
+        return (x - mean) / anp.sqrt(variance + EPS)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
         if sweep.training:

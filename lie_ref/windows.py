@@ -34,15 +34,9 @@ class Conv(Layer):
         return {f"{self.name}.weight": (self.n_out, self.n_in, self.kernel, self.kernel)}
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        w, k, s, p = params[f"{self.name}.weight"], self.kernel, self.stride, self.kernel // 2
-        height, width = ((length + 2 * p - k) // s + 1 for length in x.shape[2:])
-        x = anp.pad(x, ((0, 0), (0, 0), (p, p), (p, p)), "constant")
-        y = 0.0
-        for i in range(k):
-            for j in range(k):
-                shifted = x[:, :, i : i + s * height : s, j : j + s * width : s]
-                y = y + anp.tensordot(w[:, :, i, j], shifted, axes=(1, 1))
-        return anp.swapaxes(y, 0, 1)
+        p = self.kernel // 2
+        padded = anp.pad(x, ((0, 0), (0, 0), (p, p), (p, p)), "constant")
+        return correlation(padded, params[f"{self.name}.weight"], self.stride)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
         patches = linear(self._unfold, x)
@@ -104,11 +98,8 @@ class MaxPool(Layer):
     """Maximum over 3 × 3 windows, stride 2, padding 1; of equal entries the first in scan order has the derivative."""
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        height, width = (-(-length // 2) for length in x.shape[2:])
-        x = anp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "constant", constant_values=-anp.inf)
-        entries = [x[:, :, i : i + 2 * height : 2, j : j + 2 * width : 2] for i in range(3) for j in range(3)]
-        first = anp.argmax(anp.array(entries), axis=0)
-        return sum(anp.where(first == n, entry, 0.0) for n, entry in enumerate(entries))
+        padded = anp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "constant", constant_values=-anp.inf)
+        return first_largest(window_entries(padded, kernel=3, stride=2))
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
         padded = _pad(value(x), 1, 1, fill=-np.inf)
@@ -177,6 +168,26 @@ class AvgPool(Layer):
     @staticmethod
     def _counts(height: int, width: int, dtype: Any) -> Array:
         return np.outer(_window_lengths(height), _window_lengths(width)).astype(dtype)[:, :, None]
+
+
+def window_entries(x: Any, kernel: int, stride: int) -> list[Any]:
+    """The entries of every window that fits into x (n, channels, height, width), in scan order: kernel² arrays."""
+    rows, columns = ((length - kernel) // stride * stride + 1 for length in x.shape[2:])
+    places = [(i, j) for i in range(kernel) for j in range(kernel)]
+    return [x[:, :, i : i + rows : stride, j : j + columns : stride] for i, j in places]
+
+
+def correlation(x: Any, w: Any, stride: int) -> Any:
+    """Σ over each window that fits into x (n, in, height, width) of entry times weight (out, in, kernel, kernel)."""
+    weights = [w[:, :, i, j] for i in range(w.shape[2]) for j in range(w.shape[3])]
+    entries = window_entries(x, w.shape[2], stride)
+    return anp.swapaxes(sum(anp.tensordot(a, e, axes=(1, 1)) for a, e in zip(weights, entries, strict=True)), 0, 1)
+
+
+def first_largest(entries: list[Any]) -> Any:
+    """The largest entry of each window, and the derivative to the first that is: entries in scan order."""
+    first = anp.argmax(anp.array(entries), axis=0)
+    return sum(anp.where(first == n, entry, 0.0) for n, entry in enumerate(entries))
 
 
 def _pad(x: Array, before: int, after: int | tuple[int, int], fill: float = 0.0) -> Array:
