@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"  # before the imports: some of the modules below write it into their files
 
+from . import oracle
 from .derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward
 from .evaluation import Evaluation, evaluate
 from .fields import (
@@ -29,6 +30,7 @@ __all__ = [
     "lie_bracket",
     "mlp",
     "mxresnet",
+    "oracle",
     "preset",
     "push_forward",
     "vector_field",

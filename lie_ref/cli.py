@@ -1,6 +1,7 @@
 """The command line: `lie-ref COMMAND` and `python -m lie_ref COMMAND`; it parses, calls and prints, nothing else.
 
-Exit status: 0 done, 2 input that cannot be used (one line on standard error), 130 stopped by Ctrl-C.
+Exit status: 0 done or agrees, 1 compared and disagrees, 2 input that cannot be used (one line on standard error), 130
+stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
+from . import oracle
 from .errors import InputError
 from .experiment import Settings, run_experiment
+from .files import to_json, write_text
 from .headlines import headlines
+from .losses import LOSSES
 from .models import PRESETS
 from .page import render
 from .process import keep_freed_memory, use_one_blas_thread
+from .questions import read_question
+from .shipped import write_vectors
+from .vectors import write_vector
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,14 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options) or 0
     except (InputError, OSError) as error:  # an OSError names its file: a full disk, a folder that may not be read
         print(f"lie-ref: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("lie-ref: stopped (--resume goes on with an experiment)", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> Parser:
@@ -71,6 +77,31 @@ def _parser() -> Parser:
     report = commands.add_parser("report", help="draw the page of a run again")
     report.set_defaults(command=_report)
     report.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+
+    verify = commands.add_parser("verify", help="compare an implementation's answers with a test vector")
+    verify.set_defaults(command=_verify)
+    verify.add_argument("vector", metavar="VECTOR", help="a test vector's name, or the .npz of a vector or reference")
+    verify.add_argument(
+        "candidate", type=Path, metavar="CANDIDATE.npz", help="the answers, any of the vector's outputs"
+    )
+    verify.add_argument("--json", type=Path, metavar="FILE", help="write the verdict there, too")
+
+    reference = commands.add_parser("reference", help="exact answers for your own weights and inputs")
+    reference.set_defaults(command=_reference)
+    text = f"a preset ({', '.join(PRESETS)}), JSON such as that in index.json, or a file of it"
+    reference.add_argument("--model", required=True, metavar="SPEC", help=text)
+    text = "the weights, names of a state_dict; or a checkpoint of a run"
+    reference.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=text)
+    text = "x and y, and if they differ from all pairs and from x: pairs (p, 2), x_eval"
+    reference.add_argument("--inputs", type=Path, required=True, metavar="XY.npz", help=text)
+    reference.add_argument("--loss", choices=list(LOSSES), default="bce", help="(default: %(default)s)")
+    text = "batch-norm in training mode, for mini-batches x (b, m, …)"
+    reference.add_argument("--training", action="store_true", help=text)
+    reference.add_argument("--out", type=Path, required=True, metavar="R.npz", help="the reference")
+
+    vectors = commands.add_parser("vectors", help="write the test vectors anew")
+    vectors.set_defaults(command=_vectors)
+    vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder")
     return parser
 
 
@@ -91,3 +122,23 @@ def _experiment(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     print(f"page: {render(options.run)}")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    use_one_blas_thread()
+    verdict = oracle.verify(options.vector, options.candidate)
+    if options.json is not None:
+        write_text(options.json, to_json(verdict.to_dict(), indent=1) + "\n")
+    print(verdict)
+    return 0 if verdict.agrees else 1
+
+
+def _reference(options: argparse.Namespace) -> None:
+    vector = read_question(options.model, options.weights, options.inputs, options.loss, options.training)
+    write_vector(options.out, vector)
+    print(f"reference: {options.out}")
+
+
+def _vectors(options: argparse.Namespace) -> None:
+    use_one_blas_thread()
+    print(f"vectors: {len(write_vectors(options.out)) - 1} in {options.out}")

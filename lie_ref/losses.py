@@ -50,7 +50,7 @@ def _softmax(z: Any, y: Array) -> Any:
     """log Σ_k exp z_k − z_y, as softplus(log Σ_{k≠y} exp(z_k − z_y)); 0 with one output."""
     if z.shape[-1] == 1:
         return 0.0 * z[..., 0]
-    hot = _one_hot(z, y)
+    hot = one_hot(z, y)
     excess = anp.where(hot, -anp.inf, z - anp.sum(z * hot, axis=-1, keepdims=True))
     largest = np.max(getval(excess), axis=-1, keepdims=True)
     return anp.logaddexp(0.0, largest[..., 0] + anp.log(anp.sum(anp.exp(excess - largest), axis=-1)))
@@ -58,12 +58,17 @@ def _softmax(z: Any, y: Array) -> Any:
 
 def _softmax_gradient(z: Number, y: Array) -> Number:
     """p − one-hot(y); where y is likely, its entry is −Σ of the other p, which keeps the digits of 1 − p_y."""
-    hot = _one_hot(value(z), y)
-    exponential = elementwise(lambda x, order: [np.exp(x)] * (order + 1), z - value(z).max(axis=-1, keepdims=True))[0]
-    p = exponential * elementwise(_reciprocal, linear(lambda e: e.sum(axis=-1, keepdims=True), exponential))[0]
+    hot = one_hot(value(z), y)
+    p = probabilities(z)
     likely = (value(p) * hot).sum(axis=-1, keepdims=True) > 0.5
     g = linear(lambda d: np.where(likely * hot, -(d * (1 - hot)).sum(axis=-1, keepdims=True), d), p)
     return g - np.where(likely, 0, hot)
+
+
+def probabilities(z: Number) -> Number:
+    """The softmax of the logits."""
+    exponential = elementwise(lambda x, order: [np.exp(x)] * (order + 1), z - value(z).max(axis=-1, keepdims=True))[0]
+    return exponential * elementwise(_reciprocal, linear(lambda e: e.sum(axis=-1, keepdims=True), exponential))[0]
 
 
 def _mse(z: Any, y: Array) -> Any:
@@ -80,7 +85,8 @@ def _reciprocal(x: Array, order: int) -> list[Array]:
     return [1 / x, -1 / x**2, 2 / x**3][: order + 1]
 
 
-def _one_hot(z: Any, y: Array) -> Array:
+def one_hot(z: Any, y: Array) -> Array:
+    """1 at each label and 0 elsewhere, of the logits' shape and dtype."""
     return (np.arange(z.shape[-1]) == y[..., None]).astype(z.dtype)
 
 

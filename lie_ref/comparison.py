@@ -1,0 +1,136 @@
+"""A candidate's answers beside the exact ones: how far apart, how far they may be, and what would explain it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .conditioning import MARGIN, ROWS, allowed_errors, row_norms
+from .dual import Array
+from .models import Arrays
+from .problems import QUANTITIES, Solution, keyed, solve
+from .vectors import Vector
+
+SLACK = 10.0  # times the error allowed to the reference, for an answer that is to match a bug
+BEST = 17.0  # digits that are reported where nothing differs
+
+
+class Comparison:
+    """Candidate arrays under a vector's keys, row by row: see `conditioning.ROWS`.
+
+    `errors`, `allowed` and `sizes` are key → ‖a − b‖, the error that this row may have in the candidate's dtype, and
+    ‖b‖, or where b is zero the size of the terms whose difference it is.
+    """
+
+    def __init__(self, vector: Vector, candidate: Mapping[str, Array]) -> None:
+        self.vector = vector
+        self.candidate = dict(candidate)
+        self.quantities = [q for q in QUANTITIES if any(key.partition("/")[0] == q for key in candidate)]
+        self.exact = _from_outputs(vector)
+        self.errors = {key: self._distance(key, vector.outputs[key]) for key in self.candidate}
+        self.allowed: Arrays = {}
+        for dtype in {_precision(a) for a in self.candidate.values()}:
+            keys = [key for key, a in self.candidate.items() if _precision(a) == dtype]
+            wanted = {key.partition("/")[0] for key in keys}
+            found = allowed_errors(self.exact, wanted, dtype)
+            self.allowed |= {key: found[key] for key in keys}
+
+    def keys(self, quantity: str) -> list[str]:
+        """The candidate's keys of one quantity."""
+        return [key for key in self.candidate if key.partition("/")[0] == quantity]
+
+    def agrees(self, quantity: str) -> bool:
+        """Whether every row of every tensor is finite and within its allowed error."""
+        return all((self.errors[key] <= self.allowed[key]).all() for key in self.keys(quantity))
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether the candidate has neither nan nor inf."""
+        return all(np.isfinite(a).all() for a in self.candidate.values())
+
+    @cached_property
+    def disagreeing(self) -> list[str]:
+        """The quantities that disagree, in the order in which they are made."""
+        return [quantity for quantity in self.quantities if not self.agrees(quantity)]
+
+    def worst(self, quantity: str) -> tuple[str, tuple[int, ...]]:
+        """The key and row that exceed what is allowed by the largest factor."""
+        worst: tuple[float, str, tuple[int, ...]] = (-1.0, "", ())
+        for key in self.keys(quantity):
+            excess = np.where(np.isfinite(self.errors[key]), self.errors[key] / self.allowed[key], np.inf)
+            row = np.unravel_index(np.argmax(excess), excess.shape)
+            worst = max(worst, (float(excess[row]), key, tuple(int(r) for r in row)))
+        return worst[1:]
+
+    def digits(self, quantity: str) -> tuple[float, float]:
+        """The digits of agreement in the worst row of a quantity, and those required: −log10(‖a − b‖ / ‖b‖)."""
+        key, row = self.worst(quantity)
+        error, allowed = float(self.errors[key][row]), float(self.allowed[key][row])
+        size = float(row_norms(self.vector.outputs[key], ROWS[quantity])[row])
+        size = size or allowed / MARGIN / float(np.finfo(_precision(self.candidate[key])).eps)  # of terms that cancel
+        return _digits(error, size), _digits(allowed, size)
+
+    def explained_by(self, solution: Solution, fraction: float = 0.0) -> float | None:
+        """The digits to which a faulty solution matches everything the candidate has, or None if it does not.
+
+        Stages are computed only as far as they match, and one that disagrees must come ten times nearer.
+        """
+        digits = BEST
+        for quantity in self.quantities:
+            predicted = keyed(quantity, solution[quantity])
+            for key in self.keys(quantity):
+                matched = self.matched(key, predicted[key], fraction)
+                if matched is None:
+                    return None
+                digits = min(digits, matched)
+            if quantity in self.disagreeing:
+                key, row = self.worst(quantity)
+                if self._distance(key, predicted[key])[row] > 0.1 * self.errors[key][row]:
+                    return None
+        return digits
+
+    def matched(self, key: str, predicted: Array, fraction: float = 0.0) -> float | None:
+        """The digits to which one of the candidate's arrays is what a fault predicts, or None if a row of it is not.
+
+        A row is where it is within `SLACK` times the error allowed to the exact one, in proportion to its size, or
+        within a `fraction` of what the fault is to explain.
+        """
+        error = self._distance(key, predicted)
+        size, own = (row_norms(b, ROWS[key.partition("/")[0]]) for b in (predicted, self.vector.outputs[key]))
+        growth = np.maximum(1, np.divide(size, own, out=np.ones_like(size), where=own > 0))
+        if not (error <= np.maximum(SLACK * self.allowed[key] * growth, fraction * self.errors[key])).all():
+            return None
+        relative = np.divide(error, size, out=np.zeros_like(error), where=size > 0).max()
+        return float(-np.log10(max(relative, 10.0**-BEST)))
+
+    def _distance(self, key: str, b: Array) -> Array:
+        a = self.candidate[key]
+        with np.errstate(invalid="ignore"):
+            return row_norms(a.astype(np.promote_types(a.dtype, np.float64)) - b, ROWS[key.partition("/")[0]])
+
+
+def _digits(error: float, size: float) -> float:
+    """−log10 of a relative error, from 0 to `BEST`.
+
+    >>> _digits(1e-5, 1.0)
+    5.0
+    """
+    if error == 0:
+        return BEST
+    return float(np.clip(-np.log10(error / size), 0, BEST)) if error < size else 0.0
+
+
+def _precision(a: Array) -> Any:
+    """The candidate's dtype, or float64 if it is wider: the answers have no more."""
+    return min(a.dtype, np.dtype(np.float64), key=lambda dtype: np.finfo(dtype).nmant)
+
+
+def _from_outputs(vector: Vector) -> Solution:
+    """The exact solution, as far as the vector holds it, ready to have stages replaced."""
+    found: dict[str, Any] = {quantity: vector.outputs[quantity] for quantity in ("logits", "loss", "logit_delta")}
+    for quantity in ("grad", "hvp", "bracket"):
+        found[quantity] = {name: vector.outputs[f"{quantity}/{name}"] for name in vector.params}
+    return solve(vector).known(found)

@@ -1,0 +1,146 @@
+"""How far from the exact answers a sound implementation may be, in a given precision, on a given problem.
+
+The reference itself is evaluated in that precision, its losses differentiated in the straightforward way, on the inputs
+and on inputs moved by a rounding error each.  The largest error of these trials, times `MARGIN`, is allowed to others,
+who round in another order.  Near a kink a trial may fall on its other side, and then much is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .activations import sigmoid
+from .derivatives import push_forward
+from .dual import Array, Number, elementwise, linear, value
+from .losses import LOSSES, LossFunction, one_hot, probabilities
+from .models import Arrays
+from .problems import Problem, Solution, keyed, sweeping
+
+MARGIN = 32.0  # five bits; the sound PyTorch and JAX implementations of the tests need up to …
+TRIALS = 3  # with moved inputs, besides the one without
+ROWS = {
+    "logits": 1,
+    "loss": 1,
+    "grad": 1,
+    "hvp": 2,
+    "bracket": 1,
+    "logit_delta": 1,
+}  # leading axes, compared one by one
+
+
+def allowed_errors(exact: Solution, quantities: Iterable[str], dtype: Any, bits: int | None = None) -> Arrays:
+    """For each key of these quantities the error ‖a − b‖ that is allowed to each of its rows.
+
+    A row is one field's gradient, one Hessian-vector product, one bracket, in one tensor.  The inputs are moved by
+    2^−bits, the precision of `dtype` unless it is given.
+    """
+    dtype = np.dtype(dtype)
+    unit = 2.0 ** -(bits or np.finfo(dtype).nmant + 1)
+    trials = _trials(exact.problem, dtype, unit)
+    allowed = {}
+    for quantity in quantities:
+        lead = ROWS[quantity]
+        scales = _scales(exact, quantity)
+        results = [keyed(quantity, trial[quantity]) for trial in trials]
+        for key, b in keyed(quantity, exact[quantity]).items():
+            error = np.max([row_norms(result[key] - b, lead) for result in results], axis=0)
+            error = np.maximum(np.where(np.isnan(error), np.inf, error), unit * scales[key])
+            smallest = float(np.finfo(dtype).tiny) * np.sqrt(b[(0,) * lead].size)
+            allowed[key] = MARGIN * (error + smallest)
+    return allowed
+
+
+def row_norms(a: Array, lead: int) -> Array:
+    """The norm over all but the first `lead` axes, in float64, without overflow or underflow on the way.
+
+    >>> row_norms(np.array([[3e-200, 4e-200], [0.0, 0.0]]), lead=1)
+    array([5.e-200, 0.e+000])
+    """
+    rows = np.abs(a.reshape(*a.shape[:lead], -1).astype(np.float64))
+    largest = rows.max(axis=-1, keepdims=True)
+    scaled = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
+    return largest[..., 0] * np.sqrt(np.square(scaled).sum(axis=-1))
+
+
+def _scales(exact: Solution, quantity: str) -> Arrays:
+    """The size of what each row is computed from: its own norm, or that of the terms whose difference it is."""
+    problem, lead = exact.problem, ROWS[quantity]
+    if quantity == "loss":
+        return {"loss": row_norms(exact["logits"], 1) + np.abs(exact["loss"])}
+    if quantity == "bracket":
+        return {f"bracket/{name}": row_norms(h, 2).sum(axis=1) for name, h in exact["hvp"].items()}
+    if quantity == "logit_delta":
+        terms = {name: h.reshape(-1, *h.shape[2:]) for name, h in exact["hvp"].items()}
+        changes = push_forward(problem.model, problem.params, problem.buffers, problem.x_eval, terms)
+        return {"logit_delta": row_norms(changes, 1).reshape(-1, 2).sum(axis=1)}
+    return {key: row_norms(a, lead) for key, a in keyed(quantity, exact[quantity]).items()}
+
+
+def _trials(problem: Problem, dtype: Any, unit: float) -> list[Solution]:
+    """The reference in this precision, on the inputs and on moved ones."""
+    rng = np.random.default_rng(0)
+    problems = [problem, *(_moved(problem, unit, rng) for _ in range(TRIALS))]
+    return [Solution(p.astype(dtype), _quietly(STRAIGHTFORWARD[p.loss])) for p in problems]
+
+
+def _moved(problem: Problem, unit: float, rng: np.random.Generator) -> Problem:
+    """Every number of the inputs times 1 + unit · N(0, 1); zeros, and so exact ties of zeros, stay."""
+
+    def moved(a: Array) -> Array:
+        return a * (1 + unit * rng.standard_normal(a.shape))
+
+    return replace(
+        problem,
+        params={name: moved(p) for name, p in problem.params.items()},
+        buffers={name: moved(b) for name, b in problem.buffers.items()},
+        x=moved(problem.x),
+        y=problem.y if LOSSES[problem.loss].labels else moved(problem.y),
+        x_eval=moved(problem.x_eval),
+    )
+
+
+def _quietly(loss: LossFunction) -> dict[str, Any]:
+    """The stages by sweeps, which may overflow where the precision is too low."""
+
+    def quiet(stage: Any) -> Any:
+        def run(solution: Solution) -> Any:
+            with np.errstate(all="ignore"):
+                return stage(solution)
+
+        return run
+
+    return {quantity: quiet(stage) for quantity, stage in sweeping(loss).items()}
+
+
+def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
+    s = sigmoid(z)
+    return [s, s * (1 - s), s * (1 - s) * (1 - 2 * s)][: order + 1]
+
+
+def _bce(z: Array, y: Array) -> Array:
+    return (np.logaddexp(0, z) - y * z).mean(axis=-1)
+
+
+def _bce_gradient(z: Number, y: Array) -> Number:
+    return linear(lambda d: d / d.shape[-1], elementwise(_sigmoid_derivatives, z)[0] - y)
+
+
+def _softmax(z: Array, y: Array) -> Array:
+    z = z - z.max(axis=-1, keepdims=True)
+    return np.log(np.exp(z).sum(axis=-1)) - (z * one_hot(z, y)).sum(axis=-1)
+
+
+def _softmax_gradient(z: Number, y: Array) -> Number:
+    return probabilities(z) - one_hot(value(z), y)
+
+
+# The losses as most implementations have them: σ(z) − y and p − one-hot, which lose the digits of confident answers.
+STRAIGHTFORWARD = {
+    "bce": LossFunction(_bce, _bce_gradient),
+    "softmax": LossFunction(_softmax, _softmax_gradient, labels=True),
+    "mse": LOSSES["mse"],
+}

@@ -1,0 +1,100 @@
+"""The verification oracle: test other implementations of brackets against exact answers, and name their bugs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .candidates import checked_candidate, read_candidate
+from .comparison import Comparison
+from .dual import Array
+from .errors import InputError
+from .models import Model
+from .problems import checked_problem
+from .shipped import RECIPES, shipped
+from .vectors import Vector, answered, read_vector
+from .verdict import Verdict, judge
+
+__all__ = ["Vector", "Verdict", "assert_agrees", "load", "names", "reference", "verify"]
+
+
+def names() -> list[str]:
+    """The names of the shipped test vectors."""
+    return [recipe.name for recipe in RECIPES]
+
+
+def load(name: str | os.PathLike[str]) -> Vector:
+    """A shipped test vector by its name, or a vector or reference by its file's path, which ends in `.npz`.
+
+    Raises `InputError`, a ValueError, for a name or file that is none.
+
+    >>> vector = load("mlp-tanh-bce")
+    >>> vector.x.shape, vector.outputs["bracket/0.weight"].shape
+    ((3, 4), (2, 5, 4))
+    """
+    if os.fspath(name).endswith(".npz"):
+        return read_vector(Path(name))
+    if name not in names():
+        raise InputError(f"{name}: no test vector and no .npz file; the vectors are {', '.join(names())}")
+    return shipped(str(name))
+
+
+def verify(vector: Vector | str | os.PathLike[str], candidate: Mapping[str, Any] | str | os.PathLike[str]) -> Verdict:
+    """The verdict on a candidate, a dict key → array or the path of an `.npz`: any of the vector's outputs.
+
+    The keys are `loss`, `logits`, `grad/NAME`, `hvp/NAME`, `bracket/NAME`, `logit_delta`.  Raises `InputError`, a
+    ValueError, for arrays that cannot be compared; nan, inf and wrong numbers are part of the verdict.
+
+    >>> vector = load("mlp-tanh-bce")
+    >>> wrong = {key: -a for key, a in vector.outputs.items() if key.startswith("bracket")}
+    >>> verdict = verify(vector, wrong)
+    >>> verdict.agrees, [explanation.name for explanation in verdict.diagnosis]
+    (False, ['pair-order-swapped', 'sign-swapped'])
+    """
+    vector = vector if isinstance(vector, Vector) else load(vector)
+    if isinstance(candidate, (str, os.PathLike)):
+        arrays = read_candidate(vector, Path(candidate))
+    else:
+        arrays = checked_candidate(vector, candidate)
+    return judge(Comparison(vector, arrays))
+
+
+def assert_agrees(
+    vector: Vector | str | os.PathLike[str], candidate: Mapping[str, Any] | str | os.PathLike[str]
+) -> None:
+    """AssertionError with the verdict as its message unless the candidate agrees; for tests.
+
+    >>> assert_agrees("mlp-tanh-bce", load("mlp-tanh-bce").outputs)
+    """
+    verdict = verify(vector, candidate)
+    if not verdict.agrees:
+        raise AssertionError(str(verdict))
+
+
+def reference(
+    model: Model,
+    params: Mapping[str, Array],
+    buffers: Mapping[str, Array],
+    x: Array,
+    y: Array,
+    pairs: Sequence[tuple[int, int]] | Array,
+    x_eval: Array | None = None,
+    loss: str = "bce",
+    training: bool = False,
+) -> Vector:
+    """The exact answers, in float64, for your own weights and inputs: `verify` takes them like a test vector.
+
+    x is (n, …), or (b, m, …) for the fields of mini-batches, with batch-norm in training mode if `training` says so;
+    `x_eval` is x unless it is given.  Raises ValueError or TypeError for arrays that do not fit.
+
+    >>> from lie_ref import mlp
+    >>> import numpy as np
+    >>> model = mlp([2, 3, 1])
+    >>> vector = reference(model, *model.init(seed=0), np.eye(2), np.array([[0.0], [1.0]]), pairs=[(0, 1)])
+    >>> verify(vector, vector.outputs).agrees
+    True
+    """
+    problem = checked_problem(model, params, buffers, x, y, pairs, x_eval, loss, training)
+    return answered(problem.astype("float64"), name="reference")

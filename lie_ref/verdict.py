@@ -1,0 +1,129 @@
+"""The verdict on a candidate: agreement in digits, quantity by quantity, and which bug a wrong answer looks like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .bugs import CATALOGUE, ESTIMATED, Bug
+from .comparison import Comparison
+from .problems import QUANTITIES
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one quantity compares, in the row and tensor that exceed what is allowed by the largest factor.
+
+    `digits` and `required_digits` are −log10(‖a − b‖ / ‖b‖), of the candidate's error and of the error allowed.
+    """
+
+    agrees: bool
+    digits: float
+    required_digits: float
+    worst_tensor: str
+    row: tuple[int, ...]
+    finite: bool
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A bug whose answer the candidate's is: to so many digits, with what was estimated of it."""
+
+    name: str
+    explains: str
+    digits: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a candidate agrees with a vector, how far each quantity does, and what would explain it if not."""
+
+    vector: str
+    agrees: bool
+    quantities: dict[str, Agreement]
+    diagnosis: tuple[Explanation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as the command line writes it in JSON."""
+        return {
+            "agrees": self.agrees,
+            "quantities": {
+                name: {
+                    "agrees": q.agrees,
+                    "digits": round(q.digits, 2),
+                    "required_digits": round(q.required_digits, 2),
+                    "worst_tensor": q.worst_tensor,
+                }
+                for name, q in self.quantities.items()
+            },
+            "diagnosis": [
+                {"name": e.name, "explains": e.explains, "digits": round(e.digits, 2)} for e in self.diagnosis
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.vector}: {'agrees' if self.agrees else 'DISAGREES'}"]
+        lines += [_line(name, q) for name, q in self.quantities.items()]
+        if self.diagnosis:
+            lines.append("It looks like:")
+            lines += [f"  {e.name}: {e.explains} (matches to {e.digits:.1f} digits)" for e in self.diagnosis]
+        elif not self.agrees:
+            lines.append(self._located())
+        return "\n".join(lines)
+
+    def _located(self) -> str:
+        """What can be said where no known bug explains the answer."""
+        names = list(self.quantities)
+        first = next(name for name in names if not self.quantities[name].agrees)
+        before = names[: names.index(first)]
+        text = f"No bug of the catalogue explains it. The first that disagrees is {first}"
+        if self.quantities[first].worst_tensor != first:
+            text += f", worst in {self.quantities[first].worst_tensor}"
+        untold = [name for name in QUANTITIES[: QUANTITIES.index(first)] if name not in names]
+        if before:
+            text += f"; {', '.join(before)} agree{'s' if len(before) == 1 else ''}"
+        if untold:
+            text += f"; {', '.join(untold)} would tell more, and {'is' if len(untold) == 1 else 'are'} not there"
+        return text + "."
+
+
+def judge(comparison: Comparison) -> Verdict:
+    """The verdict on a comparison; only a finite candidate that disagrees is diagnosed."""
+    quantities = {}
+    for quantity in comparison.quantities:
+        (key, row), (digits, required) = comparison.worst(quantity), comparison.digits(quantity)
+        finite = all(np.isfinite(comparison.candidate[k]).all() for k in comparison.keys(quantity))
+        tensor = key.partition("/")[2] or quantity
+        quantities[quantity] = Agreement(comparison.agrees(quantity), digits, required, tensor, row, finite)
+    agrees = not comparison.disagreeing
+    diagnosis = () if agrees or not comparison.finite else diagnose(comparison)
+    return Verdict(comparison.vector.name, agrees, quantities, diagnosis)
+
+
+def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
+    """The bugs that explain a candidate, the best match first; what must be estimated only where nothing else does."""
+
+    def explained(bugs: tuple[Bug, ...]) -> list[Explanation]:
+        found = []
+        with np.errstate(all="ignore"):
+            for bug in bugs:
+                explanation = bug.explain(comparison)
+                if explanation is not None:
+                    digits, note = explanation
+                    found.append(Explanation(bug.name, bug.sentence + (f": {note}" if note else ""), digits))
+        return sorted(found, key=lambda e: -e.digits)
+
+    return tuple(explained(CATALOGUE) or explained(ESTIMATED))
+
+
+def _line(name: str, q: Agreement) -> str:
+    where = "" if q.worst_tensor == name else f", worst in {q.worst_tensor}"
+    if not q.finite:
+        return f"  {name:<12} has nan or inf{where}"
+    said = "agrees" if q.agrees else "DISAGREES"
+    required = (
+        f"{q.required_digits:.1f} required" if q.required_digits > 0 else "none required: this dtype has none here"
+    )
+    return f"  {name:<12} {said} to {q.digits:.1f} digits, {required}{where}"
