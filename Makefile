@@ -1,19 +1,24 @@
 # make test         set up and run the tests            (CELEBA=DIR adds those on real images)
 # make experiment   set up and run the experiment       (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" pass through)
-# make test-peers   the tests against PyTorch           (installs torch by its exact version, where pip finds it)
+# make certify      recompute the certified digits of the test vectors, in multiple and extended precision
+# make test-peers   the tests against PyTorch and JAX   (installs torch by its exact version, where pip finds it)
 # make lint         formatting, style and types
 # Each works from a fresh clone, with Python >= 3.10, make and a package index.
 
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0
+JAX := jax==0.10.2
 
 test: $(BIN)/installed-test
-	$(BIN)/python -m pytest -q -m "not torch"
+	$(BIN)/python -m pytest -q -m "not torch and not jax"
 
 test-peers: $(BIN)/installed-test
-	$(BIN)/python -m pip install -q "$(TORCH)"
-	$(BIN)/python -m pytest -q -m torch
+	$(BIN)/python -m pip install -q "$(TORCH)" "$(JAX)"
+	$(BIN)/python -m pytest -q -m "torch or jax"
+
+certify: $(BIN)/installed-test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.certificates
 
 experiment: $(BIN)/installed
 	$(BIN)/python -m lie_ref experiment $(if $(CELEBA),--celeba "$(CELEBA)") $(if $(STEPS),--steps $(STEPS)) \
@@ -38,4 +43,4 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: test test-peers experiment lint clean
+.PHONY: test test-peers certify experiment lint clean

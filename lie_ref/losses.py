@@ -57,12 +57,11 @@ def _softmax(z: Any, y: Array) -> Any:
 
 
 def _softmax_gradient(z: Number, y: Array) -> Number:
-    """p − one-hot(y); where y is likely, its entry is −Σ of the other p, which keeps the digits of 1 − p_y."""
-    hot = one_hot(value(z), y)
+    """p − one-hot(y), an entry p_k > 1/2 as 1 − Σ of the others: what is small keeps its digits."""
     p = probabilities(z)
-    likely = (value(p) * hot).sum(axis=-1, keepdims=True) > 0.5
-    g = linear(lambda d: np.where(likely * hot, -(d * (1 - hot)).sum(axis=-1, keepdims=True), d), p)
-    return g - np.where(likely, 0, hot)
+    likely = value(p) > 0.5
+    g = linear(lambda d: np.where(likely, -(d * ~likely).sum(axis=-1, keepdims=True), d), p)
+    return g + (likely - one_hot(value(z), y))
 
 
 def probabilities(z: Number) -> Number:

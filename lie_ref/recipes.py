@@ -90,8 +90,8 @@ def saturated(loss: str, largest: float) -> Problem:
     weight = scale * problem.params["2.weight"]
     problem = _with_params(problem, {"2.weight": weight, "2.bias": np.zeros(3)})
     z = hidden @ weight.T
-    if loss == "softmax":  # the least likely label: a right one leaves nothing to compare
-        return replace(problem, y=z.argmin(axis=1))
+    if loss == "softmax":  # unlikely labels, for a right one leaves nothing; not the same, for then the terms are equal
+        return replace(problem, y=z.argsort(axis=1)[np.arange(len(z)), np.arange(len(z)) % 2])
     wrong = np.arange(z.shape[1]) == np.abs(z).argmax(axis=1)[:, None]  # the most confident output of each example
     return replace(problem, y=((z > 0) != wrong).astype(float))
 
@@ -113,12 +113,18 @@ def nearly_commuting() -> Problem:
 
 
 def offset_inputs() -> Problem:
-    """Inputs of 16,384 ± 0.004, whose offset the first layer's biases take away: float32 sees little of them."""
+    """Inputs of 16,384 ± 0.004, whose offset the first layer's biases take away: float32 sees little of them.
+
+    Inputs, weights and biases have so few bits that the first layer is exact in float64.
+    """
     offset, spread = 2.0**14, 2.0**-8
     problem = drawn_mlp([3, 4, 2], "softplus", seed=24)
-    w = problem.params["0.weight"] / spread
-    changed = _with_params(problem, {"0.weight": w, "0.bias": problem.params["0.bias"] - w.sum(axis=1) * offset})
-    return replace(changed, x=offset + spread * problem.x, x_eval=offset + spread * problem.x_eval)
+    x, x_eval, w, b = (
+        np.round(64 * a) / 64
+        for a in (problem.x, problem.x_eval, *(problem.params[f"0.{k}"] for k in ("weight", "bias")))
+    )
+    changes = {"0.weight": w / spread, "0.bias": b - w.sum(axis=1) / spread * offset}
+    return replace(_with_params(problem, changes), x=offset + spread * x, x_eval=offset + spread * x_eval)
 
 
 def relu_at_zero() -> Problem:

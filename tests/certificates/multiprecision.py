@@ -1,0 +1,507 @@
+"""Computes every output of a test vector in multiple precision from the VALUE of the loss alone: nothing is derived.
+
+Method.  With a step h = 2⁻ˢ, and gradients by one-sided differences,
+
+    g_i = (L_i(θ + h e) − L_i(θ)) / h                     for each unit vector e
+    H_j g_i = (g_j(θ) − g_j(θ − h g_i)) / h
+    D_θ z · b = (z(θ + h b) − z(θ)) / h,
+
+so that H_j g_i − H_i g_j is the order swap (θ_ij − θ_ji) / h² itself.  Each is wrong by about h, times what the next
+derivative is.  All of it is done twice, with two steps in two working precisions; the number of digits to which the two
+agree, the smallest of all tensors and rows, is the certificate.
+
+Arithmetic.  Numbers are Python integers in units of 2⁻ᵇ.  Sums are exact in any order, so what ties in exact arithmetic
+ties here.  A second difference quotient magnifies the unit by h⁻² = 2²ˢ and is to be right to h, so b = 3s + guard.
+
+The guard holds what is small.  A saturated activation or loss makes derivatives smaller by a factor e⁻ᵃ.  So the
+first evaluation of a field adds up the largest exponents a of its layers: e to the minus that sum bounds what
+saturation leaves of a gradient.  A product or a bracket is made of two gradients, and its push-forward of a third
+derivative; so the guard is three times the sum, and `SPARE_BITS` for the rest.  Softplus, log Σ exp, tanh and Mish are
+written in e⁻ᵃ ≤ 1, so logits of ±800 lose nothing.
+
+A bracket smaller than its terms has as many digits fewer than they.  Where fewer than `DIGITS` are left, both steps are
+squared, and once more.  Zeros agree with each other; a bracket that is zero though its terms are not, and not the same
+either, stays without digits.
+
+Kinks.  Where entries of a max-pool window tie, or a ReLU's input is 0, the loss has a kink, and what a one-sided
+difference sees there depends on its direction.  The derivative to be certified is that of the smooth branch which takes
+the first of equal entries in scan order, and slope 0 for ReLU at 0.  So each layer records in its first evaluation,
+which is at θ, the entries and sides that it takes, and takes the same ever after: all differences are of that branch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from mpmath.libmp import from_man_exp, mpf_exp, mpf_log, to_fixed
+from numpy.lib.stride_tricks import sliding_window_view
+
+Array = np.ndarray
+State = dict[str, Array]  # parameters and buffers, or derivatives by them, in fixed point
+STEPS = (128, 160)  # s of the coarse and of the fine computation: h = 3e-39 and 7e-49
+DIGITS = 20
+SPARE_BITS = 64
+EPS = 1e-5  # the double next to it, as in every implementation
+# How many leading axes of a quantity number its rows
+ROW_AXES = {"loss": 1, "logits": -1, "grad": 1, "hvp": 2, "bracket": 1, "logit_delta": 2}
+
+
+# Fixed-point arithmetic
+
+
+@dataclass
+class FixedPoint:
+    """Numbers as integers in units of 2^−bits, in object arrays; all but sums is rounded, by a unit or a few."""
+
+    bits: int
+    saturation: float = 0.0  # the sum over all calls of `exp` of their largest |x|
+
+    @property
+    def one(self) -> int:
+        return 1 << self.bits
+
+    def numbers(self, values: Any) -> Array:
+        """From floats: exactly, where their last bits reach no further than ours."""
+
+        def convert(value: float) -> int:
+            numerator, denominator = float(value).as_integer_ratio()
+            return (numerator << self.bits) // denominator
+
+        return np.asarray(np.frompyfunc(convert, 1, 1)(values), object)
+
+    def floats(self, x: Array) -> Array:
+        """To the nearest floats."""
+        return (x / self.one).astype(float)
+
+    def exp(self, x: Array) -> Array:
+        """eˣ for x ≤ 0."""
+        self.saturation -= x.min() / self.one
+        return self._elementwise(mpf_exp, x)
+
+    def log(self, x: Array) -> Array:
+        """log x for x ≥ 1."""
+        return self._elementwise(mpf_log, x)
+
+    def _elementwise(self, function: Callable[..., Any], x: Array) -> Array:
+        bits = self.bits
+        return np.frompyfunc(lambda v: to_fixed(function(from_man_exp(v, -bits), bits), bits), 1, 1)(x)
+
+    def reciprocal_root(self, x: Array) -> Array:
+        """1/√x."""
+        return np.frompyfunc(lambda v: math.isqrt(self.one**3 // v), 1, 1)(x)
+
+    def softplus(self, x: Array) -> Array:
+        """log(1 + eˣ)."""
+        return np.maximum(x, 0) + self.log(self.one + self.exp(-abs(x)))
+
+    def tanh(self, x: Array) -> Array:
+        """± (1 − e⁻²ᵃ) / (1 + e⁻²ᵃ) for x = ±a."""
+        u = self.exp(-2 * abs(x))
+        return np.where(x < 0, -1, 1) * (((self.one - u) << self.bits) // (self.one + u))
+
+    def mish(self, x: Array) -> Array:
+        """x tanh(log(1 + eˣ)) = x (e²ˣ + 2eˣ) / (e²ˣ + 2eˣ + 2); for x ≥ 0 with both divided by e²ˣ."""
+        u = self.exp(-abs(x))
+        square = u * u >> self.bits
+        top = np.where(x < 0, square + 2 * u, self.one + 2 * u)
+        return x * top // (top + np.where(x < 0, 2 * self.one, 2 * square))
+
+
+# Layers, and the networks they make
+
+
+@dataclass
+class Layer:
+    """A function of (θ, x), and the names of the parameters that it reads."""
+
+    apply: Callable[[State, Array], Array]
+    names: list[str] = field(default_factory=list)
+
+
+def run(layers: list[Layer], theta: State, x: Array) -> Array:
+    for layer in layers:
+        x = layer.apply(theta, x)
+    return x
+
+
+def linear(f: FixedPoint, name: str) -> Layer:
+    """(m, in) to (m, out)."""
+    weight, bias = f"{name}.weight", f"{name}.bias"
+    return Layer(lambda theta, x: (x @ theta[weight].T >> f.bits) + theta[bias], [weight, bias])
+
+
+def relu() -> Layer:
+    """max(x, 0), on the sides of the first evaluation."""
+    sides: list[Array] = []
+
+    def apply(_: State, x: Array) -> Array:
+        if not sides:
+            sides.append(x > 0)
+        return np.where(sides[0], x, 0)
+
+    return Layer(apply)
+
+
+@lru_cache
+def windows(height: int, width: int, size: int, stride: int) -> Array:
+    """The positions, flat and −1 outside, of every size × size window, in scan order: (windows, size²).
+
+    They are ⌈height/stride⌉ × ⌈width/stride⌉, padded by size // 2 where it is odd, as `ceil_mode` has it for 2 × 2.
+    """
+    padding = ((size - 1) // 2, size // 2)
+    positions = np.pad(np.arange(height * width).reshape(height, width), padding, constant_values=-1)
+    return sliding_window_view(positions, (size, size))[::stride, ::stride].reshape(-1, size * size)
+
+
+def strided(size: int, stride: int) -> int:
+    return -(-size // stride)
+
+
+def convolution(f: FixedPoint, name: str, stride: int) -> Layer:
+    """(m, in, h, w) to (m, out, ⌈h/stride⌉, ⌈w/stride⌉)."""
+
+    def apply(theta: State, x: Array) -> Array:
+        m, channels, height, width = x.shape
+        out, _, size, _ = theta[name].shape
+        maps = np.concatenate([x.reshape(m, channels, -1), np.zeros((m, channels, 1), object)], 2)  # position −1 is 0
+        patches = maps[:, :, windows(height, width, size, stride)].swapaxes(1, 2)  # (m, windows, channels, size²)
+        y = patches.reshape(-1, channels * size * size) @ theta[name].reshape(out, -1).T >> f.bits
+        return y.reshape(m, -1, out).swapaxes(1, 2).reshape(m, out, strided(height, stride), strided(width, stride))
+
+    return Layer(apply, [name])
+
+
+def batch_norm(f: FixedPoint, name: str, training: bool) -> Layer:
+    """(m, c, h, w) to the same, by the running statistics or, in training mode, the mean and biased variance of x."""
+    eps = f.numbers(EPS)
+
+    def per_channel(theta: State, kind: str) -> Array:
+        return theta[f"{name}.{kind}"][:, None, None]
+
+    def apply(theta: State, x: Array) -> Array:
+        if training:
+            count = x.size // x.shape[1]
+            mean = x.sum((0, 2, 3), keepdims=True) // count
+            variance = ((x - mean) ** 2).sum((0, 2, 3), keepdims=True) // count >> f.bits
+        else:
+            mean, variance = per_channel(theta, "running_mean"), per_channel(theta, "running_var")
+        scale = per_channel(theta, "weight") * f.reciprocal_root(variance + eps) >> f.bits
+        return ((x - mean) * scale >> f.bits) + per_channel(theta, "bias")
+
+    return Layer(apply, [f"{name}.weight", f"{name}.bias"])
+
+
+def max_pool() -> Layer:
+    """(m, c, h, w) to (m, c, ⌈h/2⌉, ⌈w/2⌉): of each 3 × 3 window the entry taken in the first evaluation."""
+    taken: list[Array] = []
+
+    def apply(_: State, x: Array) -> Array:
+        m, channels, height, width = x.shape
+        maps = x.reshape(m * channels, -1)
+        if not taken:
+            inside = [[q for q in window if q >= 0] for window in windows(height, width, 3, 2).tolist()]
+            first = [[max(window, key=row.__getitem__) for window in inside] for row in maps]  # of equals, max's first
+            taken.append(np.array(first))
+        return np.take_along_axis(maps, taken[0], 1).reshape(m, channels, strided(height, 2), strided(width, 2))
+
+    return Layer(apply)
+
+
+def average_pool() -> Layer:
+    """(m, c, h, w) to (m, c, ⌈h/2⌉, ⌈w/2⌉): the mean of those entries that exist of each 2 × 2 window."""
+
+    def apply(_: State, x: Array) -> Array:
+        m, channels, height, width = x.shape
+        maps = x.reshape(m, channels, -1)
+        inside = [window[window >= 0] for window in windows(height, width, 2, 2)]
+        means = np.stack([maps[:, :, window].sum(2) // len(window) for window in inside], 2)
+        return means.reshape(m, channels, strided(height, 2), strided(width, 2))
+
+    return Layer(apply)
+
+
+def global_average() -> Layer:
+    """(m, c, h, w) to (m, c)."""
+    return Layer(lambda _, x: x.sum((2, 3)) // (x.shape[2] * x.shape[3]))
+
+
+def mlp(f: FixedPoint, model: dict[str, Any]) -> list[Layer]:
+    """Linear layers with an activation between them: 0, 2, 4, … of a `Sequential`."""
+
+    def activation() -> Layer:
+        if model["activation"] == "relu":
+            return relu()
+        function = {"tanh": f.tanh, "mish": f.mish, "softplus": f.softplus}[model["activation"]]
+        return Layer(lambda _, x: function(x))
+
+    layers = [linear(f, "0")]
+    for k in range(1, len(model["sizes"]) - 1):
+        layers += [activation(), linear(f, str(2 * k))]
+    return layers
+
+
+def conv_bn(f: FixedPoint, prefix: str, stride: int, training: bool) -> list[Layer]:
+    return [convolution(f, f"{prefix}.0.weight", stride), batch_norm(f, f"{prefix}.1", training)]
+
+
+def mish(f: FixedPoint) -> Layer:
+    return Layer(lambda _, x: f.mish(x))
+
+
+def block(f: FixedPoint, prefix: str, stride: int, bottleneck: bool, widens: bool, training: bool) -> Layer:
+    """A residual block: Mish(convolutions + shortcut)."""
+    main: list[Layer] = []
+    for k, s in enumerate((1, stride, 1) if bottleneck else (stride, 1)):
+        main += [mish(f)] if k else []
+        main += conv_bn(f, f"{prefix}.convs.{k}", s, training)
+    shortcut = [average_pool()] if stride > 1 else []
+    shortcut += conv_bn(f, f"{prefix}.idconv", 1, training) if widens else []
+    names = [name for layer in main + shortcut for name in layer.names]
+    return Layer(lambda theta, x: f.mish(run(main, theta, x) + run(shortcut, theta, x)), names)
+
+
+def mxresnet(f: FixedPoint, model: dict[str, Any], training: bool) -> list[Layer]:
+    """The network of the public `mxresnet.py`, in its names."""
+    layers: list[Layer] = []
+    for k in range(3):
+        layers += [*conv_bn(f, str(k), 1 if k else 2, training), mish(f)]
+    layers.append(max_pool())
+    channels, expansion = model["stem"][-1], model["expansion"]
+    for stage, (width, depth) in enumerate(zip(model["widths"], model["layers"], strict=True)):
+        for b in range(depth):
+            stride = 2 if stage and not b else 1
+            widens = channels != width * expansion
+            layers.append(block(f, f"{4 + stage}.{b}", stride, expansion > 1, widens, training))
+            channels = width * expansion
+    return [*layers, global_average(), linear(f, str(len(model["widths"]) + 6))]
+
+
+def network(f: FixedPoint, model: dict[str, Any], training: bool = False) -> list[Layer]:
+    """Fresh layers, to be evaluated at θ first."""
+    return mlp(f, model) if model["kind"] == "mlp" else mxresnet(f, model, training)
+
+
+# Losses: the mean over the m examples of logits z (m, k)
+
+
+def bce(f: FixedPoint, z: Array, y: Array) -> int:
+    return (f.softplus(z) - (f.numbers(y) * z >> f.bits)).sum() // z.size
+
+
+def mse(f: FixedPoint, z: Array, y: Array) -> int:
+    return ((z - f.numbers(y)) ** 2 >> f.bits).sum() // z.size
+
+
+def softmax(f: FixedPoint, z: Array, y: Array) -> int:
+    top = z.max(1)
+    log_sum = top + f.log(f.exp(z - top[:, None]).sum(1))
+    return (log_sum - z[np.arange(len(z)), y]).sum() // len(z)
+
+
+LOSSES = {"bce": bce, "mse": mse, "softmax": softmax}
+
+
+# Differences
+
+
+@dataclass
+class Field:
+    """The loss of one example or mini-batch as a function of θ, and its derivatives by differences of step 2^−step."""
+
+    f: FixedPoint
+    step: int
+    layers: list[Layer]
+    x: Array
+    loss: Callable[[Array], int]  # of the logits
+
+    def logits(self, theta: State) -> Array:
+        return run(self.layers, theta, self.x)
+
+    def value(self, theta: State) -> int:
+        return self.loss(self.logits(theta))
+
+    def gradient(self, theta: State) -> State:
+        """Each parameter is moved in turn; layers before the one that reads it are not evaluated again."""
+        value, x, gradient = self.value(theta), self.x, {}
+        for k, layer in enumerate(self.layers):
+            for name in layer.names:
+                gradient[name] = np.empty_like(theta[name])
+                for entry in np.ndindex(theta[name].shape):
+                    parameter = theta[name].copy()
+                    parameter[entry] += self.f.one >> self.step
+                    displaced = self.loss(run(self.layers[k:], theta | {name: parameter}, x))
+                    gradient[name][entry] = (displaced - value) << self.step
+            x = layer.apply(theta, x)
+        return gradient
+
+    def product(self, theta: State, gradient: State, direction: State) -> State:
+        """The Hessian-vector product with `direction`, given the gradient at θ."""
+        behind = self.gradient(moved(theta, direction, -1, self.step))
+        return {name: (g - behind[name]) << self.step for name, g in gradient.items()}
+
+
+def moved(theta: State, direction: State, sign: int, step: int) -> State:
+    """θ ± 2^−step direction."""
+    return theta | {name: theta[name] + sign * (d >> step) for name, d in direction.items()}
+
+
+# Test vectors
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A test vector as its file holds it."""
+
+    meta: dict[str, Any]
+    arrays: dict[str, Array]
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Vector:
+        with np.load(path) as file:
+            arrays = dict(file)
+        return cls(json.loads(str(arrays.pop("meta"))), arrays)
+
+    def state(self, f: FixedPoint) -> State:
+        """Parameters and buffers, under their names in a `state_dict`."""
+        groups = {key: key.partition("/") for key in self.arrays}
+        return {name: f.numbers(self.arrays[key]) for key, (g, _, name) in groups.items() if g in ("param", "buffer")}
+
+    def field(self, f: FixedPoint, step: int, i: int) -> Field:
+        """That of example or mini-batch i."""
+        these = i if self.meta["fields"] == "batches" else slice(i, i + 1)
+        x, y = f.numbers(self.arrays["x"][these]), self.arrays["y"][these]
+        layers = network(f, self.meta["model"], self.meta["training"])
+        return Field(f, step, layers, x, lambda z: LOSSES[self.meta["loss"]](f, z, y))
+
+    def evaluation(self, f: FixedPoint) -> Callable[[State], Array]:
+        """θ ↦ the logits (n_eval, k) of x_eval, batch-norm in evaluation mode."""
+        layers, x = network(f, self.meta["model"]), f.numbers(self.arrays["x_eval"])
+        return lambda theta: run(layers, theta, x)
+
+
+def outputs(vector: Vector, f: FixedPoint, step: int) -> State:
+    """All outputs of the vector, under the keys of its file."""
+    theta, pairs = vector.state(f), vector.arrays["pairs"].tolist()
+    fields = [vector.field(f, step, i) for i in range(len(vector.arrays["x"]))]
+    gradients = [each.gradient(theta) for each in fields]
+
+    def product(j: int, i: int) -> State:
+        """H_j g_i."""
+        return fields[j].product(theta, gradients[j], gradients[i])
+
+    products = [(product(j, i), product(i, j)) for i, j in pairs]
+    brackets = [{name: a[name] - b[name] for name in a} for a, b in products]
+    evaluate = vector.evaluation(f)
+    logits = evaluate(theta)
+    result = {
+        "loss": np.array([each.value(theta) for each in fields], object),
+        "logits": np.array([each.logits(theta) for each in fields]),
+        "logit_delta": np.array([(evaluate(moved(theta, b, 1, step)) - logits) << step for b in brackets]),
+    }
+    if vector.meta["fields"] == "examples":
+        result["logits"] = result["logits"][:, 0]
+    for name in gradients[0]:
+        result[f"grad/{name}"] = np.array([g[name] for g in gradients])
+        result[f"hvp/{name}"] = np.array([(a[name], b[name]) for a, b in products])
+        result[f"bracket/{name}"] = np.array([b[name] for b in brackets])
+    return result
+
+
+def guard_bits(vector: Vector) -> int:
+    """Enough for what saturation makes of the smallest derivatives, as the module's docstring has it."""
+
+    def saturation(evaluate: Callable[[FixedPoint], Any]) -> float:
+        f = FixedPoint(128)
+        evaluate(f)
+        return f.saturation
+
+    fields = [
+        saturation(lambda f, i=i: vector.field(f, 0, i).value(vector.state(f))) for i in range(len(vector.arrays["x"]))
+    ]
+    evaluation = saturation(lambda f: vector.evaluation(f)(vector.state(f)))
+    return SPARE_BITS + math.ceil(3 * math.log2(math.e) * max(*fields, evaluation))
+
+
+# Certificates
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The outputs of a test vector in multiple precision, by the keys of its file."""
+
+    values: dict[str, Array]  # rounded to the nearest float64
+    agreement: dict[str, float]  # digits, −log10(‖a − b‖/‖b‖), to which the two computations agree, of the worst row
+    ulps: dict[str, float]  # how far the file's outputs are off in the worst row, in units of 2⁻⁵³ of the row's norm
+
+    @property
+    def worst(self) -> str:
+        return min(self.agreement, key=self.agreement.__getitem__)
+
+    @property
+    def digits(self) -> float:
+        """What is certified: the fewest digits of any row."""
+        return self.agreement[self.worst]
+
+    def table(self) -> dict[str, tuple[float, float]]:
+        """For each quantity (`loss`, `grad`, …) its fewest digits and most ulps, nan where the file lacks it."""
+
+        def of(quantity: str, figures: dict[str, float]) -> list[float]:
+            return [figure for key, figure in figures.items() if key.split("/")[0] == quantity]
+
+        return {q: (min(of(q, self.agreement)), max(of(q, self.ulps), default=math.nan)) for q in ROW_AXES}
+
+
+def certify(path: str | PathLike[str]) -> Certificate:
+    """All outputs of the test vector at `path`, in multiple precision, and how far the file's are from them."""
+    vector = Vector.load(path)
+    for power in (1, 2, 4):
+        certificate = compare(vector, *(power * step for step in STEPS))
+        if certificate.digits >= DIGITS:
+            break
+    return certificate
+
+
+def compare(vector: Vector, coarse_step: int, step: int) -> Certificate:
+    """The outputs by steps 2^−s, s = `step`, compared with those of the coarser and with the file's."""
+    guard = guard_bits(vector)
+    coarse_f, f = FixedPoint(3 * coarse_step + guard), FixedPoint(3 * step + guard)
+    coarse, fine = outputs(vector, coarse_f, coarse_step), outputs(vector, f, step)
+    coarse = {key: a << f.bits - coarse_f.bits for key, a in coarse.items()}
+    held = {key: f.numbers(vector.arrays[key]) for key in fine if key in vector.arrays}
+    return Certificate(
+        values={key: f.floats(b) for key, b in fine.items()},
+        agreement={key: min(map(digits, rows(key, coarse[key]), rows(key, b))) for key, b in fine.items()},
+        ulps={key: max(map(partial(ulps, f), rows(key, a), rows(key, fine[key]))) for key, a in held.items()},
+    )
+
+
+def rows(key: str, a: Array) -> Array:
+    """As a matrix: one row for each example, pair, (pair, side) or (pair, input)."""
+    return a.reshape(math.prod(a.shape[: ROW_AXES[key.split("/")[0]]]), -1)
+
+
+def square(row: Array) -> int:
+    """The norm squared, exactly."""
+    return (row**2).sum()
+
+
+def digits(a: Array, b: Array) -> float:
+    """The log relative error −log10(‖a − b‖/‖b‖)."""
+    error, norm = square(a - b), square(b)
+    if error == 0:
+        return math.inf
+    return (math.log10(norm) - math.log10(error)) / 2 if norm else -math.inf
+
+
+def ulps(f: FixedPoint, a: Array, b: Array) -> float:
+    """‖a − b‖ in units of 2⁻⁵³ ‖b‖, or of the smallest float where that is more."""
+    error, norm = square(a - b), square(b)
+    unit = max(math.log2(norm) / 2 - f.bits - 53, -1074) if norm else -1074
+    return 2 ** min(math.log2(error) / 2 - f.bits - unit, 1023) if error else 0.0
