@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .activations import sigmoid
 from .derivatives import push_forward
-from .dual import Array, Number, elementwise, linear, value
-from .losses import LOSSES, LossFunction, one_hot, probabilities
+from .dual import Array, Dual, Number, elementwise, linear, tangent, value
+from .losses import LOSSES, LossFunction, one_hot
 from .models import Arrays
 from .problems import Problem, Solution, keyed, sweeping
 
@@ -117,8 +116,10 @@ def _quietly(loss: LossFunction) -> dict[str, Any]:
 
 
 def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
-    s = sigmoid(z)
-    return [s, s * (1 - s), s * (1 - s) * (1 - 2 * s)][: order + 1]
+    """σ, and its derivatives by whichever of σ(z) and σ(−z) is nearer 1: the terms of y = 0 and y = 1 have one each."""
+    s, larger = (np.exp(x - np.logaddexp(0, x)) for x in (z, np.abs(z)))
+    slope = larger * (1 - larger)
+    return [s, slope, slope * (1 - 2 * s)][: order + 1]
 
 
 def _bce(z: Array, y: Array) -> Array:
@@ -130,15 +131,26 @@ def _bce_gradient(z: Number, y: Array) -> Number:
 
 
 def _softmax(z: Array, y: Array) -> Array:
-    z = z - z.max(axis=-1, keepdims=True)
-    return np.log(np.exp(z).sum(axis=-1)) - (z * one_hot(z, y)).sum(axis=-1)
+    return _log_sum(z)[..., 0] - (z * one_hot(z, y)).sum(axis=-1)
 
 
 def _softmax_gradient(z: Number, y: Array) -> Number:
-    return probabilities(z) - one_hot(value(z), y)
+    logits, change = value(z), tangent(z)
+    p = np.exp(logits - _log_sum(logits))
+    error = p - one_hot(logits, y)
+    if change is None:
+        return error
+    return Dual(error, p * (change - (p * change).sum(axis=-1, keepdims=True)))
 
 
-# The losses as most implementations have them: σ(z) − y and p − one-hot, which lose the digits of confident answers.
+def _log_sum(z: Array) -> Array:
+    """log Σ_k exp z_k, (…, 1)."""
+    largest = z.max(axis=-1, keepdims=True)
+    return largest + np.log(np.exp(z - largest).sum(axis=-1, keepdims=True))
+
+
+# The losses as many have them, with σ = exp(z − softplus z), σ − y, p = exp(z − log Σ exp z) and p − one-hot: they lose
+# the digits of confident answers.
 STRAIGHTFORWARD = {
     "bce": LossFunction(_bce, _bce_gradient),
     "softmax": LossFunction(_softmax, _softmax_gradient, labels=True),
