@@ -19,7 +19,7 @@ saturation leaves of a gradient.  A product or a bracket is made of two gradient
 derivative; so the guard is three times the sum, and `SPARE_BITS` for the rest.  Softplus, log Σ exp, tanh and Mish are
 written in e⁻ᵃ ≤ 1, so logits of ±800 lose nothing.
 
-A bracket smaller than its terms has as many digits fewer than they.  Where fewer than `DIGITS` are left, both steps are
+A bracket far smaller than its terms can have as many digits fewer.  Where fewer than `DIGITS` are left, both steps are
 squared, and once more.  Zeros agree with each other; a bracket that is zero though its terms are not, and not the same
 either, stays without digits.
 
