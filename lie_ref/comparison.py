@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -55,6 +56,16 @@ class Comparison:
     def disagreeing(self) -> list[str]:
         """The quantities that disagree, in the order in which they are made."""
         return [quantity for quantity in self.quantities if not self.agrees(quantity)]
+
+    @cached_property
+    def beginning(self) -> Comparison:
+        """The same comparison up to the first quantity that disagrees."""
+        last = self.quantities.index(self.disagreeing[0])
+        part = copy(self)
+        part.quantities = self.quantities[: last + 1]
+        part.disagreeing = self.disagreeing[:1]
+        part.candidate = {key: a for q in part.quantities for key, a in self.candidate.items() if key in self.keys(q)}
+        return part
 
     def worst(self, quantity: str) -> tuple[str, tuple[int, ...]]:
         """The key and row that exceed what is allowed by the largest factor."""

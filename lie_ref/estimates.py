@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,11 @@ def estimated_step(comparison: Comparison) -> Estimate:
     first = comparison.disagreeing[0]
     if first not in ("hvp", "bracket"):
         return None
-    for central in (False, True):
-        for relative in (False, True):
-            found = _fitted_step(comparison, first, central, relative)
+    size = np.sqrt(sum(float((p**2).sum()) for p in comparison.exact.problem.params.values()))
+    longest = float(_norms(comparison.exact["grad"]).max())
+    for central, relative in product((False, True), (False, True)):
+        for start in (1e-4 * size / (1.0 if relative else longest), 1e-3, 1e-2, 1e-1):
+            found = _fitted_step(comparison, first, start, central, relative)
             digits = found and comparison.explained_by(found[1], fraction=0.02)
             if found and digits:
                 kind = "central" if central else "forward" if found[0] > 0 else "backward"
@@ -47,16 +50,16 @@ def estimated_step(comparison: Comparison) -> Estimate:
     return None
 
 
-def _fitted_step(comparison: Comparison, quantity: str, central: bool, relative: bool) -> tuple[float, Solution] | None:
-    """The step whose error of differences is the candidate's error, by fixed-point iteration from a small step.
+def _fitted_step(
+    comparison: Comparison, quantity: str, step: float, central: bool, relative: bool
+) -> tuple[float, Solution] | None:
+    """The step whose error of differences is the candidate's error, by fixed-point iteration from a first guess.
 
     To leading order the error of forward differences grows as the step, and that of central ones as its square.
     """
     exact, keys = comparison.exact, comparison.keys(quantity)
     b = _vector(comparison.vector.outputs, keys)
     target = _vector(comparison.candidate, keys) - b
-    size = np.sqrt(sum(float((p**2).sum()) for p in exact.problem.params.values()))
-    step = 1e-4 * size / (1.0 if relative else float(_norms(exact["grad"]).max()))
     for _ in range(8):
         solution = differenced(exact, step, central, relative)
         error = _vector(keyed(quantity, solution[quantity]), keys) - b
@@ -79,14 +82,14 @@ def differenced(exact: Solution, step: float, central: bool, relative: bool) -> 
         one = slice(field, field + 1)
         return solve(replace(problem, params=params, x=problem.x[one], y=problem.y[one]))["grad"]
 
-    def product(field: int, direction: int) -> Arrays:
+    def quotient(field: int, direction: int) -> Arrays:
         h = step / norms[direction] if relative and norms[direction] else step
         ahead = gradient(field, direction, h)
         behind = gradient(field, direction, -h if central else 0.0)
         return {name: (ahead[name] - behind[name])[0] / (2 * h if central else h) for name in ahead}
 
     def products(_: Solution) -> Arrays:
-        found = [(product(j, i), product(i, j)) for i, j in problem.pairs]
+        found = [(quotient(j, i), quotient(i, j)) for i, j in problem.pairs]
         return {name: np.stack([np.stack([p[name], q[name]]) for p, q in found]) for name in problem.params}
 
     return exact.replaced(hvp=products)
@@ -121,7 +124,7 @@ def _noise(comparison: Comparison) -> Estimate:
     if not 6 <= bits <= own - 3:
         return None
     allowed = allowed_errors(comparison.exact, comparison.quantities, np.float64, bits)
-    if not all((error <= allowed[key]).all() for key, error in comparison.errors.items()):
+    if not all((comparison.errors[key] <= allowed[key]).all() for key in comparison.candidate):
         return None
     low, high = np.percentile(excess(allowed), (10, 90))
     if high - low > 8:  # noise is as large everywhere; a wrong term is not

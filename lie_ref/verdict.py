@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .bugs import CATALOGUE, ESTIMATED, Bug
+from .bugs import CATALOGUE, ESTIMATED
 from .comparison import Comparison
 from .problems import QUANTITIES
 
@@ -103,19 +103,24 @@ def judge(comparison: Comparison) -> Verdict:
 
 
 def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
-    """The bugs that explain a candidate, the best match first; what must be estimated only where nothing else does."""
+    """The bugs that explain a candidate, the best match first.
 
-    def explained(bugs: tuple[Bug, ...]) -> list[Explanation]:
-        found = []
-        with np.errstate(all="ignore"):
-            for bug in bugs:
-                explanation = bug.explain(comparison)
-                if explanation is not None:
-                    digits, note = explanation
-                    found.append(Explanation(bug.name, bug.sentence + (f": {note}" if note else ""), digits))
-        return sorted(found, key=lambda e: -e.digits)
-
-    return tuple(explained(CATALOGUE) or explained(ESTIMATED))
+    What must be estimated is asked only where nothing else explains it, one estimate after the other.  Where a bug
+    explains the first quantity that disagrees and not what follows from it, the candidate has another one as well.
+    """
+    beginning = comparison.beginning
+    with np.errstate(all="ignore"):
+        suspects = [(bug, explained) for bug in CATALOGUE if (explained := bug.explain(beginning))]
+        if not suspects:
+            estimates = ((bug, bug.explain(beginning)) for bug in ESTIMATED)
+            suspects = [(bug, explained) for bug, explained in estimates if explained][:1]
+        whole = [(bug, explained) for bug, _ in suspects if (explained := bug.explain(comparison))]
+    note = "" if whole else f"; this is right for {comparison.disagreeing[0]}, and there is another bug in what follows"
+    found = [
+        Explanation(bug.name, bug.sentence + (f": {detail}" if detail else "") + note, digits)
+        for bug, (digits, detail) in whole or suspects
+    ]
+    return tuple(sorted(found, key=lambda e: -e.digits))
 
 
 def _line(name: str, q: Agreement) -> str:

@@ -1,0 +1,146 @@
+"""A verdict says in digits how far each quantity agrees, what its dtype allows, and where a wrong answer goes wrong."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lie_ref import oracle
+from lie_ref.problems import QUANTITIES
+
+VECTOR = oracle.load("conv-one-channel")
+
+
+def changed(change, *quantities: str, vector: oracle.Vector = VECTOR) -> dict[str, np.ndarray]:
+    """The right answers, with those of some quantities changed."""
+    return {key: change(a) if key.partition("/")[0] in quantities else a for key, a in vector.outputs.items()}
+
+
+def noise(size: float):
+    rng = np.random.default_rng(0)
+    return lambda a: a * (1 + size * rng.standard_normal(a.shape))
+
+
+def test_the_right_answers_agree_in_every_dtype_and_every_subset():
+    for dtype in (np.float32, np.float64, np.longdouble):
+        assert oracle.verify(VECTOR, {key: a.astype(dtype) for key, a in VECTOR.outputs.items()}).agrees
+    for quantity in QUANTITIES:
+        verdict = oracle.verify(VECTOR, {k: a for k, a in VECTOR.outputs.items() if k.partition("/")[0] == quantity})
+        assert verdict.agrees
+        assert list(verdict.quantities) == [quantity]
+
+
+def test_digits_are_the_log_relative_error_of_the_worst_tensor():
+    name = "4.0.convs.0.0.weight"
+    wrong = VECTOR.outputs | {f"bracket/{name}": VECTOR.outputs[f"bracket/{name}"] * (1 + 1e-6)}
+    verdict = oracle.verify(VECTOR, wrong)
+    found = verdict.quantities["bracket"]
+    assert (found.agrees, found.worst_tensor) == (False, name)
+    assert found.digits == pytest.approx(6, abs=1e-6)
+    assert [q for q in QUANTITIES if not verdict.quantities[q].agrees] == ["bracket"]
+
+
+def test_one_wrong_row_does_not_hide_behind_larger_ones():
+    vector = oracle.load("mlp-itself")
+    wrong = {key: a.copy() for key, a in vector.outputs.items()}
+    wrong["bracket/0.bias"][0] += 1e-9  # of an example with itself: zero beside the other pairs
+    assert not oracle.verify(vector, wrong).quantities["bracket"].agrees
+
+
+def test_more_digits_are_required_of_float64_than_of_float32():
+    required = {
+        dtype: oracle.verify(VECTOR, {k: a.astype(dtype) for k, a in VECTOR.outputs.items()}).quantities["bracket"]
+        for dtype in (np.float32, np.float64)
+    }
+    assert 2 < required[np.float32].required_digits < 6 < 11 < required[np.float64].required_digits < 15
+
+
+def test_float32_answers_in_float64_arrays_are_named():
+    verdict = oracle.verify(VECTOR, {key: a.astype(np.float32).astype(float) for key, a in VECTOR.outputs.items()})
+    assert not verdict.agrees
+    (only,) = verdict.diagnosis
+    assert only.name == "lower-precision"
+    assert only.explains.endswith("the answers are float32 numbers")
+
+
+@pytest.mark.parametrize(("size", "bits"), [(1e-9, 33), (1e-5, 20)])
+def test_noise_is_named_with_its_bits(size, bits):
+    (only,) = oracle.verify(VECTOR, changed(noise(size), *QUANTITIES)).diagnosis
+    assert only.name == "lower-precision"
+    said = int(only.explains.split("about ")[1].split()[0])
+    assert abs(said - bits) <= 5  # the bits of inputs that would make such errors, and the nets amplify
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_inf_disagree_and_are_said(value):
+    def spoilt(a):
+        a = a.copy()
+        a.flat[0] = value
+        return a
+
+    verdict = oracle.verify(VECTOR, changed(spoilt, "hvp"))
+    assert not verdict.agrees
+    assert "hvp          has nan or inf" in str(verdict)
+    assert verdict.diagnosis == ()
+
+
+def test_where_no_bug_explains_it_the_verdict_says_what_is_right_before():
+    rng = np.random.default_rng(0)
+    verdict = oracle.verify(VECTOR, changed(lambda a: rng.standard_normal(a.shape), "hvp", "bracket", "logit_delta"))
+    assert verdict.diagnosis == ()
+    text = str(verdict)
+    assert "The first that disagrees is hvp, worst in" in text
+    assert "logits, loss, grad agree." in text
+
+
+def test_a_bug_that_explains_the_first_wrong_quantity_alone_is_named_with_what_it_leaves_open():
+    (only,) = oracle.verify(VECTOR, changed(lambda a: -a, "bracket")).diagnosis
+    assert only.name == "sign-swapped"
+    assert only.explains.endswith("this is right for bracket, and there is another bug in what follows")
+
+
+def test_what_is_not_there_but_would_tell_more_is_asked_for():
+    rng = np.random.default_rng(0)
+    random = {k: rng.standard_normal(a.shape) for k, a in VECTOR.outputs.items() if k.startswith("bracket")}
+    assert "logits, loss, grad, hvp would tell more, and are not there." in str(oracle.verify(VECTOR, random))
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(3.0, "hvp × 3 (outputs C)"), (9.0, "hvp × 9 (C²)"), (1e-4, "hvp × 0.0001 (a step ε, or ε²)"), (0.7, "hvp × 0.7")],
+)
+def test_a_factor_is_named_with_what_it_may_be(factor, words):
+    vector = oracle.load("conv-odd")  # softmax, where the outputs are not averaged
+    (only,) = oracle.verify(vector, changed(lambda a: factor * a, "hvp", vector=vector)).diagnosis
+    assert only.name == "factor"
+    assert words in only.explains
+
+
+def test_the_verdict_in_json_has_the_form_of_the_contract():
+    for answers in (VECTOR.outputs, changed(lambda a: -a, "bracket"), changed(lambda a: a * np.nan, "loss")):
+        verdict = json.loads(json.dumps(oracle.verify(VECTOR, answers).to_dict(), allow_nan=False))
+        assert verdict.keys() == {"agrees", "quantities", "diagnosis"}
+        assert verdict["quantities"].keys() == set(QUANTITIES)
+        for quantity in verdict["quantities"].values():
+            assert quantity.keys() == {"agrees", "digits", "required_digits", "worst_tensor"}
+        for explanation in verdict["diagnosis"]:
+            assert explanation.keys() == {"name", "explains", "digits"}
+
+
+def test_assert_agrees_raises_the_verdict():
+    wrong = changed(lambda a: -a, "bracket", "logit_delta")
+    with pytest.raises(AssertionError) as raised:
+        oracle.assert_agrees(VECTOR, wrong)
+    assert str(raised.value) == str(oracle.verify(VECTOR, wrong))
+    assert "sign-swapped" in str(raised.value)
+
+
+def test_a_vector_is_found_by_name_or_path_and_what_is_neither_is_refused(tmp_path):
+    from lie_ref.vectors import write_vector
+
+    write_vector(tmp_path / "own.npz", VECTOR)
+    assert oracle.verify(tmp_path / "own.npz", VECTOR.outputs).agrees
+    with pytest.raises(ValueError, match=r"nothing: no test vector and no \.npz file; the vectors are mlp-tanh-bce, "):
+        oracle.load("nothing")
