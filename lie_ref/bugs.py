@@ -15,7 +15,6 @@ from .comparison import Comparison
 from .estimates import estimated_factors, estimated_precision, estimated_step
 from .faulty_layers import (
     DetachedStatistics,
-    EpsilonOutsideRoot,
     EvaluationMode,
     FlippedConv,
     FourDividingAvgPool,
@@ -24,13 +23,11 @@ from .faulty_layers import (
     TieSharingMaxPool,
     TransposedLinear,
     UnbiasedVariance,
-    WithoutRoot,
     ZeroPaddedMaxPool,
     swapped,
 )
 from .faulty_solutions import Faulty, other_layers, other_loss, other_targets
 from .layers import Activation, BatchNorm, Linear
-from .losses import LOSSES
 from .problems import Solution
 from .windows import AvgPool, Conv, MaxPool
 
@@ -68,14 +65,12 @@ def one_of(variants: Callable[[Solution], Iterator[tuple[str, Faulty]]]) -> Expl
 
 
 def layerwise(comparison: Comparison) -> tuple[float, str] | None:
-    """One tensor first: there is a product for each."""
+    """One tensor first, for there is a product for each."""
     name = list(comparison.vector.params)[-1]
-    key = f"hvp/{name}"
-    if (
-        key in comparison.candidate
-        and comparison.matched(key, faults.layerwise_product(comparison.exact, name)) is None
-    ):
-        return None
+    h = faults.layerwise_product(comparison.exact, name)
+    for key, first in ((f"hvp/{name}", h), (f"bracket/{name}", h[:, 0] - h[:, 1])):
+        if key in comparison.candidate and comparison.matched(key, first) is None:
+            return None
     return predicted(faults.layerwise)(comparison)
 
 
@@ -95,11 +90,11 @@ CATALOGUE = (
     _bug("shifted-labels", "labels are one too high",
          partial(other_targets, "softmax", lambda p: (p.y + 1) % p.model.n_out)),
     _bug("double-sigmoid", "the loss is given probabilities σ(z) where it expects logits",
-         partial(other_loss, "bce", lambda z, y: LOSSES["bce"].definition(faults.sigmoid(z), y))),
+         partial(other_loss, "bce", faults.DOUBLE_SIGMOID)),
     _bug("double-softmax", "the loss is given probabilities faults.softmax(z) where it expects logits",
-         partial(other_loss, "softmax", lambda z, y: LOSSES["softmax"].definition(faults.softmax(z), y))),
+         partial(other_loss, "softmax", faults.DOUBLE_SOFTMAX)),
     _bug("clipped-probabilities", "probabilities are clipped to [1e-7, 1 − 1e-7], and have no gradient there",
-         partial(other_loss, "bce", lambda z, y: LOSSES["bce"].definition(faults.clipped(z), y))),
+         partial(other_loss, "bce", faults.CLIPPED)),
     _bug("relu-for-mish", "the activation is ReLU, not Mish",
          partial(other_layers, faults.instead_of_mish(lambda name: Activation(name, "relu")))),
     _bug("silu-for-mish", "the activation is SiLU, x σ(x), not Mish",
@@ -121,18 +116,18 @@ CATALOGUE = (
     _bug("batch-norm-of-one", "batch-norm is in training mode, over each example alone", faults.statistics_of_one),
     _bug("batch-norm-of-all", "batch-norm is in training mode, over all examples together", faults.statistics_of_all),
     _bug("batch-norm-evaluation-mode", "batch-norm takes its running statistics, not the mini-batch's",
-         lambda s: other_layers(swapped(BatchNorm, EvaluationMode), s) if s.problem.training else None),
+         partial(faults.in_training, swapped(BatchNorm, EvaluationMode))),
     _bug("detached-statistics", "the mini-batch's statistics are not differentiated through",
-         lambda s: other_layers(swapped(BatchNorm, DetachedStatistics), s) if s.problem.training else None),
+         partial(faults.in_training, swapped(BatchNorm, DetachedStatistics))),
     _bug("unbiased-variance", "batch-norm divides by the mini-batch's unbiased variance",
-         lambda s: other_layers(swapped(BatchNorm, UnbiasedVariance), s) if s.problem.training else None),
+         partial(faults.in_training, swapped(BatchNorm, UnbiasedVariance))),
     Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(faults.other_epsilon)),
     _bug("epsilon-outside-root", "batch-norm divides by √variance + ε, not by √(variance + ε)",
-         partial(other_layers, swapped(BatchNorm, EpsilonOutsideRoot))),
+         faults.epsilon_outside_root),
     _bug("fresh-statistics", "batch-norm's running statistics were not loaded: mean 0, variance 1",
          faults.fresh_statistics),
     _bug("variance-for-deviation", "batch-norm divides by variance + ε, not by its root",
-         partial(other_layers, swapped(BatchNorm, WithoutRoot))),
+         faults.variance_for_deviation),
     _bug("gauss-newton", "products are with the Gauss–Newton matrix, not with the Hessian", faults.gauss_newton),
     _bug("hessian-of-sum", "Hessians are of the sum over the outputs, gradients of the mean", faults.hessian_of_sum),
     _bug("normalised-direction", "directions are normalised", faults.normalised_direction),

@@ -1,4 +1,4 @@
-"""Layers as they are often got wrong: definitions alone, for autograd, with the names and shapes of the right ones."""
+"""Layers as they are often got wrong, with the names and shapes of the right ones."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import autograd.numpy as anp
+import numpy as np
 from autograd.tracer import getval
 
-from .layers import EPS, Activation, BatchNorm, Layer, Linear, Residual, Sequential
+from .activations import sigmoid
+from .dual import Array, Number, elementwise, linear, value
+from .layers import EPS, Activation, BatchNorm, Layer, Linear, Residual, Sequential, Sweep
 from .models import Model
-from .windows import AvgPool, Conv, MaxPool, correlation, first_largest, window_entries
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from .windows import AvgPool, Conv, MaxPool, Pads
 
 
 def with_layers(model: Model, change: Callable[[Layer], Layer]) -> Model | None:
@@ -47,63 +47,83 @@ def swapped(
 class SiLU(Activation):
     """x σ(x)."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        return x * anp.exp(-anp.logaddexp(0.0, -x))
+    def forward(self, sweep: Sweep, x: Number) -> Number:
+        y, slope = elementwise(_silu_derivatives, x)
+        sweep.save(slope)
+        return y
 
 
 class FlippedConv(Conv):
     """A convolution in the mathematical sense: the kernel turned by 180°."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        name = f"{self.name}.weight"
-        return super().apply({name: params[name][:, :, ::-1, ::-1]}, buffers, x, training)
+    def turned(self, w: Array) -> Array:
+        return w[..., ::-1, ::-1]
 
 
 class SamePaddedConv(Conv):
     """Strides pad as "SAME" does: no more than needed, the smaller half before."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        padded = anp.pad(x, ((0, 0), (0, 0), *_same(x, self.kernel, self.stride)), "constant")
-        return correlation(padded, params[f"{self.name}.weight"], self.stride)
+    def padding(self, length: int) -> Pads:
+        return _same(length, self.kernel, self.stride)
 
 
 class SamePaddedMaxPool(MaxPool):
     """The same for the max-pool."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        return first_largest(window_entries(_padded(x, _same(x, 3, 2), -anp.inf), 3, 2))
+    def padding(self, length: int) -> Pads:
+        return _same(length, kernel=3, stride=2)
 
 
 class ZeroPaddedMaxPool(MaxPool):
     """Zeros around the picture take part in the maximum."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        return first_largest(window_entries(_padded(x, ((1, 1), (1, 1)), 0.0), 3, 2))
+    fill = 0.0
 
 
 class TieSharingMaxPool(MaxPool):
-    """Equal largest entries share the derivative, as they do in autograd's own maximum."""
+    """Equal largest entries share the derivative."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        entries = window_entries(_padded(x, ((1, 1), (1, 1)), -anp.inf), 3, 2)
-        largest = getval(anp.max(anp.array(entries), axis=0))
-        hits = [getval(entry) == largest for entry in entries]
-        return sum(anp.where(hit, entry, 0.0) for hit, entry in zip(hits, entries, strict=True)) / sum(hits)
+    def forward(self, sweep: Sweep, x: Number) -> Number:
+        padded = self.padded(value(x), self.fill)
+        entries = np.array([padded[window] for window in self._windows(x.shape)])
+        hits = entries == entries.max(axis=0)
+        shares = hits / hits.sum(axis=0)
+        sweep.save(shares, x.shape)
+        return linear(lambda a: self._gather(a, shares), x)
+
+    def _gather(self, x: Array, shares: Array) -> Array:
+        padded = self.padded(x, 0.0)
+        return sum(padded[window] * share for window, share in zip(self._windows(x.shape), shares, strict=True))
+
+    def _scatter(self, c: Array, shares: Array, shape: tuple[int, ...]) -> Array:
+        scatter = super()._scatter
+        return np.sum([scatter(c * share, np.full(1, n), shape) for n, share in enumerate(shares)], axis=0)
 
 
 class FourDividingAvgPool(AvgPool):
     """At odd edges, too, the sum is divided by four."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        return super().apply(params, buffers, _padded(x, ((0, x.shape[2] % 2), (0, x.shape[3] % 2)), 0.0), training)
+    def counts(self, height: int, width: int) -> Array:
+        return np.full_like(super().counts(height, width), 4)
 
 
 class TransposedLinear(Linear):
     """x W in place of x Wᵀ, where the weight is square."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        weight = params[f"{self.name}.weight"]
-        return anp.dot(x, weight) + params[f"{self.name}.bias"]
+    def oriented(self, w: Array) -> Array:
+        return np.swapaxes(w, -1, -2)
+
+
+class LeftOut(BatchNorm):
+    """Nothing is done, and the parameters change nothing."""
+
+    def forward(self, sweep: Sweep, x: Number) -> Number:
+        return x
+
+    def backward(self, sweep: Sweep, cotangent: Number) -> Number:
+        for name in self.parameter_shapes():
+            sweep.grads[name] = linear(lambda c: 0 * c.sum(axis=(-4, -3, -2)), cotangent)
+        return cotangent
 
 
 @dataclass(frozen=True)
@@ -113,22 +133,14 @@ class OtherEpsilon(BatchNorm):
     eps: float = EPS
 
     def normalised(self, x: Any, mean: Any, variance: Any) -> Any:
-        return (x - mean) / anp.sqrt(variance + self.eps)
+        return super().normalised(x, mean, variance + (self.eps - EPS))
 
 
 class EpsilonOutsideRoot(BatchNorm):
     """(x − mean) / (√variance + ε)."""
 
     def normalised(self, x: Any, mean: Any, variance: Any) -> Any:
-        return (x - mean) / (anp.sqrt(variance) + EPS)
-
-
-class WithoutRoot(BatchNorm):
-    """Divides by the running variance + ε, not by its root."""
-
-    def running_statistics(self, buffers: Any) -> tuple[Any, Any]:
-        mean, variance = super().running_statistics(buffers)
-        return mean, (variance + EPS) ** 2 - EPS
+        return super().normalised(x, mean, (variance**0.5 + EPS) ** 2 - EPS)
 
 
 class UnbiasedVariance(BatchNorm):
@@ -147,13 +159,6 @@ class DetachedStatistics(BatchNorm):
         return super().batch_statistics(getval(x))
 
 
-class LeftOut(BatchNorm):
-    """Nothing is done, and the parameters change nothing."""
-
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        return x
-
-
 class EvaluationMode(BatchNorm):
     """The running statistics, whatever the mode."""
 
@@ -161,11 +166,12 @@ class EvaluationMode(BatchNorm):
         return super().apply(params, buffers, x, training=False)
 
 
-def _padded(x: Any, pads: Pads, fill: float) -> Any:
-    return anp.pad(x, ((0, 0), (0, 0), *pads), "constant", constant_values=fill)
+def _silu_derivatives(x: Array, order: int) -> list[Array]:
+    s, other = sigmoid(x), sigmoid(-x)
+    slope = s * other
+    return [x * s, s + x * slope, slope * (2 + x * (other - s))][: order + 1]
 
 
-def _same(x: Any, kernel: int, stride: int) -> Pads:
-    totals = [max((-(-length // stride) - 1) * stride + kernel - length, 0) for length in x.shape[2:]]
-    (top, left) = (total // 2 for total in totals)
-    return (top, totals[0] - top), (left, totals[1] - left)
+def _same(length: int, kernel: int, stride: int) -> Pads:
+    total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
+    return total // 2, total - total // 2

@@ -13,8 +13,10 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 
-from .dual import Array
+from .activations import sigmoid
+from .dual import Array, Dual, Number, elementwise, linear, value
 from .faulty_layers import (
+    EpsilonOutsideRoot,
     OtherEpsilon,
     SamePaddedConv,
     SamePaddedMaxPool,
@@ -22,10 +24,10 @@ from .faulty_layers import (
     with_layers,
 )
 from .fields import directional_derivative, hvp_forward_over_reverse, vector_field
-from .layers import Activation, BatchNorm, Layer
-from .losses import LOSSES
+from .layers import EPS, Activation, BatchNorm, Layer
+from .losses import LOSSES, LossFunction, probabilities
 from .models import Arrays
-from .problems import Problem, Solution, by_definition, differentiated, solve
+from .problems import Problem, Solution, by_definition, differentiated, solve, sweeping
 from .windows import Conv, MaxPool
 
 Faulty = Solution | None
@@ -60,36 +62,95 @@ def other_targets(loss: str, change: Callable[[Problem], Array], exact: Solution
     return solve(replace(problem, y=change(problem))).known({"logits": exact["logits"]})
 
 
-def other_loss(loss: str, definition: Callable[[Any, Array], Any], exact: Solution) -> Faulty:
-    problem = exact.problem
-    return Solution(problem, by_definition(_network(problem), definition)) if problem.loss == loss else None
+def other_loss(loss: str, wrong: LossFunction, exact: Solution) -> Faulty:
+    return Solution(exact.problem, sweeping(wrong)) if exact.problem.loss == loss else None
 
 
-def sigmoid(z: Any) -> Any:
-    return anp.exp(-anp.logaddexp(0.0, -z))
+def _of_sigmoid(z: Number, y: Array) -> Number:
+    p, slope = elementwise(_sigmoid_derivatives, z)
+    return LOSSES["bce"].gradient(p, y) * slope
 
 
-def softmax(z: Any) -> Any:
-    e = anp.exp(z - anp.max(z, axis=-1, keepdims=True))
-    return e / anp.sum(e, axis=-1, keepdims=True)
+def _of_softmax(z: Number, y: Array) -> Number:
+    p = probabilities(z)
+    weighted = p * LOSSES["softmax"].gradient(p, y)
+    return weighted - p * linear(lambda a: a.sum(axis=-1, keepdims=True), weighted)
 
 
-def clipped(z: Any) -> Any:
+def _clipped(z: Array) -> Array:
     """The logits of probabilities that are clipped to [1e-7, 1 − 1e-7]."""
     largest = np.log((1 - 1e-7) / 1e-7)
-    return anp.clip(z, -largest, largest)
+    return np.clip(z, -largest, largest)
 
 
-def _network(problem: Problem) -> Callable[[Any, Array, bool], Any]:
-    return lambda params, x, training: problem.model.apply(params, problem.buffers, x, training)
+DOUBLE_SIGMOID = LossFunction(lambda z, y: LOSSES["bce"].definition(sigmoid(z), y), _of_sigmoid)
+DOUBLE_SOFTMAX = LossFunction(lambda z, y: LOSSES["softmax"].definition(probabilities(z), y), _of_softmax)
+CLIPPED = LossFunction(
+    lambda z, y: LOSSES["bce"].definition(_clipped(z), y),
+    lambda z, y: LOSSES["bce"].gradient(z, y) * (value(z) == _clipped(value(z))),
+)
+
+
+def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
+    s, other = sigmoid(z), sigmoid(-z)
+    return [s, s * other, s * other * (other - s)][: order + 1]
 
 
 def other_layers(change: Callable[[Layer], Layer], exact: Solution) -> Faulty:
+    """The solution of the network with other layers, by sweeps, which the layers must have."""
+    model = with_layers(exact.problem.model, change)
+    return None if model is None else solve(replace(exact.problem, model=model))
+
+
+def other_batch_norm(change: Callable[[Layer], Layer], exact: Solution) -> Faulty:
+    """The same for batch-norm layers that are only defined, by autograd."""
     problem = exact.problem
     model = with_layers(problem.model, change)
     if model is None:
         return None
-    return Solution(problem, by_definition(_network(replace(problem, model=model)), LOSSES[problem.loss].definition))
+
+    def network(params: Any, x: Array, training: bool) -> Any:
+        return model.apply(params, problem.buffers, x, training)
+
+    return Solution(problem, by_definition(network, LOSSES[problem.loss].definition))
+
+
+def in_training(change: Callable[[Layer], Layer], exact: Solution) -> Faulty:
+    return other_batch_norm(change, exact) if exact.problem.training else None
+
+
+def other_scale(layer: Callable[..., BatchNorm], variance: Callable[[Array], Array], exact: Solution) -> Faulty:
+    """Batch-norm that divides otherwise: running variances that give the same, or with mini-batches that layer."""
+    problem = exact.problem
+    if problem.training or not problem.buffers:
+        return other_batch_norm(swapped(BatchNorm, layer), exact)
+    return solve(
+        replace(problem, buffers={k: variance(b) if k.endswith("var") else b for k, b in problem.buffers.items()})
+    )
+
+
+def epsilon_outside_root(exact: Solution) -> Faulty:
+    return other_scale(EpsilonOutsideRoot, lambda v: (np.sqrt(v) + EPS) ** 2 - EPS, exact)
+
+
+def other_epsilon(exact: Solution) -> Iterator[tuple[str, Faulty]]:
+    for eps in (1e-3, 1e-6, 0.0, 1e-4, 1e-2, 1e-8, 1e-12):
+        faulty = other_scale(partial(OtherEpsilon, eps=eps), lambda v, eps=eps: v + (eps - EPS), exact)  # type: ignore[misc]
+        yield f"ε = {eps:g}", faulty
+
+
+def running_statistics(change: Callable[[str, Array], Array], exact: Solution) -> Faulty:
+    """Other running statistics, as they are used in evaluation mode."""
+    buffers = {name: change(name, b) for name, b in exact.problem.buffers.items()}
+    return solve(replace(exact.problem, buffers=buffers)) if buffers else None
+
+
+def fresh_statistics(exact: Solution) -> Faulty:
+    return running_statistics(lambda name, b: np.full_like(b, name.endswith("var")), exact)
+
+
+def variance_for_deviation(exact: Solution) -> Faulty:
+    return running_statistics(lambda name, b: (b + EPS) ** 2 - EPS if name.endswith("var") else b, exact)
 
 
 def padded_same(exact: Solution) -> Faulty:
@@ -103,26 +164,17 @@ def instead_of_mish(layer: Callable[[str], Layer]) -> Callable[[Layer], Layer]:
     return swapped(Activation, lambda name, _: layer(name), lambda a: a.function == "mish")
 
 
-def fresh_statistics(exact: Solution) -> Solution:
-    buffers = {name: np.full_like(b, name.endswith("running_var")) for name, b in exact.problem.buffers.items()}
-    return solve(replace(exact.problem, buffers=buffers))
-
-
-def other_epsilon(exact: Solution) -> Iterator[tuple[str, Faulty]]:
-    for eps in (1e-3, 1e-6, 0.0, 1e-4, 1e-2, 1e-8, 1e-12):
-        yield f"ε = {eps:g}", other_layers(swapped(BatchNorm, partial(OtherEpsilon, eps=eps)), exact)
-
-
 def statistics_of_one(exact: Solution) -> Faulty:
     """Batch-norm in training mode, each input a mini-batch of its own."""
     problem = exact.problem
     if problem.batches or not problem.buffers:
         return None
 
-    def network(params: Any, x: Array, training: bool) -> Any:
+    def network(params: Any, x: Array, _: bool) -> Any:
         return anp.concatenate([problem.model.apply(params, problem.buffers, one[None], True) for one in x])
 
-    return Solution(problem, by_definition(network, LOSSES[problem.loss].definition))
+    pushed = by_definition(network, LOSSES[problem.loss].definition)["logit_delta"]
+    return Solution(replace(problem, training=True), sweeping(LOSSES[problem.loss]) | {"logit_delta": pushed})
 
 
 def statistics_of_all(exact: Solution) -> Faulty:
@@ -273,12 +325,13 @@ def pushed_onto_x(exact: Solution) -> Faulty:
 
 
 def changed_probabilities(exact: Solution) -> Solution:
+    """What the logits' changes do to σ(z), or with labels to softmax(z)."""
     problem = exact.problem
-    probabilities = softmax if LOSSES[problem.loss].labels else sigmoid
 
-    def changes(s: Solution) -> Array:
-        z = problem.model.apply(problem.params, problem.buffers, problem.x_eval)
-        return np.stack([directional_derivative(probabilities, z, dz) for dz in exact["logit_delta"]])
+    def changes(_: Solution) -> Array:
+        z = Dual(problem.model.apply(problem.params, problem.buffers, problem.x_eval), exact["logit_delta"])
+        labels = LOSSES[problem.loss].labels
+        return (probabilities(z) if labels else elementwise(_sigmoid_derivatives, z)[0]).tangent
 
     return exact.replaced(logit_delta=changes)
 

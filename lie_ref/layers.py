@@ -199,19 +199,23 @@ class Linear(Layer):
     def parameter_shapes(self) -> Shapes:
         return {f"{self.name}.weight": (self.n_out, self.n_in), f"{self.name}.bias": (self.n_out,)}
 
+    def oriented(self, w: Array) -> Array:
+        """The matrix (…, out, in) that is applied, from the weight as it is stored; its own transpose."""
+        return w
+
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        return anp.dot(x, params[f"{self.name}.weight"].T) + params[f"{self.name}.bias"]
+        return anp.dot(x, self.oriented(params[f"{self.name}.weight"]).T) + params[f"{self.name}.bias"]
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
         sweep.save(x)
         bias = linear(lambda b: b[..., None, :], sweep.params[f"{self.name}.bias"])
-        return x @ transpose(sweep.params[f"{self.name}.weight"]) + bias
+        return x @ transpose(linear(self.oriented, sweep.params[f"{self.name}.weight"])) + bias
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number:
         (x,) = sweep.saved()
-        sweep.grads[f"{self.name}.weight"] = transpose(cotangent) @ x
+        sweep.grads[f"{self.name}.weight"] = linear(self.oriented, transpose(cotangent) @ x)
         sweep.grads[f"{self.name}.bias"] = linear(lambda c: c.sum(axis=-2), cotangent)
-        return cotangent @ sweep.params[f"{self.name}.weight"]
+        return cotangent @ linear(self.oriented, sweep.params[f"{self.name}.weight"])
 
 
 @dataclass(frozen=True)

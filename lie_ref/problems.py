@@ -146,7 +146,8 @@ def sweeping(loss: LossFunction) -> dict[str, Stage]:
         p = s.problem
         if p.training:
             sweep = Sweep(with_group_axis(p.params), p.buffers, training=True, tape=None)
-            return p.model.network.forward(sweep, channels_last(p.x))
+            found = p.model.network.forward(sweep, channels_last(p.groups[0]))
+            return found if p.batches else found[:, 0]
         inputs = p.x.reshape(-1, *p.x_eval.shape[1:])
         return logits(p.model, p.params, p.buffers, inputs).reshape(*p.x.shape[: 1 + p.batches], -1)
 

@@ -7,7 +7,7 @@ on (group, member, height, width, channel).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import autograd.numpy as anp
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from .dual import Array, Number, linear, value
 from .layers import Layer, Shapes, Sweep, transpose
+
+Pads = tuple[int, int]  # entries before and after an axis
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,17 @@ class Conv(Layer):
     def parameter_shapes(self) -> Shapes:
         return {f"{self.name}.weight": (self.n_out, self.n_in, self.kernel, self.kernel)}
 
+    def padding(self, length: int) -> Pads:
+        """How many zeros stand before and after an axis of this length."""
+        return self.kernel // 2, self.kernel // 2
+
+    def turned(self, w: Array) -> Array:
+        """The kernel as it meets the picture, from the weight as it is stored; its own transpose."""
+        return w
+
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        p = self.kernel // 2
-        padded = anp.pad(x, ((0, 0), (0, 0), (p, p), (p, p)), "constant")
-        return correlation(padded, params[f"{self.name}.weight"], self.stride)
+        padded = anp.pad(x, ((0, 0), (0, 0), *map(self.padding, x.shape[2:])), "constant")
+        return correlation(padded, self.turned(params[f"{self.name}.weight"]), self.stride)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
         patches = linear(self._unfold, x)
@@ -51,58 +60,69 @@ class Conv(Layer):
         if self.first:
             return None
         if self.stride == 1:  # then the transpose is a convolution too, with the kernel turned round
-            turned = linear(lambda w: np.swapaxes(w[..., ::-1, ::-1], -4, -3), sweep.params[f"{self.name}.weight"])
-            back = Conv(self.name, self.n_out, self.n_in, self.kernel)
-            return back.forward(Sweep({f"{self.name}.weight": turned}, {}, tape=None), cotangent)
+            weight = sweep.params[f"{self.name}.weight"]
+            back = linear(lambda w: np.swapaxes(self.turned(w)[..., ::-1, ::-1], -4, -3), weight)
+            transposed = Conv(self.name, self.n_out, self.n_in, self.kernel)
+            return transposed.forward(Sweep({f"{self.name}.weight": back}, {}, tape=None), cotangent)
         return linear(lambda c: self._fold(c, shape), rows @ transpose(self._matrix(sweep)))
 
     def _matrix(self, sweep: Sweep) -> Number:
         """The weight as a matrix (…, kernel · kernel · in, out)."""
         order = (-4, -3, -2, -1)
         return linear(
-            lambda w: np.moveaxis(w, (-2, -1, -3, -4), order).reshape(*w.shape[:-4], -1, self.n_out),
+            lambda w: np.moveaxis(self.turned(w), (-2, -1, -3, -4), order).reshape(*w.shape[:-4], -1, self.n_out),
             sweep.params[f"{self.name}.weight"],
         )
 
     def _from_matrix(self, matrix: Array) -> Array:
         """The transpose of `_matrix`: back to (…, out, in, kernel, kernel)."""
         w = matrix.reshape(*matrix.shape[:-2], self.kernel, self.kernel, self.n_in, self.n_out)
-        return np.ascontiguousarray(np.moveaxis(w, (-4, -3, -2, -1), (-2, -1, -3, -4)))
+        return np.ascontiguousarray(self.turned(np.moveaxis(w, (-4, -3, -2, -1), (-2, -1, -3, -4))))
 
     def _unfold(self, x: Array) -> Array:
         """Every patch that the kernel sees, one a row: (…, member · out height · out width, kernel · kernel · in)."""
         k, s = self.kernel, self.stride
         if k == s == 1:
             return x.reshape(*x.shape[:-4], -1, self.n_in)
-        windows = sliding_window_view(_pad(x, k // 2, k // 2), (k, k), axis=(-3, -2))  # type: ignore[call-overload]
+        padded = pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2]))
+        windows = sliding_window_view(padded, (k, k), axis=(-3, -2))  # type: ignore[call-overload]
         windows = np.moveaxis(windows[..., ::s, ::s, :, :, :], -3, -1)
         return windows.reshape(*x.shape[:-4], -1, k * k * self.n_in)
 
     def _fold(self, patches: Array, shape: tuple[int, ...]) -> Array:
         """The transpose of `_unfold`: the sum of all patches at their places in a picture of the given shape."""
-        k, s, p = self.kernel, self.stride, self.kernel // 2
+        k, s = self.kernel, self.stride
         members, height, width, channels = shape[-4:]
         if k == s == 1:
             return patches.reshape(*patches.shape[:-2], members, height, width, channels)
         rows, columns = -(-height // s), -(-width // s)
         patches = patches.reshape(*patches.shape[:-2], members, rows, columns, k, k, channels)
-        x = np.zeros((*patches.shape[:-6], members, height + 2 * p, width + 2 * p, channels), patches.dtype)
+        (top, bottom), (left, right) = self.padding(height), self.padding(width)
+        padded = (members, top + height + bottom, left + width + right, channels)
+        x = np.zeros((*patches.shape[:-6], *padded), patches.dtype)
         for i in range(k):
             for j in range(k):
                 x[..., i : i + s * rows : s, j : j + s * columns : s, :] += patches[..., i, j, :]
-        return x[..., p : p + height, p : p + width, :]
+        return x[..., top : top + height, left : left + width, :]
 
 
 @dataclass(frozen=True)
 class MaxPool(Layer):
     """Maximum over 3 × 3 windows, stride 2, padding 1; of equal entries the first in scan order has the derivative."""
 
+    fill: ClassVar[float] = -np.inf  # what stands around the picture
+
+    def padding(self, length: int) -> Pads:
+        """How many entries of `fill` stand before and after an axis of this length."""
+        return 1, 1
+
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        padded = anp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "constant", constant_values=-anp.inf)
+        pads = ((0, 0), (0, 0), *map(self.padding, x.shape[2:]))
+        padded = anp.pad(x, pads, "constant", constant_values=self.fill)
         return first_largest(window_entries(padded, kernel=3, stride=2))
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
-        padded = _pad(value(x), 1, 1, fill=-np.inf)
+        padded = self.padded(value(x), self.fill)
         largest = np.array(padded[self._windows(x.shape)[0]])
         first = np.zeros(largest.shape, np.int8)
         for n, window in enumerate(self._windows(x.shape)[1:], start=1):
@@ -117,16 +137,21 @@ class MaxPool(Layer):
 
     def _gather(self, x: Array, first: Array) -> Array:
         """From each window the entry that `first` names."""
-        padded = _pad(x, 1, 1)
+        padded = self.padded(x, 0.0)
         return sum(padded[window] * (first == n) for n, window in enumerate(self._windows(x.shape)))
 
     def _scatter(self, c: Array, first: Array, shape: tuple[int, ...]) -> Array:
         """The transpose of `_gather`: each cotangent to the entry that `first` names."""
         height, width = shape[-3:-1]
-        padded = np.zeros((*c.shape[:-3], height + 2, width + 2, shape[-1]), c.dtype)
+        (top, bottom), (left, right) = self.padding(height), self.padding(width)
+        padded = np.zeros((*c.shape[:-3], top + height + bottom, left + width + right, shape[-1]), c.dtype)
         for n, window in enumerate(self._windows(shape)):
             padded[window] += c * (first == n)
-        return padded[..., 1:-1, 1:-1, :]
+        return padded[..., top : top + height, left : left + width, :]
+
+    def padded(self, x: Array, fill: float) -> Array:
+        """x (…, height, width, channels) with `fill` around it."""
+        return pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2]), fill)
 
     @staticmethod
     def _windows(shape: tuple[int, ...]) -> list[tuple[Any, ...]]:
@@ -143,7 +168,7 @@ class AvgPool(Layer):
         height, width = x.shape[2:]
         x = anp.pad(x, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), "constant")
         total = x[:, :, ::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, ::2] + x[:, :, 1::2, 1::2]
-        return total / anp.outer(_window_lengths(height), _window_lengths(width))
+        return total / self.counts(height, width)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
         sweep.save(x.shape)
@@ -155,19 +180,19 @@ class AvgPool(Layer):
 
     def _means(self, x: Array) -> Array:
         height, width = x.shape[-3:-1]
-        x = _pad(x, 0, (height % 2, width % 2))
+        x = pad(x, (0, height % 2), (0, width % 2))
         windows = x.reshape(*x.shape[:-3], x.shape[-3] // 2, 2, x.shape[-2] // 2, 2, x.shape[-1])
-        return windows.sum(axis=(-4, -2)) / self._counts(height, width, x.dtype)
+        return windows.sum(axis=(-4, -2)) / self.counts(height, width).astype(x.dtype)[:, :, None]
 
     def _spread(self, c: Array, shape: tuple[int, ...]) -> Array:
         """The transpose of `_means`."""
         height, width = shape[-3:-1]
-        c = (c / self._counts(height, width, c.dtype)).repeat(2, axis=-3).repeat(2, axis=-2)
+        c = (c / self.counts(height, width).astype(c.dtype)[:, :, None]).repeat(2, axis=-3).repeat(2, axis=-2)
         return c[..., :height, :width, :]
 
-    @staticmethod
-    def _counts(height: int, width: int, dtype: Any) -> Array:
-        return np.outer(_window_lengths(height), _window_lengths(width)).astype(dtype)[:, :, None]
+    def counts(self, height: int, width: int) -> Array:
+        """How many entries each window holds, (rows, columns)."""
+        return np.outer(_window_lengths(height), _window_lengths(width))
 
 
 def window_entries(x: Any, kernel: int, stride: int) -> list[Any]:
@@ -190,14 +215,14 @@ def first_largest(entries: list[Any]) -> Any:
     return sum(anp.where(first == n, entry, 0.0) for n, entry in enumerate(entries))
 
 
-def _pad(x: Array, before: int, after: int | tuple[int, int], fill: float = 0.0) -> Array:
-    """Height and width of (…, height, width, channels) with `before` and `after` entries of `fill` around them."""
-    below, right = after if isinstance(after, tuple) else (after, after)
-    if not (before or below or right):
+def pad(x: Array, rows: Pads, columns: Pads, fill: float = 0.0) -> Array:
+    """Height and width of (…, height, width, channels) with so many entries of `fill` before and after."""
+    if not any((*rows, *columns)):
         return x
     *lead, height, width, channels = x.shape
-    padded = np.full((*lead, before + height + below, before + width + right, channels), fill, x.dtype)
-    padded[..., before : before + height, before : before + width, :] = x
+    (top, bottom), (left, right) = rows, columns
+    padded = np.full((*lead, top + height + bottom, left + width + right, channels), fill, x.dtype)
+    padded[..., top : top + height, left : left + width, :] = x
     return padded
 
 
