@@ -24,10 +24,10 @@ from .faulty_layers import (
     TransposedLinear,
     UnbiasedVariance,
     ZeroPaddedMaxPool,
-    swapped,
 )
 from .faulty_solutions import Faulty, other_layers, other_loss, other_targets
 from .layers import Activation, BatchNorm, Linear
+from .models import swapped
 from .problems import Solution
 from .windows import AvgPool, Conv, MaxPool
 

@@ -7,6 +7,7 @@ Of a file no more is read than the vector's answers could take, nothing is unpic
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,12 +35,13 @@ def checked_candidate(vector: Vector, candidate: Mapping[str, Any], source: str 
         raise InputError(f"{source}: expected a dict or an .npz file of arrays, got {type(candidate).__name__}")
     _check_keys(source, list(candidate), shapes)
     arrays = {}
-    for key, given in candidate.items():
+    for key in candidate:
+        place = f"{source}: {key!r}"
         try:
-            a = np.asarray(given)
-        except Exception as error:  # whatever the array-like is made of
-            raise InputError(f"{source}: {key!r} is no array ({first_line(error)})") from error
-        _check_array(source, key, a.shape, a.dtype, shapes[key])
+            a = np.asarray(candidate[key])
+        except Exception as error:  # whatever the mapping and the array-like are made of
+            raise InputError(f"{place}: is no array ({first_line(error)})") from error
+        _check_array(place, a.shape, a.dtype, shapes[key])
         arrays[key] = a.astype(a.dtype.newbyteorder("="))
     return arrays
 
@@ -48,59 +50,70 @@ def read_candidate(vector: Vector, path: Path) -> Arrays:
     """The same of an `.npz` file, every array's header checked before its data is read."""
     shapes = output_shapes(vector)
     sizes = {key: int(np.prod(shape)) * WIDEST + HEADER for key, shape in shapes.items()}
+    arrays: Arrays = {}
+    place = str(path)  # of what is being read, for the message
     try:
-        if path.stat().st_size > sum(sizes.values()) * 2:
-            raise InputError(
-                f"{path}: larger than any answer to {vector.name!r} can be ({path.stat().st_size:,} bytes)"
-            )
-        with zipfile.ZipFile(path) as archive:
-            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-            if len(members) != len(archive.infolist()):
-                raise InputError(f"{path}: holds an array twice")
-            _check_keys(str(path), list(members), shapes)
-            return {key: _read(path, archive, member, shapes[key], sizes[key]) for key, member in members.items()}
-    except (InputError, OSError):  # both name the file
+        if not path.is_file():  # nor a pipe or a device, which has no end
+            raise InputError(f"{path}: no such file")
+        size = path.stat().st_size
+        if size > sum(sizes.values()) * 2:
+            raise InputError(f"{path}: larger than any answer to {vector.name!r} can be ({size:,} bytes)")
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's and Python's, of what stands in headers
+            keys = [member.filename.removesuffix(".npy") for member in archive.infolist()]
+            _check_keys(str(path), keys, shapes)
+            for key, member in zip(keys, archive.infolist(), strict=True):
+                place = f"{path}: {key!r}"
+                arrays[key] = _read(place, archive, member, shapes[key], sizes[key])
+    except InputError:
         raise
     except Exception as error:  # a damaged archive makes zipfile, its decompressors and NumPy raise almost anything
-        raise InputError(f"{path}: damaged or not an .npz archive of plain arrays ({first_line(error)})") from error
+        raise InputError(f"{place}: cannot be read as what np.savez writes ({first_line(error)})") from error
+    return arrays
 
 
-def _read(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, shape: tuple[int, ...], most: int) -> Array:
-    key = member.filename.removesuffix(".npy")
+def _read(place: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, shape: tuple[int, ...], most: int) -> Array:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{path}: {key!r} is compressed in a way that np.savez does not use")
+        raise InputError(f"{place}: is compressed in a way that np.savez does not use")
     if member.file_size > most:
-        raise InputError(f"{path}: {key!r}: expected shape {shape}, got {member.file_size:,} bytes, which are too many")
-    data = io.BytesIO(archive.read(member))
+        raise InputError(f"{place}: expected shape {shape}, got {member.file_size:,} bytes, which are too many")
+    with archive.open(member) as file:
+        data = io.BytesIO(file.read(most))  # unpacks no more than that, even where the archive gives a false size
     version = np.lib.format.read_magic(data)
     if version not in ((1, 0), (2, 0)):
-        raise InputError(f"{path}: {key!r}: expected numbers, got .npy version {version[0]}.{version[1]}")
+        raise InputError(f"{place}: expected numbers, got .npy version {version[0]}.{version[1]}")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     found, _, dtype = header(data)
-    _check_array(str(path), key, found, dtype, shape)
+    _check_array(place, found, dtype, shape)
     data.seek(0)
     array = np.lib.format.read_array(data, allow_pickle=False)
+    if data.read(1):
+        raise InputError(f"{place}: expected shape {shape}, got more numbers than that")
     return array.astype(dtype.newbyteorder("="))
 
 
 def _check_keys(source: str, keys: list[Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
     if not keys:
         raise InputError(f"{source}: holds no arrays")
+    there: set[str] = set()
     for key in keys:
         if key not in shapes:
             quantities = ", ".join(dict.fromkeys(k.partition("/")[0] + "/NAME" * ("/" in k) for k in shapes))
             raise InputError(f"{source}: {_shortened(key)} is not asked for, expected some of {quantities}")
-    quantities_there = {key.partition("/")[0] for key in keys}
+        if key in there:
+            raise InputError(f"{source}: {key!r} is there twice")
+        there.add(key)
+    quantities_there = {key.partition("/")[0] for key in there}
     for key in shapes:
-        if key.partition("/")[0] in quantities_there and key not in keys:
+        if key.partition("/")[0] in quantities_there and key not in there:
             raise InputError(f"{source}: {key!r} is missing, though other tensors of {key.partition('/')[0]} are there")
 
 
-def _check_array(source: str, key: str, shape: tuple[int, ...], dtype: Any, expected: tuple[int, ...]) -> None:
+def _check_array(place: str, shape: tuple[int, ...], dtype: Any, expected: tuple[int, ...]) -> None:
     if dtype.kind != "f" or dtype.itemsize < 4:
-        raise InputError(f"{source}: {key!r}: expected float32 or float64, got {_shortened(str(dtype))}")
+        raise InputError(f"{place}: expected float32 or float64, got {_shortened(str(dtype))}")
     if shape != expected:
-        raise InputError(f"{source}: {key!r}: expected shape {expected}, got {shape}")
+        raise InputError(f"{place}: expected shape {expected}, got {shape}")
 
 
 def _shortened(text: Any) -> str:

@@ -1,7 +1,7 @@
 """How far from the exact answers a sound implementation may be, in a given precision, on a given problem.
 
-The reference itself is evaluated in that precision, its losses differentiated in the straightforward way, on the inputs
-and on inputs moved by a rounding error each.  The largest error of these trials, times `MARGIN`, is allowed to others,
+The reference itself is evaluated in that precision, with the straightforward derivatives, on the inputs and on inputs
+moved by a rounding error each.  The largest error of these trials, times `MARGIN`, is allowed to others,
 who round in another order.  Near a kink a trial may fall on its other side, and then much is allowed.
 """
 
@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from .derivatives import push_forward
-from .dual import Array, Dual, Number, elementwise, linear, tangent, value
-from .losses import LOSSES, LossFunction, one_hot
-from .models import Arrays
+from .dual import Array
+from .layers import Activation
+from .losses import LOSSES, LossFunction
+from .models import Arrays, swapped, with_layers
 from .problems import Problem, Solution, keyed, sweeping
+from .straightforward import STRAIGHTFORWARD_LOSSES, StraightforwardActivation
 
 MARGIN = 32.0  # five bits; the sound PyTorch and JAX implementations of the tests need up to …
 TRIALS = 3  # with moved inputs, besides the one without
@@ -82,8 +84,10 @@ def _scales(exact: Solution, quantity: str) -> Arrays:
 def _trials(problem: Problem, dtype: Any, unit: float) -> list[Solution]:
     """The reference in this precision, on the inputs and on moved ones."""
     rng = np.random.default_rng(0)
+    model = with_layers(problem.model, swapped(Activation, StraightforwardActivation)) or problem.model
+    problem = replace(problem, model=model)
     problems = [problem, *(_moved(problem, unit, rng) for _ in range(TRIALS))]
-    return [Solution(p.astype(dtype), _quietly(STRAIGHTFORWARD[p.loss])) for p in problems]
+    return [Solution(p.astype(dtype), _quietly(STRAIGHTFORWARD_LOSSES[p.loss])) for p in problems]
 
 
 def _moved(problem: Problem, unit: float, rng: np.random.Generator) -> Problem:
@@ -113,46 +117,3 @@ def _quietly(loss: LossFunction) -> dict[str, Any]:
         return run
 
     return {quantity: quiet(stage) for quantity, stage in sweeping(loss).items()}
-
-
-def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
-    """σ, and its derivatives by whichever of σ(z) and σ(−z) is nearer 1: the terms of y = 0 and y = 1 have one each."""
-    s, larger = (np.exp(x - np.logaddexp(0, x)) for x in (z, np.abs(z)))
-    slope = larger * (1 - larger)
-    return [s, slope, slope * (1 - 2 * s)][: order + 1]
-
-
-def _bce(z: Array, y: Array) -> Array:
-    return (np.logaddexp(0, z) - y * z).mean(axis=-1)
-
-
-def _bce_gradient(z: Number, y: Array) -> Number:
-    return linear(lambda d: d / d.shape[-1], elementwise(_sigmoid_derivatives, z)[0] - y)
-
-
-def _softmax(z: Array, y: Array) -> Array:
-    return _log_sum(z)[..., 0] - (z * one_hot(z, y)).sum(axis=-1)
-
-
-def _softmax_gradient(z: Number, y: Array) -> Number:
-    logits, change = value(z), tangent(z)
-    p = np.exp(logits - _log_sum(logits))
-    error = p - one_hot(logits, y)
-    if change is None:
-        return error
-    return Dual(error, p * (change - (p * change).sum(axis=-1, keepdims=True)))
-
-
-def _log_sum(z: Array) -> Array:
-    """log Σ_k exp z_k, (…, 1)."""
-    largest = z.max(axis=-1, keepdims=True)
-    return largest + np.log(np.exp(z - largest).sum(axis=-1, keepdims=True))
-
-
-# The losses as many have them, with σ = exp(z − softplus z), σ − y, p = exp(z − log Σ exp z) and p − one-hot: they lose
-# the digits of confident answers.
-STRAIGHTFORWARD = {
-    "bce": LossFunction(_bce, _bce_gradient),
-    "softmax": LossFunction(_softmax, _softmax_gradient, labels=True),
-    "mse": LOSSES["mse"],
-}

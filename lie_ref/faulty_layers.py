@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,37 +10,8 @@ from autograd.tracer import getval
 
 from .activations import sigmoid
 from .dual import Array, Number, elementwise, linear, value
-from .layers import EPS, Activation, BatchNorm, Layer, Linear, Residual, Sequential, Sweep
-from .models import Model
+from .layers import EPS, Activation, BatchNorm, Linear, Sweep
 from .windows import AvgPool, Conv, MaxPool, Pads
-
-
-def with_layers(model: Model, change: Callable[[Layer], Layer]) -> Model | None:
-    """The model with every layer changed, down to the innermost; None if that leaves it as it is."""
-
-    def changed(layer: Any) -> Any:
-        if isinstance(layer, Sequential):
-            layer = replace(layer, layers=tuple(changed(inner) for inner in layer.layers))
-        elif isinstance(layer, Residual):
-            parts = {name: changed(getattr(layer, name)) for name in ("convs", "shortcut", "activation")}
-            layer = replace(layer, **parts)
-        return change(layer)
-
-    network = changed(model.network)
-    return None if network == model.network else replace(model, network=network)
-
-
-def swapped(
-    right: type[Layer], wrong: Callable[..., Layer], where: Callable[[Any], bool] = lambda layer: True
-) -> Callable[[Layer], Layer]:
-    """The change of every layer of exactly one class into one of another that takes the same arguments."""
-
-    def change(layer: Layer) -> Layer:
-        if type(layer) is not right or not where(layer):
-            return layer
-        return wrong(*(getattr(layer, f.name) for f in fields(layer)))
-
-    return change
 
 
 class SiLU(Activation):

@@ -20,13 +20,11 @@ from .faulty_layers import (
     OtherEpsilon,
     SamePaddedConv,
     SamePaddedMaxPool,
-    swapped,
-    with_layers,
 )
 from .fields import directional_derivative, hvp_forward_over_reverse, vector_field
 from .layers import EPS, Activation, BatchNorm, Layer
 from .losses import LOSSES, LossFunction, probabilities
-from .models import Arrays
+from .models import Arrays, swapped, with_layers
 from .problems import Problem, Solution, by_definition, differentiated, solve, sweeping
 from .windows import Conv, MaxPool
 

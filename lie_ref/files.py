@@ -39,12 +39,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line, or its name if it says nothing.
+    """What an error says, in one line of bearable length, or its name if it says nothing.
 
     >>> first_line(MemoryError())
     'MemoryError'
     """
-    return str(error).partition("\n")[0] or type(error).__name__
+    line = str(error).partition("\n")[0] or type(error).__name__
+    return line if len(line) <= 300 else line[:299] + "…"
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -191,6 +191,34 @@ def preset(name: str, n_out: int = 40) -> Model:
     if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
     return mxresnet(**PRESETS[name], n_out=n_out)
+
+
+def with_layers(model: Model, change: Callable[[Layer], Layer]) -> Model | None:
+    """The model with every layer changed, down to the innermost; None if that leaves it as it is."""
+
+    def changed(layer: Any) -> Any:
+        if isinstance(layer, Sequential):
+            layer = replace(layer, layers=tuple(changed(inner) for inner in layer.layers))
+        elif isinstance(layer, Residual):
+            parts = {name: changed(getattr(layer, name)) for name in ("convs", "shortcut", "activation")}
+            layer = replace(layer, **parts)
+        return change(layer)
+
+    network = changed(model.network)
+    return None if network == model.network else replace(model, network=network)
+
+
+def swapped(
+    right: type[Layer], wrong: Callable[..., Layer], where: Callable[[Any], bool] = lambda layer: True
+) -> Callable[[Layer], Layer]:
+    """The change of every layer of exactly one class into one of another that takes the same arguments."""
+
+    def change(layer: Layer) -> Layer:
+        if type(layer) is not right or not where(layer):
+            return layer
+        return wrong(*(getattr(layer, f.name) for f in fields(layer)))
+
+    return change
 
 
 def _conv_layer(

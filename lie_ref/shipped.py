@@ -291,7 +291,7 @@ RECIPES = (
     Recipe(
         "conv-max-pool-ties",
         ("max-pool-ties",),
-        "half of the channels before the max-pool are constant; seed 28",
+        "half of the channels before the max-pool are zero everywhere; seed 28",
         max_pool_ties,
         20,
         MPMATH,

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from lie_ref import oracle
-from lie_ref.conditioning import MARGIN, STRAIGHTFORWARD, allowed_errors, row_norms
+from lie_ref.activations import ACTIVATIONS
+from lie_ref.conditioning import MARGIN, allowed_errors, row_norms
 from lie_ref.dual import Dual
 from lie_ref.losses import LOSSES
 from lie_ref.problems import solve
+from lie_ref.straightforward import DERIVATIVES, STRAIGHTFORWARD_LOSSES
 
 
 def targets(loss: str, z: np.ndarray) -> np.ndarray:
@@ -19,11 +21,18 @@ def targets(loss: str, z: np.ndarray) -> np.ndarray:
     )
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_straightforward_activations_are_the_activations(name):
+    x = np.random.default_rng(0).standard_normal(50)
+    for usual, exact in zip(DERIVATIVES[name](x, 2), ACTIVATIONS[name].derivatives(x, 2), strict=True):
+        np.testing.assert_allclose(usual, exact, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_straightforward_losses_are_the_losses(loss):
     z, dz = np.random.default_rng(0).standard_normal((2, 6, 4))
     y = targets(loss, z)
-    usual, exact = STRAIGHTFORWARD[loss], LOSSES[loss]
+    usual, exact = STRAIGHTFORWARD_LOSSES[loss], LOSSES[loss]
     np.testing.assert_allclose(usual.definition(z, y), exact.definition(z, y), rtol=1e-13)
     np.testing.assert_allclose(usual.gradient(z, y), exact.gradient(z, y), rtol=1e-11, atol=1e-15)
     found, expected = (f.gradient(Dual(z, dz[None]), y) for f in (usual, exact))
@@ -35,7 +44,7 @@ def test_the_straightforward_losses_are_the_losses(loss):
 def test_of_confident_answers_they_lose_the_digits_that_usual_formulas_lose(loss):
     z = np.array([[20.0, -20.0, -21.0]])
     y = np.array([0]) if loss == "softmax" else np.array([[1.0, 0.0, 0.0]])
-    usual, exact = STRAIGHTFORWARD[loss].gradient(z, y)[0, 0], LOSSES[loss].gradient(z, y)[0, 0]
+    usual, exact = STRAIGHTFORWARD_LOSSES[loss].gradient(z, y)[0, 0], LOSSES[loss].gradient(z, y)[0, 0]
     assert 1e-9 < abs(usual / exact - 1) < 1e-1 if loss == "bce" else usual != exact
 
 
