@@ -71,7 +71,8 @@ class Comparison:
         """The key and row that exceed what is allowed by the largest factor."""
         worst: tuple[float, str, tuple[int, ...]] = (-1.0, "", ())
         for key in self.keys(quantity):
-            excess = np.where(np.isfinite(self.errors[key]), self.errors[key] / self.allowed[key], np.inf)
+            with np.errstate(over="ignore"):
+                excess = np.where(np.isfinite(self.errors[key]), self.errors[key] / self.allowed[key], np.inf)
             row = np.unravel_index(np.argmax(excess), excess.shape)
             worst = max(worst, (float(excess[row]), key, tuple(int(r) for r in row)))
         return worst[1:]
@@ -112,7 +113,9 @@ class Comparison:
         error = self._distance(key, predicted)
         size, own = (row_norms(b, ROWS[key.partition("/")[0]]) for b in (predicted, self.vector.outputs[key]))
         growth = np.maximum(1, np.divide(size, own, out=np.ones_like(size), where=own > 0))
-        if not (error <= np.maximum(SLACK * self.allowed[key] * growth, fraction * self.errors[key])).all():
+        unit = float(np.finfo(_precision(self.candidate[key])).eps)
+        allowed = SLACK * (self.allowed[key] * growth + MARGIN * unit * size)
+        if not (error <= np.maximum(allowed, fraction * self.errors[key])).all():
             return None
         relative = np.divide(error, size, out=np.zeros_like(error), where=size > 0).max()
         return float(-np.log10(max(relative, 10.0**-BEST)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .comparison import Comparison
-from .conditioning import MARGIN, allowed_errors
+from .conditioning import MARGIN, ROWS, allowed_errors, row_norms
 from .dual import Array
 from .models import Arrays
 from .problems import Problem, Solution, keyed, solve
@@ -112,6 +112,9 @@ def _noise(comparison: Comparison) -> Estimate:
     """The bits at which moving the inputs makes errors like the candidate's, in all rows that disagree."""
     keys = [key for quantity in comparison.disagreeing for key in comparison.keys(quantity)]
     errors = np.concatenate([comparison.errors[key].ravel() for key in keys])
+    sizes = np.concatenate(
+        [row_norms(comparison.vector.outputs[key], ROWS[key.partition("/")[0]]).ravel() for key in keys]
+    )
     some = errors > 0
 
     def excess(allowed: Arrays) -> Array:
@@ -127,7 +130,7 @@ def _noise(comparison: Comparison) -> Estimate:
     if not all((comparison.errors[key] <= allowed[key]).all() for key in comparison.candidate):
         return None
     low, high = np.percentile(excess(allowed), (10, 90))
-    if high - low > 8:  # noise is as large everywhere; a wrong term is not
+    if high - low > 8 or np.median(errors / sizes) > 0.3:  # noise is as large everywhere, and smaller than the answer
         return None
     digits = min(comparison.digits(quantity)[0] for quantity in comparison.disagreeing)
     return digits, f"about {bits} bits"

@@ -84,11 +84,11 @@ def _with_params(problem: Problem, changes: Arrays) -> Problem:
 
 def saturated(loss: str, largest: float) -> Problem:
     """Logits up to ±`largest`, on either side of the targets; the last layer's weights are scaled to that."""
-    problem = drawn_mlp([3, 4, 3], "tanh", loss, seed=21)
+    problem = drawn_mlp([3, 4, 4], "tanh", loss, seed=21)
     hidden = np.tanh(problem.x @ problem.params["0.weight"].T + problem.params["0.bias"])
     scale = largest / np.abs(hidden @ problem.params["2.weight"].T).max()
     weight = scale * problem.params["2.weight"]
-    problem = _with_params(problem, {"2.weight": weight, "2.bias": np.zeros(3)})
+    problem = _with_params(problem, {"2.weight": weight, "2.bias": np.zeros(4)})
     z = hidden @ weight.T
     if loss == "softmax":  # unlikely labels, for a right one leaves nothing; not the same, for then the terms are equal
         return replace(problem, y=z.argsort(axis=1)[np.arange(len(z)), np.arange(len(z)) % 2])
@@ -105,7 +105,7 @@ def equal_examples() -> Problem:
 
 def nearly_commuting() -> Problem:
     """The second example is the first, a little moved: the two terms of the bracket agree to about three digits."""
-    problem = drawn_mlp([3, 4, 2], "tanh", "mse", seed=23, examples=2, pairs=[(0, 1)])
+    problem = drawn_mlp([3, 4, 3], "tanh", "mse", seed=23, examples=2, pairs=[(0, 1)])
     x, y = problem.x.copy(), problem.y.copy()
     x[1] = x[0] + x[1] / 2**10
     y[1] = y[0]

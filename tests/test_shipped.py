@@ -87,6 +87,12 @@ def flagged(flag: str) -> list[oracle.Vector]:
     return [oracle.load(entry["name"]) for entry in INDEX["vectors"] if flag in entry["flags"]]
 
 
+def test_no_two_counts_are_equal_that_a_wrong_factor_could_confuse():
+    for v in map(oracle.load, NAMES):
+        counts = [v.model.n_out, len(v.x), *([v.x.shape[1]] if v.batches else [])]
+        assert len(set(counts)) == len(counts), v.name
+
+
 def test_every_activation_meets_every_loss():
     met = {(v.model.spec["activation"], v.loss) for v in flagged("activation")}
     assert met >= {(a, loss) for a in ("tanh", "mish", "softplus", "relu") for loss in LOSSES}
@@ -128,6 +134,12 @@ def test_scale_of_batch_norm_and_statistics_are_as_their_flags_say():
     assert max(np.abs(b).max() for name, b in large.buffers.items() if name.endswith("mean")) > 10
     variances = np.concatenate([b for name, b in large.buffers.items() if name.endswith("var")])
     assert variances.min() < 1e-3 < 10 < variances.max()
+
+
+def test_of_every_example_some_unit_of_relu_is_live():
+    for v in flagged("activation"):
+        if v.model.spec.get("activation") == "relu":
+            assert all(np.abs(v.outputs["grad/0.weight"][i]).max() > 1e-3 for i in range(len(v.x))), v.name
 
 
 def test_the_trained_network_gets_most_of_its_forty_attributes_right():
