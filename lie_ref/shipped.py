@@ -153,7 +153,7 @@ RECIPES = (
         Recipe(
             f"mlp-saturated-{loss}-{largest}",
             ("saturated", "loss"),
-            f"logits up to ±{largest}, the most confident of each example on the wrong side; seed 21",
+            f"logits up to ±{largest}, one of each example on the wrong side; seed 21",
             partial(saturated, loss, largest),
             20,
             MPMATH,
@@ -275,7 +275,7 @@ RECIPES = (
     Recipe(
         "conv-large-statistics",
         ("large-statistics",),
-        "running means of ±10 and variances from 1e-4 to 100; seed 26",
+        "running means of ±10 and variances from 2⁻¹³ to 64; seed 26",
         large_statistics,
         20,
         MPMATH,
