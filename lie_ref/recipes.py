@@ -108,7 +108,7 @@ def nearly_commuting() -> Problem:
     """The second example is the first, a little moved: the two terms of the bracket agree to about three digits."""
     problem = drawn_mlp([3, 4, 3], "tanh", "mse", seed=23, examples=2, pairs=[(0, 1)])
     x, y = problem.x.copy(), problem.y.copy()
-    x[1] = x[0] + x[1] / 2**10
+    x[1] = x[0] + x[1] / 2**11
     y[1] = y[0]
     return replace(problem, x=x, y=y)
 

@@ -179,7 +179,7 @@ RECIPES = (
     Recipe(
         "mlp-nearly-commuting",
         ("cancellation",),
-        "the second example is the first moved by 2⁻¹⁰: the bracket is a thousandth of its terms; seed 23",
+        "the second example is the first moved by 2⁻¹¹: the bracket is a thousandth of its terms; seed 23",
         nearly_commuting,
         20,
         MPMATH,
