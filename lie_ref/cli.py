@@ -7,6 +7,7 @@ stopped by Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -20,11 +21,11 @@ from .files import to_json, write_text
 from .headlines import headlines
 from .losses import LOSSES
 from .models import PRESETS
+from .oracle.questions import read_question
+from .oracle.shipped import write_vectors
+from .oracle.vectors import write_vector
 from .page import render
 from .process import keep_freed_memory, use_one_blas_thread
-from .questions import read_question
-from .shipped import write_vectors
-from .vectors import write_vector
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,6 +37,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has − and ×
     options = _parser().parse_args(arguments)
     try:
         return options.command(options) or 0

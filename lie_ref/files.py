@@ -77,7 +77,7 @@ def _finite(value: Any) -> Any:
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    part = path.with_name(path.name + ".part")
+    part = Path(f"{path}.part")
     try:
         with part.open("wb") as file:
             write(file)

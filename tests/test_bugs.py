@@ -9,9 +9,9 @@ import pytest
 
 import lie_ref
 from lie_ref import oracle
-from lie_ref.bugs import CATALOGUE, ESTIMATED
 from lie_ref.oracle import Vector
-from lie_ref.problems import solve
+from lie_ref.oracle.bugs import CATALOGUE, ESTIMATED
+from lie_ref.oracle.problems import solve
 
 Answers = dict[str, np.ndarray]
 

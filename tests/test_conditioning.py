@@ -7,11 +7,11 @@ import pytest
 
 from lie_ref import oracle
 from lie_ref.activations import ACTIVATIONS
-from lie_ref.conditioning import MARGIN, allowed_errors, row_norms
 from lie_ref.dual import Dual
 from lie_ref.losses import LOSSES
-from lie_ref.problems import solve
-from lie_ref.straightforward import DERIVATIVES, STRAIGHTFORWARD_LOSSES
+from lie_ref.oracle.conditioning import MARGIN, allowed_errors, row_norms
+from lie_ref.oracle.problems import solve
+from lie_ref.oracle.straightforward import DERIVATIVES, STRAIGHTFORWARD_LOSSES
 
 
 def targets(loss: str, z: np.ndarray) -> np.ndarray:

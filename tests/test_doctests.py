@@ -10,8 +10,25 @@ import pytest
 
 import lie_ref
 
-MODULES = [info.name for info in pkgutil.iter_modules(lie_ref.__path__) if info.name != "__main__"]
-TEACHING = {"fields", "dual", "activations", "models", "derivatives", "evaluation", "checks", "training", "findings"}
+MODULES = [
+    info.name.removeprefix("lie_ref.")
+    for info in pkgutil.walk_packages(lie_ref.__path__, "lie_ref.")
+    if not info.name.endswith("__main__")
+]
+TEACHING = {
+    "oracle.verification",
+    "oracle.comparison",
+    "oracle.conditioning",
+    "fields",
+    "dual",
+    "activations",
+    "models",
+    "derivatives",
+    "evaluation",
+    "checks",
+    "training",
+    "findings",
+}
 
 
 @pytest.mark.parametrize("name", MODULES)

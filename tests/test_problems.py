@@ -8,7 +8,7 @@ from networks import BOTTLENECK, examples, generic_state
 
 import lie_ref
 from lie_ref.losses import LOSSES
-from lie_ref.problems import QUANTITIES, Problem, Solution, by_definition, checked_problem, keyed, solve
+from lie_ref.oracle.problems import QUANTITIES, Problem, Solution, by_definition, checked_problem, keyed, solve
 
 CONV = {"stem": (3, 4, 4), "widths": (4, 6), "layers": (1, 1), "n_out": 3}
 CASES = {

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from lie_ref import oracle
-from lie_ref.comparison import Comparison
 from lie_ref.files import data_file
 from lie_ref.losses import LOSSES
 from lie_ref.models import mlp, mxresnet
-from lie_ref.problems import QUANTITIES, Problem, Solution, by_definition
-from lie_ref.shipped import FLAGS, RECIPES, write_vectors
-from lie_ref.vectors import model_of, output_shapes
+from lie_ref.oracle.comparison import Comparison
+from lie_ref.oracle.problems import QUANTITIES, Problem, Solution, by_definition
+from lie_ref.oracle.shipped import FLAGS, RECIPES, write_vectors
+from lie_ref.oracle.vectors import model_of, output_shapes
 
 NAMES = oracle.names()
 FOLDER = data_file("vectors")

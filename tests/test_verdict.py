@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lie_ref import oracle
-from lie_ref.problems import QUANTITIES
+from lie_ref.oracle.problems import QUANTITIES
 
 VECTOR = oracle.load("conv-one-channel")
 
@@ -138,9 +138,9 @@ def test_assert_agrees_raises_the_verdict():
 
 
 def test_a_vector_is_found_by_name_or_path_and_what_is_neither_is_refused(tmp_path):
-    from lie_ref.vectors import write_vector
+    from lie_ref.oracle.vectors import write_vector
 
     write_vector(tmp_path / "own.npz", VECTOR)
     assert oracle.verify(tmp_path / "own.npz", VECTOR.outputs).agrees
-    with pytest.raises(ValueError, match=r"nothing: no test vector and no \.npz file; the vectors are mlp-tanh-bce, "):
+    with pytest.raises(ValueError, match="nothing: no test vector and no file of one; the vectors are mlp-tanh-bce, "):
         oracle.load("nothing")

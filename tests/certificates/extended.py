@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lie_ref.conditioning import ROWS, row_norms
 from lie_ref.fields import hvp_reverse_over_reverse
 from lie_ref.losses import LOSSES
 from lie_ref.models import Arrays
-from lie_ref.problems import Solution, by_definition, solve
-from lie_ref.vectors import read_vector
+from lie_ref.oracle.conditioning import ROWS, row_norms
+from lie_ref.oracle.problems import Solution, by_definition, solve
+from lie_ref.oracle.vectors import read_vector
 
 from .multiprecision import Certificate
 

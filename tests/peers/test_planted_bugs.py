@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lie_ref import oracle
-from lie_ref.comparison import Comparison
+from lie_ref.oracle.comparison import Comparison
 
 torch = pytest.importorskip("torch")
 

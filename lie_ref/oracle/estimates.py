@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..dual import Array
+from ..models import Arrays
 from .comparison import Comparison
 from .conditioning import MARGIN, ROWS, allowed_errors, row_norms
-from .dual import Array
-from .models import Arrays
 from .problems import Problem, Solution, keyed, solve
 
 PRECISIONS = {"bfloat16": 8, "half or TF32": 11, "float32": 24}  # bits
@@ -120,7 +120,7 @@ def _noise(comparison: Comparison) -> Estimate:
     def excess(allowed: Arrays) -> Array:
         """log2 of each error relative to the usual one of a precision."""
         usual = np.concatenate([allowed[key].ravel() for key in keys]) / MARGIN
-        return np.log2(errors[some] / usual[some])
+        return np.log2(errors[some]) - np.log2(usual[some])  # their quotient may overflow
 
     own = min(np.finfo(comparison.candidate[key].dtype).nmant + 1 for key in keys)
     bits = round(own - float(np.median(excess(comparison.allowed))))

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from .dual import Array
-from .errors import InputError
-from .files import first_line
-from .models import Arrays
+from ..dual import Array
+from ..errors import InputError
+from ..files import first_line
+from ..models import Arrays
 from .vectors import Vector, output_shapes
 
 HEADER = 4096  # bytes that the header of one array may take

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from .files import data_file, write_text
-from .losses import LOSSES
-from .models import mlp
+from ..files import data_file, write_text
+from ..losses import LOSSES
+from ..models import mlp
 from .problems import Problem
 from .recipes import (
     batch_norm_scale,

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from ..layers import Activation, BatchNorm, Linear
+from ..models import swapped
+from ..windows import AvgPool, Conv, MaxPool
 from . import faulty_solutions as faults
 from .comparison import Comparison
 from .estimates import estimated_factors, estimated_precision, estimated_step
@@ -26,10 +29,7 @@ from .faulty_layers import (
     ZeroPaddedMaxPool,
 )
 from .faulty_solutions import Faulty, other_layers, other_loss, other_targets
-from .layers import Activation, BatchNorm, Linear
-from .models import swapped
 from .problems import Solution
-from .windows import AvgPool, Conv, MaxPool
 
 Explain = Callable[[Comparison], tuple[float, str] | None]  # digits explained, and what was estimated
 

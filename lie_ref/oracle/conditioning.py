@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .derivatives import push_forward
-from .dual import Array
-from .layers import Activation
-from .losses import LOSSES, LossFunction
-from .models import Arrays, swapped, with_layers
+from ..derivatives import push_forward
+from ..dual import Array
+from ..layers import Activation
+from ..losses import LOSSES, LossFunction
+from ..models import Arrays, swapped, with_layers
 from .problems import Problem, Solution, keyed, sweeping
 from .straightforward import STRAIGHTFORWARD_LOSSES, StraightforwardActivation
 

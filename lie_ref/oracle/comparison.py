@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ..dual import Array
+from ..models import Arrays
 from .conditioning import MARGIN, ROWS, allowed_errors, row_norms
-from .dual import Array
-from .models import Arrays
 from .problems import QUANTITIES, Solution, keyed, solve
 from .vectors import Vector
 
 SLACK = 10.0  # times the error allowed to the reference, for an answer that is to match a bug
+HUGE = 1e150  # numbers as large as this are compared, but not explained
 BEST = 17.0  # digits that are reported where nothing differs
 
 
@@ -49,8 +50,8 @@ class Comparison:
 
     @cached_property
     def finite(self) -> bool:
-        """Whether the candidate has neither nan nor inf."""
-        return all(np.isfinite(a).all() for a in self.candidate.values())
+        """Whether the candidate has neither nan nor inf, nor numbers whose squares would be."""
+        return all((np.abs(a) < HUGE).all() for a in self.candidate.values())
 
     @cached_property
     def disagreeing(self) -> list[str]:

@@ -13,20 +13,20 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 
-from .activations import sigmoid
-from .dual import Array, Dual, Number, elementwise, linear, value
+from ..activations import sigmoid
+from ..dual import Array, Dual, Number, elementwise, linear, value
+from ..fields import directional_derivative, hvp_forward_over_reverse, vector_field
+from ..layers import EPS, Activation, BatchNorm, Layer
+from ..losses import LOSSES, LossFunction, probabilities
+from ..models import Arrays, swapped, with_layers
+from ..windows import Conv, MaxPool
 from .faulty_layers import (
     EpsilonOutsideRoot,
     OtherEpsilon,
     SamePaddedConv,
     SamePaddedMaxPool,
 )
-from .fields import directional_derivative, hvp_forward_over_reverse, vector_field
-from .layers import EPS, Activation, BatchNorm, Layer
-from .losses import LOSSES, LossFunction, probabilities
-from .models import Arrays, swapped, with_layers
 from .problems import Problem, Solution, by_definition, differentiated, solve, sweeping
-from .windows import Conv, MaxPool
 
 Faulty = Solution | None
 

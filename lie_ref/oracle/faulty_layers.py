@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from autograd.tracer import getval
 
-from .activations import sigmoid
-from .dual import Array, Number, elementwise, linear, value
-from .layers import EPS, Activation, BatchNorm, Linear, Sweep
-from .windows import AvgPool, Conv, MaxPool, Pads
+from ..activations import sigmoid
+from ..dual import Array, Number, elementwise, linear, value
+from ..layers import EPS, Activation, BatchNorm, Linear, Sweep
+from ..windows import AvgPool, Conv, MaxPool, Pads
 
 
 class SiLU(Activation):

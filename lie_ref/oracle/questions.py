@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .dual import Array
-from .errors import InputError
-from .files import first_line, read_npz
-from .models import PRESETS, Arrays, Model, preset
-from .oracle import reference
+from ..errors import InputError
+from ..files import first_line, read_npz
+from ..models import PRESETS, Arrays, Model, preset
 from .vectors import Vector, model_of, part
+from .verification import reference
 
 
 def read_question(model: str, weights: Path, inputs: Path, loss: str, training: bool) -> Vector:
@@ -33,7 +32,8 @@ def read_question(model: str, weights: Path, inputs: Path, loss: str, training: 
     for key in arrays:
         if key not in ("x", "y", "pairs", "x_eval"):
             raise InputError(f"{inputs}: expected x, y, pairs and x_eval, got {key!r}")
-    pairs = arrays.get("pairs", np.array(list(combinations(range(len(arrays["x"])), 2))).reshape(-1, 2))
+    count = len(np.atleast_1d(arrays["x"]))
+    pairs = arrays.get("pairs", np.array(list(combinations(range(count), 2))).reshape(-1, 2))
     try:
         return reference(
             network, params, buffers, arrays["x"], arrays["y"], pairs, arrays.get("x_eval"), loss, training
@@ -49,12 +49,13 @@ def _state(arrays: Arrays) -> Arrays:
 
 
 def _network(text: str, state: Arrays) -> Model:
-    """The network of `--model`; a preset has as many outputs as the weights' last bias."""
+    """The network of `--model`; a preset has as many outputs as the bias of its last layer."""
     if text in PRESETS:
-        biases: list[Array] = [a for name, a in state.items() if name.endswith(".bias") and a.ndim == 1]
-        return preset(text, n_out=len(biases[-1]) if biases else 40)
+        bias = list(preset(text).parameter_shapes)[-1]
+        return preset(text, n_out=np.size(state.get(bias, 0)) or 1)  # one that is missing or empty is told of later
+    spec = _json(text)
     try:
-        return model_of(_json(text))
+        return model_of(spec)
     except ValueError as error:
         raise InputError(f"--model: {first_line(error).removeprefix('model: ')}") from error
 
@@ -63,7 +64,8 @@ def _json(text: str) -> Any:
     path = Path(text)
     try:
         return json.loads(text if text.lstrip().startswith("{") else path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"--model: expected one of {', '.join(PRESETS)}, JSON or a file of it, got {text!r}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        expected = f"one of {', '.join(PRESETS)}, JSON or a file of it"
+        raise InputError(f"--model: expected {expected}, got {text[:80]!r} ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--model: {text[:80]!r} is not JSON ({first_line(error)})") from error

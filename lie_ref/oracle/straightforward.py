@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .dual import Array, Dual, Number, elementwise, linear, tangent, value
-from .layers import Activation, Sweep
-from .losses import LOSSES, LossFunction, one_hot
+from ..dual import Array, Dual, Number, elementwise, linear, tangent, value
+from ..layers import Activation, Sweep
+from ..losses import LOSSES, LossFunction, one_hot
 
 
 class StraightforwardActivation(Activation):

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .dual import Array
-from .errors import InputError
-from .files import first_line, read_npz, write_npz
-from .models import Arrays, Model, mlp, mxresnet
+from ..dual import Array
+from ..errors import InputError
+from ..files import first_line, read_npz, write_npz
+from ..models import Arrays, Model, mlp, mxresnet
 from .problems import QUANTITIES, Problem, checked_problem, solve
 
 FORMAT = "lie-ref-vector/1"
@@ -85,7 +85,7 @@ def read_vector(path: Path) -> Vector:
         _check_outputs(vector)
     except KeyError as error:
         raise InputError(f"{path}: not a test vector or reference, it lacks {error}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a test vector or reference ({first_line(error)})") from error
     return vector
 
@@ -108,7 +108,7 @@ def model_of(spec: Any) -> Model:
     >>> model_of({"kind": "mlp", "sizes": [2, 3, 1], "activation": "tanh"}).parameter_count
     13
     """
-    if not isinstance(spec, Mapping) or spec.get("kind") not in MODELS:
+    if not isinstance(spec, Mapping) or spec.get("kind") not in tuple(MODELS):
         raise ValueError(f'model: expected an object with "kind" one of {", ".join(MODELS)}, got {spec!r}')
     keywords = {key: value for key, value in spec.items() if key != "kind"}
     try:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .dual import Array
-from .losses import LOSSES
-from .models import Arrays, Model, mlp, mxresnet
+from ..dual import Array
+from ..losses import LOSSES
+from ..models import Arrays, Model, mlp, mxresnet
 from .problems import Problem, checked_problem
 
 
@@ -93,7 +93,7 @@ def saturated(loss: str, largest: float) -> Problem:
     z = hidden @ weight.T
     if loss == "softmax":  # unlikely labels, for a right one leaves nothing; and not the same, or the terms are equal
         return replace(problem, y=z.argsort(axis=1)[np.arange(len(z)), np.arange(len(z)) % 2])
-    wrong = np.eye(*z.shape, dtype=bool)  # another output of each example, for the same reason
+    wrong = np.eye(*z.shape) > 0  # another output of each example, for the same reason
     return replace(problem, y=((z > 0) != wrong).astype(float))
 
 
