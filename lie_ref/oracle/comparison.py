@@ -23,8 +23,7 @@ BEST = 17.0  # digits that are reported where nothing differs
 class Comparison:
     """Candidate arrays under a vector's keys, row by row: see `conditioning.ROWS`.
 
-    `errors`, `allowed` and `sizes` are key → ‖a − b‖, the error that this row may have in the candidate's dtype, and
-    ‖b‖, or where b is zero the size of the terms whose difference it is.
+    `errors` and `allowed` are key → ‖a − b‖ and the error that each row may have in the candidate's dtype.
     """
 
     def __init__(self, vector: Vector, candidate: Mapping[str, Array]) -> None:
@@ -46,7 +45,8 @@ class Comparison:
 
     def agrees(self, quantity: str) -> bool:
         """Whether every row of every tensor is finite and within its allowed error."""
-        return all((self.errors[key] <= self.allowed[key]).all() for key in self.keys(quantity))
+        rows = [(self.errors[key], self.allowed[key]) for key in self.keys(quantity)]
+        return all((np.isfinite(error) & (error <= allowed)).all() for error, allowed in rows)
 
     @cached_property
     def finite(self) -> bool:

@@ -21,7 +21,7 @@ from ..models import Arrays, swapped, with_layers
 from .problems import Problem, Solution, keyed, sweeping
 from .straightforward import STRAIGHTFORWARD_LOSSES, StraightforwardActivation
 
-MARGIN = 32.0  # five bits; the sound PyTorch and JAX implementations of the tests need up to …
+MARGIN = 128.0  # seven bits, for a float32 tanh or exp need not be right to the last three
 TRIALS = 3  # with moved inputs, besides the one without
 ROWS = {
     "logits": 1,

@@ -43,8 +43,10 @@ def estimated_step(comparison: Comparison) -> Estimate:
     for central, relative in product((False, True), (False, True)):
         for start in (1e-4 * size / (1.0 if relative else longest), 1e-3, 1e-2, 1e-1):
             found = _fitted_step(comparison, first, start, central, relative)
-            digits = found and comparison.explained_by(found[1], fraction=0.02)
-            if found and digits:
+            if found is None:
+                continue
+            digits = comparison.explained_by(found[1], fraction=0.02)
+            if digits is not None:
                 kind = "central" if central else "forward" if found[0] > 0 else "backward"
                 return digits, f"{kind}, step {abs(found[0]):.2g}{' / ‖direction‖' if relative else ''}"
     return None
