@@ -15,7 +15,7 @@ test: $(BIN)/installed-test
 
 test-peers: $(BIN)/installed-test
 	$(BIN)/python -m pip install -q "$(TORCH)" "$(JAX)"
-	$(BIN)/python -m pytest -q -m "torch or jax"
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "torch or jax"
 
 certify: $(BIN)/installed-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.certificates
