@@ -73,6 +73,14 @@ def test_noise_is_named_with_its_bits(size, bits):
     assert abs(said - bits) <= 5  # the bits of inputs that would make such errors, and the nets amplify
 
 
+def test_one_wrong_entry_is_not_taken_for_noise():
+    wrong = {key: a.copy() for key, a in VECTOR.outputs.items()}
+    wrong["hvp/1.0.weight"].flat[7] *= 1 + 1e-6
+    verdict = oracle.verify(VECTOR, wrong)
+    assert verdict.diagnosis == ()
+    assert "The first that disagrees is hvp, worst in 1.0.weight" in str(verdict)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_inf_disagree_and_are_said(value):
     def spoilt(a):

@@ -111,13 +111,16 @@ def estimated_precision(comparison: Comparison) -> Estimate:
 
 
 def _noise(comparison: Comparison) -> Estimate:
-    """The bits at which moving the inputs makes errors like the candidate's, in all rows that disagree."""
+    """The bits at which moving the inputs makes errors like the candidate's, if most rows have such errors."""
     keys = [key for quantity in comparison.disagreeing for key in comparison.keys(quantity)]
     errors = np.concatenate([comparison.errors[key].ravel() for key in keys])
     sizes = np.concatenate(
         [row_norms(comparison.vector.outputs[key], ROWS[key.partition("/")[0]]).ravel() for key in keys]
     )
     some = errors > 0
+    limits = np.concatenate([comparison.allowed[key].ravel() for key in keys])
+    if np.mean(errors > limits) < 0.5:  # noise is everywhere, a wrong entry is not
+        return None
 
     def excess(allowed: Arrays) -> Array:
         """log2 of each error relative to the usual one of a precision."""
