@@ -91,7 +91,7 @@ CATALOGUE = (
          partial(other_targets, "softmax", lambda p: (p.y + 1) % p.model.n_out)),
     _bug("double-sigmoid", "the loss is given probabilities σ(z) where it expects logits",
          partial(other_loss, "bce", faults.DOUBLE_SIGMOID)),
-    _bug("double-softmax", "the loss is given probabilities faults.softmax(z) where it expects logits",
+    _bug("double-softmax", "the loss is given probabilities softmax(z) where it expects logits",
          partial(other_loss, "softmax", faults.DOUBLE_SOFTMAX)),
     _bug("clipped-probabilities", "probabilities are clipped to [1e-7, 1 − 1e-7], and have no gradient there",
          partial(other_loss, "bce", faults.CLIPPED)),

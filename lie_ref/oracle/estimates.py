@@ -27,6 +27,8 @@ def estimated_factors(comparison: Comparison) -> Estimate:
         keys = comparison.keys(quantity)
         a, b = _vector(comparison.candidate, keys), _vector(comparison.vector.outputs, keys)
         factors[quantity] = float(a @ b / (b @ b)) if b.any() else 1.0
+    if not np.isfinite(list(factors.values())).all():  # what is compared is too small for its squares
+        return None
     digits = comparison.explained_by(exact.known({q: _times(c, exact[q]) for q, c in factors.items()}))
     names = _numbers(exact.problem)
     words = ", ".join(f"{quantity} × {_named(c, names)}" for quantity, c in factors.items())

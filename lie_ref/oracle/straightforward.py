@@ -47,9 +47,9 @@ DERIVATIVES = {"tanh": _tanh, "softplus": _softplus, "mish": _mish, "relu": _rel
 
 
 def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
-    """σ, and its derivatives by whichever of σ(z) and σ(−z) is nearer 1: the terms of y = 0 and y = 1 have one each."""
-    s, larger = (np.exp(x - np.logaddexp(0, x)) for x in (z, np.abs(z)))
-    slope = larger * (1 - larger)
+    """σ and its derivatives by whichever of σ(z) and σ(−z) is nearer 1: some use the one, some the other."""
+    larger = np.exp(np.abs(z) - np.logaddexp(0, np.abs(z)))
+    s, slope = np.where(z < 0, 1 - larger, larger), larger * (1 - larger)
     return [s, slope, slope * (1 - 2 * s)][: order + 1]
 
 
