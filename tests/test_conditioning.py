@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lie_ref import oracle
+from lie_ref import mlp, oracle
 from lie_ref.activations import ACTIVATIONS
 from lie_ref.dual import Dual
 from lie_ref.losses import LOSSES
@@ -84,3 +84,21 @@ def test_more_is_allowed_where_the_inputs_leave_fewer_digits():
         ).max()
 
     assert relative("mlp-offset-inputs") > 1e5 * relative("mlp-softplus-bce")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("form", ["σ(z) − y", "(1 − y) − σ(−z)", "(1 − y) σ(z) − y σ(−z)"])
+def test_confident_right_answers_may_lose_what_any_usual_form_of_the_gradient_loses(form, dtype):
+    model, x, y = mlp([1, 1]), np.array([[-20.0], [20.0], [-3.0], [3.0]]), np.array([[0.0], [1.0], [0.0], [1.0]])
+    params = {"0.weight": np.ones((1, 1)), "0.bias": np.zeros(1)}
+    vector = oracle.reference(model, params, {}, x, y, pairs=[(0, 1)])
+    z, y = x.astype(dtype), y.astype(dtype)
+    ahead, behind = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
+    error = {
+        "σ(z) − y": ahead - y,
+        "(1 − y) − σ(−z)": (1 - y) - behind,
+        "(1 − y) σ(z) − y σ(−z)": (1 - y) * ahead - y * behind,
+    }[form]
+    oracle.assert_agrees(vector, {"grad/0.weight": (error * z)[..., None], "grad/0.bias": error})
+    with pytest.raises(AssertionError):  # but not everything may be lost
+        oracle.assert_agrees(vector, {"grad/0.weight": (1.5 * error * z)[..., None], "grad/0.bias": 1.5 * error})

@@ -91,6 +91,7 @@ def test_nan_and_inf_disagree_and_are_said(value):
     verdict = oracle.verify(VECTOR, changed(spoilt, "hvp"))
     assert not verdict.agrees
     assert "hvp          has nan or inf" in str(verdict)
+    assert "Numbers that are not finite are not diagnosed. The first that disagrees is hvp" in str(verdict)
     assert verdict.diagnosis == ()
 
 

@@ -27,7 +27,8 @@ def estimated_factors(comparison: Comparison) -> Estimate:
         keys = comparison.keys(quantity)
         a, b = _vector(comparison.candidate, keys), _vector(comparison.vector.outputs, keys)
         factors[quantity] = float(a @ b / (b @ b)) if b.any() else 1.0
-    if not np.isfinite(list(factors.values())).all():  # what is compared is too small for its squares
+    found = np.array(list(factors.values()))
+    if not np.isfinite(found).all() or np.allclose(found, 1, rtol=0, atol=1e-6):  # squares vanish, or it is no factor
         return None
     digits = comparison.explained_by(exact.known({q: _times(c, exact[q]) for q, c in factors.items()}))
     names = _numbers(exact.problem)
@@ -103,7 +104,7 @@ def estimated_precision(comparison: Comparison) -> Estimate:
     """Whether the answers or the inputs were rounded, or else the errors are as large as those of fewer bits."""
     for name, bits in PRECISIONS.items():
         wrong = [comparison.candidate[key] for q in comparison.disagreeing for key in comparison.keys(q)]
-        if all(np.array_equal(a, _rounded(a, bits)) for a in wrong):
+        if all(bits <= np.finfo(a.dtype).nmant and np.array_equal(a, _rounded(a, bits)) for a in wrong):
             return min(comparison.digits(q)[0] for q in comparison.disagreeing), f"the answers are {name} numbers"
     for note, solution in _rounded_inputs(comparison.exact):
         digits = comparison.explained_by(solution)

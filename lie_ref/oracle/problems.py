@@ -98,14 +98,11 @@ class Solution:
 
     `solution[quantity]` is an array, or for "grad", "hvp" and "bracket" name → array: `logits` (n, k) or (b, m, k);
     `loss` (fields,); `grad` (fields, *shape); `hvp` (p, 2, *shape), H_j g_i and H_i g_j for each pair (i, j); `bracket`
-    (p, *shape); `logit_delta` (p, n_eval, k).  `note` says what was estimated, if anything was.
+    (p, *shape); `logit_delta` (p, n_eval, k).
     """
 
-    def __init__(
-        self, problem: Problem, stages: Mapping[str, Stage], found: Mapping[str, Any] | None = None, note: str = ""
-    ) -> None:
+    def __init__(self, problem: Problem, stages: Mapping[str, Stage], found: Mapping[str, Any] | None = None) -> None:
         self.problem = problem
-        self.note = note
         self._stages = dict(stages)
         self._found = dict(found or {})
 
@@ -114,15 +111,15 @@ class Solution:
             self._found[quantity] = self._stages[quantity](self)
         return self._found[quantity]
 
-    def replaced(self, note: str = "", **stages: Stage) -> Solution:
+    def replaced(self, **stages: Stage) -> Solution:
         """These stages computed otherwise, and the later ones from them; what comes before stays as it is here."""
         first = min(QUANTITIES.index(quantity) for quantity in stages)
         earlier: dict[str, Stage] = {quantity: lambda _, q=quantity: self[q] for quantity in QUANTITIES[:first]}  # type: ignore[misc]
-        return Solution(self.problem, self._stages | earlier | stages, note=note)
+        return Solution(self.problem, self._stages | earlier | stages)
 
     def known(self, found: Mapping[str, Any]) -> Solution:
         """The same solution, with these answers already there."""
-        return Solution(self.problem, self._stages, self._found | dict(found), self.note)
+        return Solution(self.problem, self._stages, self._found | dict(found))
 
     def outputs(self) -> Arrays:
         """Everything under the keys of a test vector: `loss`, `logits`, `grad/NAME`, …"""

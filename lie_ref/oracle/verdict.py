@@ -74,11 +74,13 @@ class Verdict:
         return "\n".join(lines)
 
     def _located(self) -> str:
-        """What can be said where no known bug explains the answer."""
+        """What can be said where no known bug explains the answer, or none was looked for."""
         names = list(self.quantities)
         first = next(name for name in names if not self.quantities[name].agrees)
         before = names[: names.index(first)]
-        text = f"No bug of the catalogue explains it. The first that disagrees is {first}"
+        finite = all(q.finite for q in self.quantities.values())
+        text = "No bug of the catalogue explains it." if finite else "Numbers that are not finite are not diagnosed."
+        text += f" The first that disagrees is {first}"
         if self.quantities[first].worst_tensor != first:
             text += f", worst in {self.quantities[first].worst_tensor}"
         untold = [name for name in QUANTITIES[: QUANTITIES.index(first)] if name not in names]
