@@ -223,3 +223,14 @@ def test_a_short_experiment_on_real_images(tmp_path: Path, capsys: pytest.Captur
         assert last[split]["accuracy"] > 0.7
     assert last["mean_correlation"] > 0.5
     assert max(last["checks"]["hvp_modes"] / 1e-12, last["checks"]["richardson"] / 1e-7) < 1
+
+
+def test_output_that_nobody_reads_on_is_no_error():
+    ours = subprocess.Popen(
+        [sys.executable, "-c", "import time; from lie_ref.cli import main; time.sleep(0.2); exit(main(['--help']))"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    ours.stdout.close()
+    errors = ours.stderr.read()
+    assert errors == b""

@@ -294,6 +294,10 @@ BAD_FILES = {  # what is done to the files, and the line
     "pairs are floats": (lambda: replaced(XY, pairs=[[0.0, 1.0]]), r"xy\.npz: pairs: expected integers"),
     "pairs are triples": (lambda: replaced(XY, pairs=[[0, 1, 2]]), r"xy\.npz: pairs: expected shape \(p, 2\)"),
     "there are no pairs": (lambda: replaced(XY, x=X[:1], y=Y[:1]), r"xy\.npz: pairs: expected shape \(p, 2\), none"),
+    "answers overflow": (
+        lambda: replaced(XY, x=1e300 * X, x_eval=X),
+        r"xy\.npz: answers: expected finite numbers, got nan or inf in '[^']+' and \d+ others",
+    ),
     "x_eval does not fit": (lambda: replaced(XY, x_eval=X.T), r"xy\.npz: x_eval: expected shape \(n, 4\)"),
 }
 
@@ -365,6 +369,10 @@ BAD_VECTORS = {
     "a loss too few": (
         lambda: replaced(R, loss=np.ones(2)),
         rf"{NO_VECTOR} \('loss': expected float64 \(3,\), got .*2,",
+    ),
+    "a bracket that is nan": (
+        lambda: replaced(R, **{"bracket/0__bias": np.full((3, 5), np.nan)}),
+        rf"{NO_VECTOR} \(answers: expected finite numbers, got nan or inf in 'bracket/0\.bias'\)",
     ),
     "another format": (
         lambda: meta(format="lie-ref-vector/9"),

@@ -12,7 +12,7 @@ from lie_ref import oracle
 from lie_ref.files import data_file
 from lie_ref.losses import LOSSES
 from lie_ref.models import mlp, mxresnet
-from lie_ref.oracle.comparison import Comparison
+from lie_ref.oracle.comparison import compared
 from lie_ref.oracle.problems import QUANTITIES, Problem, Solution, by_definition
 from lie_ref.oracle.shipped import FLAGS, RECIPES, write_vectors
 from lie_ref.oracle.vectors import model_of, output_shapes
@@ -80,7 +80,7 @@ def test_an_error_at_1e_9_in_any_quantity_is_rejected(name):
             key: a * (1 + 1e-9 * rng.standard_normal(a.shape)) if key.partition("/")[0] == quantity else a
             for key, a in vector.outputs.items()
         }
-        assert Comparison(vector, answers).disagreeing == [quantity]
+        assert compared(vector, answers).disagreeing == [quantity]
 
 
 def flagged(flag: str) -> list[oracle.Vector]:

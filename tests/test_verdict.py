@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from lie_ref import oracle
+from lie_ref import mlp, oracle
 from lie_ref.oracle.problems import QUANTITIES
 
 VECTOR = oracle.load("conv-one-channel")
@@ -73,12 +73,22 @@ def test_noise_is_named_with_its_bits(size, bits):
     assert abs(said - bits) <= 5  # the bits of inputs that would make such errors, and the nets amplify
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-22, 1e-3])
+def test_answers_of_another_kind_are_not_explained_by_small_factors(size):
+    rng = np.random.default_rng(0)
+    vector = oracle.load("mlp-saturated-softmax-800")
+    candidate = {k: size * rng.standard_normal(a.shape) for k, a in vector.outputs.items() if k.startswith("bracket")}
+    verdict = oracle.verify(vector, candidate)
+    assert not verdict.agrees
+    assert verdict.diagnosis == ()
+
+
 def test_one_wrong_entry_is_not_taken_for_noise():
     wrong = {key: a.copy() for key, a in VECTOR.outputs.items()}
     wrong["hvp/1.0.weight"].flat[7] *= 1 + 1e-6
     verdict = oracle.verify(VECTOR, wrong)
     assert verdict.diagnosis == ()
-    assert "The first that disagrees is hvp, worst in 1.0.weight" in str(verdict)
+    assert "The first that disagrees is hvp, worst in 1.0.weight of H_0 g_1" in str(verdict)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -102,6 +112,42 @@ def test_where_no_bug_explains_it_the_verdict_says_what_is_right_before():
     text = str(verdict)
     assert "The first that disagrees is hvp, worst in" in text
     assert "logits, loss, grad agree." in text
+
+
+def test_the_verdict_says_which_example_product_or_pair_is_worst():
+    vector = oracle.load("mlp-tanh-bce")
+    places = {"grad/0.bias": (1, "0.bias of example 1"), "loss": (2, "example 2"), "logits": (0, "example 0")}
+    places |= {"hvp/0.bias": ((1, 0), "0.bias of H_0 g_2"), "bracket/2.bias": (1, "2.bias of pair (2, 0)")}
+    places |= {"logit_delta": (0, "pair (0, 1)")}
+    for key, (row, place) in places.items():
+        wrong = {k: a.copy() for k, a in vector.outputs.items()}
+        wrong[key][row] += 1e-3
+        verdict = oracle.verify(vector, wrong)
+        assert verdict.quantities[key.partition("/")[0]].place == place
+        assert f"worst in {place}" in str(verdict)
+
+
+def test_where_rounding_leaves_few_digits_the_verdict_says_so():
+    vector = oracle.load("mlp-offset-inputs")
+    verdict = str(oracle.verify(vector, {k: a.astype(np.float32) for k, a in vector.outputs.items()}))
+    assert verdict.count("none required (rounding in float32 leaves none here)") == 6
+    assert "leaves" not in str(oracle.verify(VECTOR, VECTOR.outputs))
+
+
+def test_of_many_pairs_a_bug_is_named_as_of_one():
+    rng = np.random.default_rng(0)
+    model = mlp([3, 4, 2], "mish")
+    params = {name: rng.standard_normal(p.shape) for name, p in model.init(seed=0)[0].items()}
+    x, y = rng.standard_normal((5, 3)), rng.integers(0, 2, (5, 2)).astype(float)
+    vector = oracle.reference(model, params, {}, x, y, [(0, 1), (3, 2), (4, 4), (1, 4)])
+    assert oracle.verify(vector, vector.outputs).agrees
+    plus = {f"bracket/{k}": vector.outputs[f"hvp/{k}"].sum(axis=1) for k in params}
+    assert [e.name for e in oracle.verify(vector, plus).diagnosis] == ["plus-for-minus"]
+    one_wrong = {key: a.copy() for key, a in plus.items()}
+    one_wrong["bracket/0.bias"][3] *= 2  # the worst row, and not the same bug
+    assert oracle.verify(vector, one_wrong).diagnosis == ()
+    one_right = {key: np.concatenate([a[:3], vector.outputs[key][3:]]) for key, a in plus.items()}
+    assert oracle.verify(vector, one_right).diagnosis == ()  # the worst pair alone would be explained
 
 
 def test_a_bug_that_explains_the_first_wrong_quantity_alone_is_named_with_what_it_leaves_open():

@@ -65,7 +65,9 @@ def one_of(variants: Callable[[Solution], Iterator[tuple[str, Faulty]]]) -> Expl
 
 
 def layerwise(comparison: Comparison) -> tuple[float, str] | None:
-    """One tensor first, for there is a product for each."""
+    """One tensor first, for there is a product for each; and not from the changes of logits alone."""
+    if not {"hvp", "bracket"} & set(comparison.quantities):
+        return None
     name = list(comparison.vector.params)[-1]
     h = faults.layerwise_product(comparison.exact, name)
     for key, first in ((f"hvp/{name}", h), (f"bracket/{name}", h[:, 0] - h[:, 1])):
@@ -95,6 +97,8 @@ CATALOGUE = (
          partial(other_loss, "softmax", faults.DOUBLE_SOFTMAX)),
     _bug("clipped-probabilities", "probabilities are clipped to [1e-7, 1 − 1e-7], and have no gradient there",
          partial(other_loss, "bce", faults.CLIPPED)),
+    Bug("softplus-threshold", "softplus is the identity beyond 20, as PyTorch's is",
+        one_of(faults.threshold_softplus_for_softplus)),
     _bug("relu-for-mish", "the activation is ReLU, not Mish",
          partial(other_layers, faults.instead_of_mish(lambda name: Activation(name, "relu")))),
     _bug("silu-for-mish", "the activation is SiLU, x σ(x), not Mish",

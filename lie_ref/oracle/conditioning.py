@@ -7,7 +7,7 @@ another order.  Near a kink a trial may fall on its other side, and then much is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -35,18 +35,19 @@ def allowed_errors(exact: Solution, quantities: Iterable[str], dtype: Any, bits:
     """
     dtype = np.dtype(dtype)
     unit = 2.0 ** -(bits or np.finfo(dtype).nmant + 1)
-    trials = _trials(exact.problem, dtype, unit)
-    allowed = {}
-    for quantity in quantities:
-        lead = ROWS[quantity]
-        scales = _scales(exact, quantity)
-        results = [keyed(quantity, trial[quantity]) for trial in trials]
-        for key, b in keyed(quantity, exact[quantity]).items():
-            error = np.max([row_norms(result[key] - b, lead) for result in results], axis=0)
-            error = np.maximum(np.where(np.isnan(error), np.inf, error), unit * scales[key])
-            smallest = float(np.finfo(dtype).tiny) * np.sqrt(b[(0,) * lead].size)
-            allowed[key] = MARGIN * (error + smallest)
-    return allowed
+    right = {q: keyed(q, exact[q]) for q in quantities}
+    errors = {key: unit * scale for q in right for key, scale in _scales(exact, q).items()}
+    for trial in _trials(exact.problem, dtype, unit):
+        for q, answers in right.items():
+            for key, a in keyed(q, trial[q]).items():
+                error = row_norms(a - answers[key], ROWS[q])
+                errors[key] = np.maximum(errors[key], np.where(np.isnan(error), np.inf, error))
+    smallest = float(np.finfo(dtype).tiny)
+    return {
+        key: MARGIN * (errors[key] + smallest * np.sqrt(a[(0,) * ROWS[q]].size))
+        for q, answers in right.items()
+        for key, a in answers.items()
+    }
 
 
 def row_norms(a: Array, lead: int) -> Array:
@@ -75,13 +76,15 @@ def _scales(exact: Solution, quantity: str) -> Arrays:
     return {key: row_norms(a, lead) for key, a in keyed(quantity, exact[quantity]).items()}
 
 
-def _trials(problem: Problem, dtype: Any, unit: float) -> list[Solution]:
+def _trials(problem: Problem, dtype: Any, unit: float) -> Iterator[Solution]:
     """The reference in this precision, on the inputs and on moved ones."""
     rng = np.random.default_rng(0)
     model = with_layers(problem.model, swapped(Activation, StraightforwardActivation)) or problem.model
     problem = replace(problem, model=model)
-    problems = [problem, *(_moved(problem, unit, rng) for _ in range(TRIALS))]
-    return [Solution(p.astype(dtype), _quietly(STRAIGHTFORWARD_LOSSES[p.loss])) for p in problems]
+    stages = _quietly(STRAIGHTFORWARD_LOSSES[problem.loss])
+    yield Solution(problem.astype(dtype), stages)
+    for _ in range(TRIALS):
+        yield Solution(_moved(problem, unit, rng).astype(dtype), stages)
 
 
 def _moved(problem: Problem, unit: float, rng: np.random.Generator) -> Problem:

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..dual import Array
 from ..models import Arrays
-from .comparison import Comparison
+from .comparison import LEAST, Comparison
 from .conditioning import MARGIN, ROWS, allowed_errors, row_norms
-from .problems import Problem, Solution, keyed, solve
+from .problems import Problem, Solution, both_ways, gradient_norms, keyed, solve
 
 PRECISIONS = {"bfloat16": 8, "half or TF32": 11, "float32": 24}  # bits
 Estimate = tuple[float, str] | None  # digits explained, and the estimate in words
@@ -28,7 +28,9 @@ def estimated_factors(comparison: Comparison) -> Estimate:
         a, b = _vector(comparison.candidate, keys), _vector(comparison.vector.outputs, keys)
         factors[quantity] = float(a @ b / (b @ b)) if b.any() else 1.0
     found = np.array(list(factors.values()))
-    if not np.isfinite(found).all() or np.allclose(found, 1, rtol=0, atol=1e-6):  # squares vanish, or it is no factor
+    if not np.isfinite(found).all() or not found.all():  # squares that vanish; what is zero is no multiple
+        return None
+    if np.allclose(found, 1, rtol=0, atol=1e-6):
         return None
     digits = comparison.explained_by(exact.known({q: _times(c, exact[q]) for q, c in factors.items()}))
     names = _numbers(exact.problem)
@@ -42,7 +44,7 @@ def estimated_step(comparison: Comparison) -> Estimate:
     if first not in ("hvp", "bracket"):
         return None
     size = np.sqrt(sum(float((p**2).sum()) for p in comparison.exact.problem.params.values()))
-    longest = float(_norms(comparison.exact["grad"]).max())
+    longest = float(gradient_norms(comparison.exact["grad"]).max())
     for central, relative in product((False, True), (False, True)):
         for start in (1e-4 * size / (1.0 if relative else longest), 1e-3, 1e-2, 1e-1):
             found = _fitted_step(comparison, first, start, central, relative)
@@ -80,7 +82,7 @@ def _fitted_step(
 
 def differenced(exact: Solution, step: float, central: bool, relative: bool) -> Solution:
     """Products as (g(θ + h d) − g(θ)) / h, or central (g(θ + h d) − g(θ − h d)) / 2h; h is step, or step / ‖d‖."""
-    problem, norms = exact.problem, _norms(exact["grad"])
+    problem, norms = exact.problem, gradient_norms(exact["grad"])
 
     def gradient(field: int, direction: int, h: float) -> Arrays:
         params = {name: p + h * exact["grad"][name][direction] for name, p in problem.params.items()}
@@ -93,27 +95,25 @@ def differenced(exact: Solution, step: float, central: bool, relative: bool) -> 
         behind = gradient(field, direction, -h if central else 0.0)
         return {name: (ahead[name] - behind[name])[0] / (2 * h if central else h) for name in ahead}
 
-    def products(_: Solution) -> Arrays:
-        found = [(quotient(j, i), quotient(i, j)) for i, j in problem.pairs]
-        return {name: np.stack([np.stack([p[name], q[name]]) for p, q in found]) for name in problem.params}
-
-    return exact.replaced(hvp=products)
+    return exact.replaced(hvp=lambda _: both_ways(problem.pairs, quotient))
 
 
 def estimated_precision(comparison: Comparison) -> Estimate:
     """Whether the answers or the inputs were rounded, or else the errors are as large as those of fewer bits."""
-    for name, bits in PRECISIONS.items():
+    agreement = min(comparison.digits(quantity)[0] for quantity in comparison.disagreeing)
+    for name, bits in PRECISIONS.items() if agreement >= LEAST else ():
         wrong = [comparison.candidate[key] for q in comparison.disagreeing for key in comparison.keys(q)]
         if all(bits <= np.finfo(a.dtype).nmant and np.array_equal(a, _rounded(a, bits)) for a in wrong):
-            return min(comparison.digits(q)[0] for q in comparison.disagreeing), f"the answers are {name} numbers"
+            return agreement, f"the answers are {name} numbers"
     for note, solution in _rounded_inputs(comparison.exact):
         digits = comparison.explained_by(solution)
         if digits is not None:
             return digits, note
-    return _noise(comparison)
+    noise = _noise(comparison) if agreement >= LEAST else None
+    return (agreement, noise) if noise else None
 
 
-def _noise(comparison: Comparison) -> Estimate:
+def _noise(comparison: Comparison) -> str | None:
     """The bits at which moving the inputs makes errors like the candidate's, if most rows have such errors."""
     keys = [key for quantity in comparison.disagreeing for key in comparison.keys(quantity)]
     errors = np.concatenate([comparison.errors[key].ravel() for key in keys])
@@ -140,8 +140,7 @@ def _noise(comparison: Comparison) -> Estimate:
     low, high = np.percentile(excess(allowed), (10, 90))
     if high - low > 8 or np.median(errors / sizes) > 0.3:  # noise is as large everywhere, and smaller than the answer
         return None
-    digits = min(comparison.digits(quantity)[0] for quantity in comparison.disagreeing)
-    return digits, f"about {bits} bits"
+    return f"about {bits} bits"
 
 
 def _rounded_inputs(exact: Solution) -> Iterator[tuple[str, Solution]]:
@@ -167,11 +166,6 @@ def _vector(arrays: Arrays, keys: list[str]) -> Array:
     return np.concatenate([arrays[key].ravel().astype(np.float64) for key in keys])
 
 
-def _norms(g: Arrays) -> Array:
-    """‖g_i‖ over all tensors, (fields,)."""
-    return np.sqrt(np.sum([np.square(a).reshape(len(a), -1).sum(axis=1) for a in g.values()], axis=0))
-
-
 def _times(factor: float, found: Any) -> Any:
     return {name: factor * a for name, a in found.items()} if isinstance(found, dict) else factor * found
 
@@ -194,7 +188,7 @@ def _named(factor: float, names: dict[float, str]) -> str:
     for value, name in names.items():
         if abs(factor / value - 1) < 1e-4:
             return name
-    power = np.log10(abs(factor)) if factor else 0.5
+    power = np.log10(abs(factor))
     if round(power) and abs(power - round(power)) < 1e-4:
         return f"{factor:.6g} (a step ε, or ε²)"
     return f"{factor:.6g}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from autograd.tracer import getval
 
-from ..activations import sigmoid
+from ..activations import ACTIVATIONS, sigmoid
 from ..dual import Array, Number, elementwise, linear, value
 from ..layers import EPS, Activation, BatchNorm, Linear, Sweep
 from ..windows import AvgPool, Conv, MaxPool, Pads
@@ -19,6 +19,15 @@ class SiLU(Activation):
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
         y, slope = elementwise(_silu_derivatives, x)
+        sweep.save(slope)
+        return y
+
+
+class ThresholdSoftplus(Activation):
+    """Softplus that is the identity beyond 20, as PyTorch's is."""
+
+    def forward(self, sweep: Sweep, x: Number) -> Number:
+        y, slope = elementwise(threshold_softplus, x)
         sweep.save(slope)
         return y
 
@@ -134,6 +143,13 @@ class EvaluationMode(BatchNorm):
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         return super().apply(params, buffers, x, training=False)
+
+
+def threshold_softplus(x: Array, order: int) -> list[Array]:
+    """log(1 + exp x), or beyond 20 the identity, and its derivatives up to `order`."""
+    exact = ACTIVATIONS["softplus"].derivatives(x, order)
+    beyond = (x, np.ones_like(x), np.zeros_like(x))
+    return [np.where(x > 20, b, a) for b, a in zip(beyond, exact, strict=False)]
 
 
 def _silu_derivatives(x: Array, order: int) -> list[Array]:

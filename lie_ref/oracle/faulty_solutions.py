@@ -25,8 +25,19 @@ from .faulty_layers import (
     OtherEpsilon,
     SamePaddedConv,
     SamePaddedMaxPool,
+    ThresholdSoftplus,
+    threshold_softplus,
 )
-from .problems import Problem, Solution, by_definition, differentiated, solve, sweeping
+from .problems import (
+    Problem,
+    Solution,
+    both_ways,
+    by_definition,
+    differentiated,
+    gradient_norms,
+    solve,
+    sweeping,
+)
 
 Faulty = Solution | None
 
@@ -54,6 +65,7 @@ def summed_over_batch(exact: Solution) -> Faulty:
 
 
 def other_targets(loss: str, change: Callable[[Problem], Array], exact: Solution) -> Faulty:
+    """With this loss, the solution for changed targets, of the shape of y; the logits stay."""
     problem = exact.problem
     if problem.loss != loss:
         return None
@@ -61,6 +73,7 @@ def other_targets(loss: str, change: Callable[[Problem], Array], exact: Solution
 
 
 def other_loss(loss: str, wrong: LossFunction, exact: Solution) -> Faulty:
+    """The solution for another loss in place of this one."""
     return Solution(exact.problem, sweeping(wrong)) if exact.problem.loss == loss else None
 
 
@@ -87,6 +100,31 @@ CLIPPED = LossFunction(
     lambda z, y: LOSSES["bce"].definition(_clipped(z), y),
     lambda z, y: LOSSES["bce"].gradient(z, y) * (value(z) == _clipped(value(z))),
 )
+ONE_THRESHOLD = LossFunction(
+    lambda z, y: np.mean(_softplus(z) - y * z, axis=-1),
+    lambda z, y: _mean_over_outputs(_softplus_slope(z) - y),
+)
+TWO_THRESHOLDS = LossFunction(
+    lambda z, y: np.mean(y * _softplus(-z) + (1 - y) * _softplus(z), axis=-1),
+    lambda z, y: _mean_over_outputs((1 - y) * _softplus_slope(z) - y * _softplus_slope(linear(np.negative, z))),
+)
+
+
+def _softplus(z: Array) -> Array:
+    return threshold_softplus(z, 0)[0]
+
+
+def _softplus_slope(z: Number) -> Number:
+    def derivatives(x: Array, order: int) -> list[Array]:
+        return [
+            np.where(x > 20, flat, s) for flat, s in zip((1.0, 0.0, 0.0), _sigmoid_derivatives(x, order), strict=False)
+        ]
+
+    return elementwise(derivatives, z)[0]
+
+
+def _mean_over_outputs(slopes: Number) -> Number:
+    return linear(lambda a: a / a.shape[-1], slopes)
 
 
 def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
@@ -98,6 +136,23 @@ def other_layers(change: Callable[[Layer], Layer], exact: Solution) -> Faulty:
     """The solution of the network with other layers, by sweeps, which the layers must have."""
     model = with_layers(exact.problem.model, change)
     return None if model is None else solve(replace(exact.problem, model=model))
+
+
+def threshold_softplus_for_softplus(exact: Solution) -> Iterator[tuple[str, Faulty]]:
+    """In the activations, in the loss softplus(z) − y z or y softplus(−z) + (1 − y) softplus(z), or in both."""
+    problem = exact.problem
+    model = with_layers(problem.model, swapped(Activation, ThresholdSoftplus, lambda a: a.function == "softplus"))
+    losses = {"softplus(z) − y z": ONE_THRESHOLD, "y softplus(−z) + (1 − y) softplus(z)": TWO_THRESHOLDS}
+    if model is not None:
+        yield "in the activations", solve(replace(problem, model=model))
+    if problem.loss == "bce":
+        for form, loss in losses.items():
+            yield f"in the loss {form}", Solution(problem, sweeping(loss))
+            if model is not None:
+                yield (
+                    f"in the activations and the loss {form}",
+                    Solution(replace(problem, model=model), sweeping(loss)),
+                )
 
 
 def other_batch_norm(change: Callable[[Layer], Layer], exact: Solution) -> Faulty:
@@ -193,7 +248,7 @@ def statistics_of_all(exact: Solution) -> Faulty:
 
 
 def times(exact: Solution, factors: Callable[[Solution], Array | float]) -> Solution:
-    """Products times a factor each, (p, 2) or a number."""
+    """Products times a factor each: a number, or (p, 2), for each pair that of H_j g_i and that of H_i g_j."""
 
     def scaled(_: Solution) -> Arrays:
         factor = np.asarray(factors(exact))
@@ -210,8 +265,8 @@ def hessian_of_sum(exact: Solution) -> Faulty:
 
 def normalised_direction(exact: Solution) -> Solution:
     def inverse_norms(s: Solution) -> Array:
-        norms = np.sqrt(sum(np.square(g).reshape(len(g), -1).sum(axis=1) for g in s["grad"].values()))
-        return 1 / norms[s.problem.pairs]
+        norms = gradient_norms(s["grad"])
+        return np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)[s.problem.pairs]
 
     return times(exact, inverse_norms)
 
@@ -222,6 +277,7 @@ def products_along(exact: Solution, directions: Arrays) -> Arrays:
 
 
 def along(exact: Solution, directions: Arrays) -> Solution:
+    """The solution with other directions in place of the gradients in the products, name → (fields, *shape)."""
     return exact.replaced(hvp=lambda _: products_along(exact, directions))
 
 
@@ -237,7 +293,7 @@ GROUPS: dict[str, Callable[[str, Array, Problem], bool]] = {
 def lacking_group(exact: Solution) -> Iterator[tuple[str, Faulty]]:
     for group, belongs in GROUPS.items():
         names = [name for name, p in exact.problem.params.items() if belongs(name, p, exact.problem)]
-        if 0 < len(names) < len(exact.problem.params):
+        if names:
             directions = {name: g * (name not in names) for name, g in exact["grad"].items()}
             yield group, along(exact, directions)
 
@@ -299,8 +355,7 @@ def gauss_newton(exact: Solution) -> Solution:
 
     def products(_: Solution) -> Arrays:
         g = [{name: a[k] for name, a in exact["grad"].items()} for k in range(len(problem.x))]
-        found = [(product(j, g[i]), product(i, g[j])) for i, j in problem.pairs]
-        return {name: np.stack([np.stack([a[name], b[name]]) for a, b in found]) for name in problem.params}
+        return both_ways(problem.pairs, lambda field, direction: product(field, g[direction]))
 
     return exact.replaced(hvp=products)
 

@@ -221,17 +221,12 @@ def differentiated(
 
     def products(s: Solution) -> Arrays:
         p, g = s.problem, s["grad"]
-        return _stacked(
-            [
-                _stacked(
-                    [
-                        hvp_forward_over_reverse(field_loss(p, b), p.params, {name: d[a] for name, d in g.items()})
-                        for a, b in ((i, j), (j, i))
-                    ]
-                )
-                for i, j in p.pairs
-            ]
-        )
+
+        def product(field: int, direction: int) -> Arrays:
+            along = {name: d[direction] for name, d in g.items()}
+            return hvp_forward_over_reverse(field_loss(p, field), p.params, along)
+
+        return both_ways(p.pairs, product)
 
     def changes(s: Solution) -> Array:
         p = s.problem
@@ -241,6 +236,16 @@ def differentiated(
         )
 
     return {"grad": gradients, "hvp": products, "bracket": difference, "logit_delta": changes}
+
+
+def both_ways(pairs: Array, product: Callable[[int, int], Arrays]) -> Arrays:
+    """product(j, i) and product(i, j) for each pair (i, j), of a field and a direction: name → (p, 2, *shape)."""
+    return _stacked([_stacked([product(j, i), product(i, j)]) for i, j in pairs])
+
+
+def gradient_norms(grad: Arrays) -> Array:
+    """‖g_i‖ over all tensors, (fields,), of name → (fields, *shape)."""
+    return np.sqrt(np.sum([np.square(g).reshape(len(g), -1).sum(axis=1) for g in grad.values()], axis=0))
 
 
 def _stacked(points: list[Arrays]) -> Arrays:

@@ -128,6 +128,20 @@ def offset_inputs() -> Problem:
     return replace(_with_params(problem, changes), x=offset + spread * x, x_eval=offset + spread * x_eval)
 
 
+def beyond_threshold() -> Problem:
+    """Two of four softplus units, and two of four logits, are beyond ±20; the others are ordinary.
+
+    All numbers are multiples of 1/64, so that the sums are exact.
+    """
+    problem = drawn_mlp([3, 4, 4], "softplus", seed=32)
+    p = {name: np.round(64 * a) / 64 for name, a in problem.params.items()}
+    x, x_eval = np.round(64 * problem.x) / 64, np.round(64 * problem.x_eval) / 64
+    p["0.bias"] = p["0.bias"] + [21, 21, 0, 0]
+    p["2.weight"][:, 1] = [1, -1, 0, 0] - p["2.weight"][:, 0]
+    p["2.bias"] = p["2.bias"] + [3, -3, 0, 0]
+    return replace(_with_params(problem, p), x=x, x_eval=x_eval)
+
+
 def relu_at_zero() -> Problem:
     """The first example and all biases of the hidden layers are zero, so that every unit is exactly at its kink."""
     problem = drawn_mlp([3, 5, 4, 2], "relu", seed=25)

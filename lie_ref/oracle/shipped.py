@@ -22,6 +22,7 @@ from ..models import mlp
 from .problems import Problem
 from .recipes import (
     batch_norm_scale,
+    beyond_threshold,
     drawn,
     drawn_mlp,
     drawn_mxresnet,
@@ -61,6 +62,7 @@ FLAGS = {
     "pair-order": "pairs (j, i) with j > i answered as (i, j), or brackets with the wrong sign",
     "relu-at-zero": "a slope of ReLU at 0 that is not 0",
     "saturated": "losses that overflow, are clipped, or lose all digits for large logits",
+    "threshold": "a softplus that is the identity beyond 20, in the activation or in the loss",
     "trained": "what only weights that were really trained show: small gradients, large curvature, ordinary pictures",
     "x-eval": "logit changes of x where those of x_eval are asked for",
 }
@@ -189,6 +191,14 @@ RECIPES = (
         ("input-precision",),
         "inputs 16384 ± 0.004: float32 has no digits left, float64 is exact; seed 24",
         offset_inputs,
+        20,
+        MPMATH,
+    ),
+    Recipe(
+        "mlp-beyond-threshold",
+        ("threshold", "activation", "loss"),
+        "softplus units and logits of about ±21; seed 32",
+        beyond_threshold,
         20,
         MPMATH,
     ),

@@ -33,9 +33,12 @@ class Vector(Problem):
 def answered(problem: Problem, **about: Any) -> Vector:
     """The problem with its answers, in float64; computed in extended precision if its arrays are.
 
-    Answers that are rounded from extended precision have the same bits on every machine that has it.
+    Answers that are rounded from extended precision have the same bits on every machine that has it.  Raises ValueError
+    where they are not finite.
     """
-    outputs = {key: a.astype(np.float64) for key, a in solve(problem).outputs().items()}
+    with np.errstate(all="ignore"):  # what overflows is said below
+        outputs = {key: a.astype(np.float64) for key, a in solve(problem).outputs().items()}
+    _check_finite(outputs)
     double = problem.astype(np.float64)
     return Vector(**{f.name: getattr(double, f.name) for f in fields(Problem)}, outputs=outputs, **about)
 
@@ -130,3 +133,11 @@ def _check_outputs(vector: Vector) -> None:
         found = vector.outputs[key]
         if found.shape != shapes[key] or found.dtype != np.float64:
             raise ValueError(f"{key!r}: expected float64 {shapes[key]}, got {found.dtype} {found.shape}")
+    _check_finite(vector.outputs)
+
+
+def _check_finite(outputs: Arrays) -> None:
+    wrong = [key for key, a in outputs.items() if not np.isfinite(a).all()]
+    if wrong:
+        others = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
+        raise ValueError(f"answers: expected finite numbers, got nan or inf in {wrong[0]!r}{others}")

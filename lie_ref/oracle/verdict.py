@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .bugs import CATALOGUE, ESTIMATED
+from .bugs import CATALOGUE, ESTIMATED, Bug
 from .comparison import Comparison
-from .problems import QUANTITIES
+from .problems import QUANTITIES, Problem
 
 
 @dataclass(frozen=True)
 class Agreement:
     """How one quantity compares, in the row and tensor that exceed what is allowed by the largest factor.
 
-    `digits` and `required_digits` are −log10(‖a − b‖ / ‖b‖), of the candidate's error and of the error allowed.
+    `digits` and `required_digits` are −log10(‖a − b‖ / ‖b‖), of the candidate's error and of the error allowed; `place`
+    says in words which row it is.
     """
 
     agrees: bool
     digits: float
     required_digits: float
     worst_tensor: str
-    row: tuple[int, ...]
+    place: str
     finite: bool
+    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,7 @@ class Verdict:
         finite = all(q.finite for q in self.quantities.values())
         text = "No bug of the catalogue explains it." if finite else "Numbers that are not finite are not diagnosed."
         text += f" The first that disagrees is {first}"
-        if self.quantities[first].worst_tensor != first:
-            text += f", worst in {self.quantities[first].worst_tensor}"
+        text += f", worst in {self.quantities[first].place}"
         untold = [name for name in QUANTITIES[: QUANTITIES.index(first)] if name not in names]
         if before:
             text += f"; {', '.join(before)} agree{'s' if len(before) == 1 else ''}"
@@ -97,8 +99,10 @@ def judge(comparison: Comparison) -> Verdict:
     for quantity in comparison.quantities:
         (key, row), (digits, required) = comparison.worst(quantity), comparison.digits(quantity)
         finite = all(np.isfinite(comparison.candidate[k]).all() for k in comparison.keys(quantity))
-        tensor = key.partition("/")[2] or quantity
-        quantities[quantity] = Agreement(comparison.agrees(quantity), digits, required, tensor, row, finite)
+        tensor, dtype = key.partition("/")[2], comparison.candidate[key].dtype
+        place = f"{tensor} of {_named(comparison.vector, quantity, row)}".removeprefix(" of ")
+        agrees = comparison.agrees(quantity)
+        quantities[quantity] = Agreement(agrees, digits, required, tensor or quantity, place, finite, dtype)
     agrees = not comparison.disagreeing
     diagnosis = () if agrees or not comparison.finite else diagnose(comparison)
     return Verdict(comparison.vector.name, agrees, quantities, diagnosis)
@@ -110,12 +114,11 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
     What must be estimated is asked only where nothing else explains it, one estimate after the other.  Where a bug
     explains the first quantity that disagrees and not what follows from it, the candidate has another one as well.
     """
-    beginning = comparison.beginning
     with np.errstate(all="ignore"):
-        suspects = [(bug, explained) for bug in CATALOGUE if (explained := bug.explain(beginning))]
+        suspects = _suspects(CATALOGUE, comparison.beginning)
         if not suspects:
-            estimates = ((bug, bug.explain(beginning)) for bug in ESTIMATED)
-            suspects = [(bug, explained) for bug, explained in estimates if explained][:1]
+            estimates = (_suspects([bug], comparison.beginning) for bug in ESTIMATED)
+            suspects = next((found for found in estimates if found), [])
         whole = [(bug, explained) for bug, _ in suspects if (explained := bug.explain(comparison))]
     note = "" if whole else f"; this is right for {comparison.disagreeing[0]}, and there is another bug in what follows"
     found = [
@@ -125,12 +128,30 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
     return tuple(sorted(found, key=lambda e: -e.digits))
 
 
+def _suspects(bugs: Iterable[Bug], comparison: Comparison) -> list[tuple[Bug, tuple[float, str]]]:
+    """The bugs that explain a comparison, and how well; most are rejected by its worst pair, at less cost."""
+    if len(comparison.vector.pairs) > 1:
+        bugs = [bug for bug in bugs if bug.explain(comparison.worst_pair)]
+    return [(bug, explained) for bug in bugs if (explained := bug.explain(comparison))]
+
+
+def _named(problem: Problem, quantity: str, row: tuple[int, ...]) -> str:
+    """A row in the reader's terms: an example, a Hessian times a gradient, a pair."""
+    if quantity in ("logits", "loss", "grad"):
+        return f"{'mini-batch' if problem.batches else 'example'} {row[0]}"
+    i, j = problem.pairs[row[0]]
+    if quantity == "hvp":
+        return f"H_{j} g_{i}" if row[1] == 0 else f"H_{i} g_{j}"
+    return f"pair ({i}, {j})"
+
+
 def _line(name: str, q: Agreement) -> str:
-    where = "" if q.worst_tensor == name else f", worst in {q.worst_tensor}"
     if not q.finite:
-        return f"  {name:<12} has nan or inf{where}"
-    said = "agrees" if q.agrees else "DISAGREES"
-    required = (
-        f"{q.required_digits:.1f} required" if q.required_digits > 0 else "none required: this dtype has none here"
-    )
-    return f"  {name:<12} {said} to {q.digits:.1f} digits, {required}{where}"
+        return f"  {name:<12} has nan or inf, in {q.place}"
+    said = "agrees to" if q.agrees else "DISAGREES:"
+    required = f"{q.required_digits:.1f} required"
+    if q.required_digits == 0:
+        required = "none required" if q.agrees else "and further off than rounding brings it"
+    if q.required_digits < np.finfo(q.dtype).precision / 3:
+        required += f" (rounding in {q.dtype} leaves {'few' if q.required_digits > 0 else 'none'} here)"
+    return f"  {name:<12} {said} {q.digits:.1f} digits, {required}, worst in {q.place}"

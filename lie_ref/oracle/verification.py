@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..models import Arrays, Model
 from ..validation import checked_state
 from .candidates import checked_candidate, read_candidate
-from .comparison import Comparison
+from .comparison import compared
 from .problems import checked_problem
 from .shipped import RECIPES, shipped
 from .vectors import Vector, answered, read_vector
@@ -60,7 +60,7 @@ def verify(vector: Vector | str | os.PathLike[str], candidate: Mapping[str, Any]
     else:
         arrays = checked_candidate(vector, candidate)
     with np.errstate(all="ignore"):  # whatever overflows is part of the verdict
-        return judge(Comparison(vector, arrays))
+        return judge(compared(vector, arrays))
 
 
 def assert_agrees(

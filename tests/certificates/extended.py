@@ -15,7 +15,7 @@ from lie_ref.fields import hvp_reverse_over_reverse
 from lie_ref.losses import LOSSES
 from lie_ref.models import Arrays
 from lie_ref.oracle.conditioning import ROWS, row_norms
-from lie_ref.oracle.problems import Solution, by_definition, solve
+from lie_ref.oracle.problems import Solution, both_ways, by_definition, solve
 from lie_ref.oracle.vectors import read_vector
 
 from .multiprecision import Certificate
@@ -41,15 +41,14 @@ def reverse_over_reverse(exact: Solution) -> Solution:
     x, y = p.groups
     stages = by_definition(lambda params, inputs, mode: p.model.apply(params, p.buffers, inputs, mode), definition)
 
-    def product(s: Solution, field: int, other: int) -> Arrays:
-        def loss(params: Arrays) -> np.ndarray:
-            return definition(p.model.apply(params, p.buffers, x[field], p.training), y[field]).mean()
-
-        return hvp_reverse_over_reverse(loss, p.params, {name: g[other] for name, g in s["grad"].items()})
-
     def products(s: Solution) -> Arrays:
-        found = [(product(s, j, i), product(s, i, j)) for i, j in p.pairs]
-        return {name: np.stack([np.stack([a[name], b[name]]) for a, b in found]) for name in p.params}
+        def product(field: int, other: int) -> Arrays:
+            def loss(params: Arrays) -> np.ndarray:
+                return definition(p.model.apply(params, p.buffers, x[field], p.training), y[field]).mean()
+
+            return hvp_reverse_over_reverse(loss, p.params, {name: g[other] for name, g in s["grad"].items()})
+
+        return both_ways(p.pairs, product)
 
     return Solution(p, stages | {"hvp": products})
 

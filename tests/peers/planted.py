@@ -267,6 +267,7 @@ class Implementation:
         self.alone = self.together = False
         self.logit_maps: list[Callable[[Tensor], Tensor]] = []
         self.target_maps: list[Callable[[Tensor], Tensor]] = []
+        self.loss_of_outputs = LOSSES[vector.loss]
         self.over_outputs = self.over_outputs_in_hessian = self.over_examples = torch.mean
         self.divisor = 1
         # The products.
@@ -294,7 +295,7 @@ class Implementation:
             z = change(z)
         for change in self.target_maps:
             y = change(y)
-        return self.over_examples(over_outputs(LOSSES[self.vector.loss](z, y), 1), 0) / self.divisor
+        return self.over_examples(over_outputs(self.loss_of_outputs(z, y), 1), 0) / self.divisor
 
     def objective(self, i: int, over_outputs: Callable[..., Tensor]) -> Objective:
         """The loss of field i: of one example, or of one mini-batch."""
@@ -441,6 +442,17 @@ def leave_out(code: Implementation, group: str) -> None:
     code.direction_maps.append(lambda d: {name: 0 * value if name in names else value for name, value in d.items()})
 
 
+def threshold(code: Implementation, stage: str) -> None:
+    """PyTorch's own softplus in the activations ("logits") or in the loss."""
+    spec = code.vector.model.spec
+    if stage == "loss" and code.vector.loss == "bce":
+        code.loss_of_outputs = lambda z, y: F.softplus(z) - y * z
+    elif stage == "logits" and spec.get("activation") == "softplus" and len(spec["sizes"]) > 2:
+        modules(nn.Softplus, threshold=20.0)(code)
+    else:
+        raise NotApplicable(f"no softplus in the {stage}")
+
+
 def wrap_product(code: Implementation) -> None:
     code.product = layerwise(code.product)
 
@@ -536,6 +548,7 @@ BUGS: dict[str, Bug] = {
     "double-softmax": Bug("loss", loss_is("softmax"), adding("logit_maps", lambda z: z.softmax(1))),
     "clipped-probabilities": Bug("loss", loss_is("bce"), adding("logit_maps", lambda z: z.clamp(-CLIP, CLIP))),
     "shifted-labels": Bug("loss", loss_is("softmax"), shift_labels),
+    "softplus-threshold": Bug("", anywhere, threshold),  # in the stage that it names
     "relu-for-mish": Bug("logits", mish, instead(Mish, nn.ReLU)),
     "silu-for-mish": Bug("logits", mish, instead(Mish, nn.SiLU)),
     "flipped-kernels": Bug("logits", convolutional, modules(Conv, flipped=True)),
@@ -586,6 +599,7 @@ ARGUMENTS = {
     "batch-norm-epsilon": ["1e-3"],
     "finite-differences": ["forward:1e-3", "central:1e-2", "forward-relative:1e-3"],
     "direction-lacks-group": list(GROUPS),
+    "softplus-threshold": ["logits", "loss"],
     "factor": ["bracket:1e-4", "hvp:2", "grad:n"],
     "lower-precision": ["float32", "bfloat16"],
 }
@@ -595,7 +609,7 @@ PLANTED = [":".join([name, argument]).rstrip(":") for name in BUGS for argument 
 def stage(bug: str) -> str:
     """The first output that is wrong."""
     name, *arguments = bug.split(":")
-    return arguments[0] if name == "factor" else BUGS[name].stage
+    return arguments[0] if name in ("factor", "softplus-threshold") else BUGS[name].stage
 
 
 def applies(bug: str, vector: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lie_ref import oracle
-from lie_ref.oracle.comparison import Comparison
+from lie_ref.oracle.comparison import compared
 
 torch = pytest.importorskip("torch")
 
@@ -109,7 +109,7 @@ def test_two_bugs_at_once_are_rejected(pair: tuple[str, str]) -> None:
         except planted.NotApplicable:
             continue
         tried.append(name)
-        if Comparison(vector(name), answers).disagreeing:  # what `verify` says, without the search for a diagnosis
+        if compared(vector(name), answers).disagreeing:  # what `verify` says, without the search for a diagnosis
             return
     if not tried:
         pytest.skip("no vector has room for both")

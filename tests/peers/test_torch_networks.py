@@ -11,6 +11,8 @@ import lie_ref
 
 torch = pytest.importorskip("torch")
 
+from torch import nn  # noqa: E402
+
 from . import assert_agree, generic_weights  # noqa: E402
 from .mxresnet_torch import ACTIVATIONS, MXResNet, load_weights, mlp  # noqa: E402
 
@@ -84,3 +86,11 @@ def test_logits_of_an_mlp_are_those_of_torch(activation: str, spread: float) -> 
     x = np.random.default_rng(4).normal(0, spread, size=(6, 7))
     logits = load_weights(mlp([7, 9, 8, 5], activation), params, buffers)(torch.from_numpy(x)).detach()
     assert_agree({"logits": model.apply(params, buffers, x)}, {"logits": logits})
+
+
+def test_what_the_readme_says_of_torchs_own_softplus_and_mish() -> None:
+    x = torch.tensor(21.0, dtype=torch.float64)
+    assert nn.Softplus()(x) == 21 < nn.Softplus(threshold=40.0)(x)
+    second_derivative = torch.func.grad(torch.func.grad(nn.functional.mish))
+    assert second_derivative(torch.tensor(90.0)).isnan()
+    assert second_derivative(torch.tensor(90.0, dtype=torch.float64)) == 0
