@@ -300,8 +300,8 @@ RECIPES = (
     ),
     Recipe(
         "conv-max-pool-ties",
-        ("max-pool-ties",),
-        "half of the channels before the max-pool are zero everywhere; seed 28",
+        ("max-pool-ties", "threshold"),
+        "half of the channels before the max-pool are zero everywhere, the first logit is beyond 20; seed 28",
         max_pool_ties,
         20,
         MPMATH,
