@@ -5,6 +5,7 @@ Each function checks its arrays and runs `sweeps` over them, in the dtype of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -33,6 +34,7 @@ from .validation import (
     checked_targets,
 )
 
+BUDGET = 2**26  # numbers of the brackets that are held at a time, 512 MiB in float64
 PARTS = 2  # of a training step's mini-batch, each in a thread of its own
 
 
@@ -100,8 +102,9 @@ def brackets(
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
-    pairs = checked_pairs(pairs, len(x))
-    return group_brackets(model, params, buffers, x[:, None], y[:, None], pairs, LOSSES[loss])
+    x, y, pairs = x[:, None], y[:, None], checked_pairs(pairs, len(x))
+    g = group_gradients(model, params, buffers, x, y, LOSSES[loss])
+    return group_brackets(model, params, buffers, x, y, g, pairs, LOSSES[loss])
 
 
 def batch_brackets(
@@ -128,7 +131,9 @@ def batch_brackets(
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss, batches=True)
-    return group_brackets(model, params, buffers, x, y, checked_pairs(pairs, len(x)), LOSSES[loss], training)
+    pairs = checked_pairs(pairs, len(x))
+    g = group_gradients(model, params, buffers, x, y, LOSSES[loss], training)
+    return group_brackets(model, params, buffers, x, y, g, pairs, LOSSES[loss], training)
 
 
 def bracket_norms(
@@ -142,7 +147,7 @@ def bracket_norms(
 ) -> Array:
     """‖[v_i, v_j]‖ over all parameters, for every example i and partner j: (n, n), or (n, len(partners)).
 
-    Computed in blocks, so that no more than a few dozen brackets are held at a time.  Else as `gradients`.
+    Computed block by block; the brackets that are held at a time fill `BUDGET`, or are one.  Else as `gradients`.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -153,20 +158,21 @@ def bracket_norms(
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
     columns = np.arange(len(x)) if partners is None else checked_partners(partners, len(x))
-    dtype = next(iter(params.values())).dtype
-    norms = np.zeros((len(x), len(columns)), dtype)
-    block = 8  # 64 brackets at a time
-    for first in range(0, len(x), block):
-        rows = np.arange(first, min(first + block, len(x)))
-        for start in range(first if partners is None else 0, len(columns), block):
-            chosen = columns[start : start + block]
-            pairs = np.array([(i, j) for i in rows for j in chosen])
+    norms = np.zeros((len(x), len(columns)), next(iter(params.values())).dtype)
+    block = max(1, min(8, math.isqrt(BUDGET // model.parameter_count)))
+    for row in range(0, len(x), block):
+        rows = np.arange(row, min(row + block, len(x)))
+        for column in range(row if partners is None else 0, len(columns), block):
+            chosen = columns[column : column + block]
+            both = np.sort([(i, j) for i in rows for j in chosen])  # for [v_j, v_i] = −[v_i, v_j]
+            pairs, place = np.unique(both, axis=0, return_inverse=True)
             used, local = np.unique(pairs, return_inverse=True)
-            local = local.reshape(pairs.shape)
-            found = group_brackets(model, params, buffers, x[used, None], y[used, None], local, LOSSES[loss])
-            total = sum(squared_norms(b) for b in found.values())
-            norms[rows, start : start + len(chosen)] = np.sqrt(total).reshape(len(rows), -1)
-    if partners is None:  # only the upper triangle was computed, for [v_j, v_i] = −[v_i, v_j]
+            of = x[used, None], y[used, None]
+            g = group_gradients(model, params, buffers, *of, LOSSES[loss])
+            found = group_brackets(model, params, buffers, *of, g, local.reshape(pairs.shape), LOSSES[loss])
+            sizes = np.sqrt(sum(squared_norms(b) for b in found.values()))
+            norms[rows, column : column + len(chosen)] = sizes[place.ravel()].reshape(len(rows), -1)
+    if partners is None:  # only the upper triangle was computed
         norms = np.triu(norms) + np.triu(norms, 1).T
     return norms
 
@@ -186,7 +192,7 @@ def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, t
     params, buffers = checked_state(model, params, buffers)
     x_eval = channels_last(checked_inputs("x_eval", model, params, x_eval))
     tangents = checked_directions("tangents", params, tangents)
-    return group_push_forward(model, params, buffers, x_eval, tangents)
+    return group_push_forward(model, params, buffers, x_eval, tangents)[1]
 
 
 def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:

@@ -79,12 +79,19 @@ def linear(f: Callable[[Array], Array], x: Number) -> Number:
 
 
 def bilinear(f: Callable[[Array, Array], Array], a: Number, b: Number) -> Number:
-    """f(a, b) for a bilinear f: d f(a, b) = f(da, b) + f(a, db)."""
+    """f(a, b) for a bilinear f, which must give a new array: d f(a, b) = f(da, b) + f(a, db)."""
     da, db = tangent(a), tangent(b)
     product = f(value(a), value(b))
-    if da is None and db is None:
-        return product
-    return Dual(product, _sum(None if da is None else f(da, value(b)), None if db is None else f(value(a), db)))
+    if da is None:
+        return product if db is None else Dual(product, np.ascontiguousarray(f(value(a), db)))
+    change = f(da, value(b))
+    if db is not None:
+        other = f(value(a), db)
+        if change.shape == np.broadcast_shapes(change.shape, other.shape):
+            change += other
+        else:
+            change = change + other
+    return Dual(product, change)
 
 
 def elementwise(derivatives: Callable[[Array, int], list[Array]], x: Number) -> tuple[Number, Number]:

@@ -7,10 +7,11 @@ from itertools import combinations
 
 import numpy as np
 
-from .derivatives import brackets, gradients, logits, push_forward, squared_norms
+from .derivatives import squared_norms
 from .dual import Array
 from .losses import LOSSES
 from .models import Arrays, Model
+from .sweeps import channels_last, group_brackets, group_gradients, group_push_forward
 from .validation import checked_inputs, checked_state, checked_targets
 
 
@@ -54,14 +55,15 @@ def evaluate(
     if not isinstance(examples, (int, np.integer)) or not 2 <= examples <= len(x):
         raise ValueError(f"examples: expected an integer from 2 to {len(x)}, the number of inputs, got {examples}")
     pairs = np.array(list(combinations(range(examples), 2)))
-    g = gradients(model, params, buffers, x[:examples], y[:examples], loss)
-    b = brackets(model, params, buffers, x[:examples], y[:examples], pairs, loss)
-    z = logits(model, params, buffers, x)
+    groups = channels_last(x[:examples, None]), y[:examples, None]
+    g = group_gradients(model, params, buffers, *groups, LOSSES[loss])
+    b = group_brackets(model, params, buffers, *groups, g, pairs, LOSSES[loss])
+    z, changes = group_push_forward(model, params, buffers, channels_last(x), b)
     return Evaluation(
         pairs=pairs,
         logits=z,
         loss=LOSSES[loss].definition(z, y),
-        logit_delta=push_forward(model, params, buffers, x, b),
+        logit_delta=changes,
         rms_gradient=_tensor_rms(g),
         rms_bracket=_tensor_rms(b),
         tensor_names=np.array(list(g)),

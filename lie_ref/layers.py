@@ -11,6 +11,7 @@ single example or a mini-batch, and every product keeps the groups apart.  Param
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,6 +149,11 @@ class BatchNorm(Layer):
         if sweep.training:  # the mean and the variance depend on x as well
             cotangent = cotangent - linear(sweep.mean, cotangent) - normal * linear(sweep.mean, product)
         return cotangent * (self._per_channel(sweep, "weight") * scale)
+
+    def folded(self, params: Mapping[str, Number], buffers: Mapping[str, Array]) -> tuple[Number, Number]:
+        """Evaluation mode as x · scale + shift: (…, channels) each."""
+        scale = params[f"{self.name}.weight"] * (1 / np.sqrt(buffers[f"{self.name}.running_var"] + EPS))
+        return scale, params[f"{self.name}.bias"] - scale * buffers[f"{self.name}.running_mean"]
 
     def _per_channel(self, sweep: Sweep, parameter: str) -> Number:
         return linear(lambda p: p[..., None, None, None, :], sweep.params[f"{self.name}.{parameter}"])

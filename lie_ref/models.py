@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .activations import ACTIVATIONS
-from .dual import Array
+from .dual import Array, Number, linear
 from .layers import Activation, BatchNorm, GlobalAvgPool, Layer, Linear, Residual, Sequential, Shapes
 from .windows import AvgPool, Conv, MaxPool
 
@@ -55,9 +55,8 @@ class Model:
         if not self.pictures:
             return x.size // self.n_in * max(self.spec["sizes"])
         pixels, expansion = x.size // self.n_in, self.spec["expansion"]
-        stem = 9 * max(self.spec["stem"]) * pixels // 4  # patches of 3 × 3, at half the height and width
-        stages = [max(9, expansion) * width * pixels // (16 * 4**i) for i, width in enumerate(self.spec["widths"])]
-        return max(stem, *stages, 1)
+        stages = [expansion * width * pixels // (16 * 4**i) for i, width in enumerate(self.spec["widths"])]
+        return max(x.size, max(self.spec["stem"]) * pixels // 4, *stages)
 
     def init(self, seed: int = 0, dtype: Any = np.float64) -> tuple[Arrays, Arrays]:
         """Parameters and buffers, name → array: Kaiming-normal weights (variance 2 / fan-in), zero biases.
@@ -206,6 +205,31 @@ def with_layers(model: Model, change: Callable[[Layer], Layer]) -> Model | None:
 
     network = changed(model.network)
     return None if network == model.network else replace(model, network=network)
+
+
+def folded(model: Model, params: Mapping[str, Number], buffers: Arrays) -> tuple[Model, dict[str, Number]]:
+    """In evaluation mode the same network without batch-norm: each is folded into the convolution before it.
+
+    Scale and shift of a channel go into its kernel and a bias, so that they cost nothing at the pictures' pixels.
+    """
+    state = dict(params)
+
+    def fold(layer: Layer) -> Layer:
+        if not isinstance(layer, Sequential):
+            return layer
+        layers: list[Layer] = []
+        for inner in layer.layers:
+            conv = layers[-1] if layers else None
+            if type(inner) is BatchNorm and isinstance(conv, Conv):
+                scale, state[f"{conv.name}.bias"] = inner.folded(params, buffers)
+                per_kernel = linear(lambda s: s[..., None, None, None], scale)
+                state[f"{conv.name}.weight"] = params[f"{conv.name}.weight"] * per_kernel
+                layers[-1] = replace(conv, bias=True)
+            else:
+                layers.append(inner)
+        return replace(layer, layers=tuple(layers))
+
+    return with_layers(model, fold) or model, state
 
 
 def swapped(

@@ -16,7 +16,8 @@ import numpy as np
 from .dual import Array, Dual, Number
 from .layers import Sweep
 from .losses import LossFunction
-from .models import Arrays, Model
+from .models import Arrays, Model, folded
+from .parallel import in_threads
 
 ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold
 
@@ -78,14 +79,20 @@ def group_products(
 
     `directions` (g, *shape) has one for each group; a group's products with all its partners come from one sweep.
     """
-    for group in np.unique(pairs):
+
+    def of_group(group: int) -> list[tuple[int, int, Arrays]]:
         rows, places = np.nonzero(pairs == group)
         partners, position = np.unique(pairs[rows, 1 - places], return_inverse=True)
         along = {name: d[partners] for name, d in directions.items()}
         only = slice(group, group + 1)
         products = group_hvps(model, params, buffers, x[only], y[only], along, loss, training)
-        for row, place, k in zip(rows, places, position, strict=True):
-            yield int(row), int(1 - place), {name: product[k, 0] for name, product in products.items()}
+        return [
+            (int(row), int(1 - place), {name: product[k, 0] for name, product in products.items()})
+            for row, place, k in zip(rows, places, position, strict=True)
+        ]
+
+    for found in in_threads(of_group, np.unique(pairs)):
+        yield from found
 
 
 def group_brackets(
@@ -94,12 +101,12 @@ def group_brackets(
     buffers: Arrays,
     x: Array,
     y: Array,
+    g: Arrays,
     pairs: Array,
     loss: LossFunction,
     training: bool = False,
 ) -> Arrays:
-    """H_j g_i − H_i g_j for each pair of groups: name → (p, *shape); zeros for a group with itself."""
-    g = group_gradients(model, params, buffers, x, y, loss, training)
+    """H_j g_i − H_i g_j for each pair of groups, from their gradients g: name → (p, *shape); zeros for i = j."""
     result = {name: np.zeros((len(pairs), *p.shape), p.dtype) for name, p in params.items()}
     different = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
     for k, side, products in group_products(model, params, buffers, x, y, g, pairs[different], loss, training):
@@ -108,14 +115,25 @@ def group_brackets(
     return result
 
 
-def group_push_forward(model: Model, params: Arrays, buffers: Arrays, x: Array, tangents: Arrays) -> Array:
-    """D_θ z(x) · t_k for inputs x (n, …), batch-norm in evaluation mode: (k, n, n_out); tangents name → (k, *shape)."""
-    changes = np.empty((len(next(iter(tangents.values()))), len(x), model.n_out), x.dtype)
+def group_push_forward(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, tangents: Arrays
+) -> tuple[Array, Array]:
+    """Logits z (n, n_out) of inputs x (n, …) and D_θ z(x) · t_k (k, n, n_out); tangents t name → (k, *shape).
+
+    Batch-norm is in evaluation mode.
+    """
+    z = np.empty((len(x), model.n_out), x.dtype)
+    changes = np.empty((len(next(iter(tangents.values()))), *z.shape), x.dtype)
     for some, lifted in _lifted(model, params, tangents, x[0]):
-        for chosen in chunks(model, x, 1 + some.stop - some.start):
-            sweep = Sweep(dict(lifted), buffers, tape=None)
-            changes[some, chosen] = model.network.forward(sweep, x[None, chosen]).tangent[:, 0]
-    return changes
+        network, state = folded(model, lifted, buffers)
+
+        def push(chosen: slice, network: Model = network, state: dict[str, Number] = state) -> Dual:
+            return network.network.forward(Sweep(state, buffers, tape=None), x[None, chosen])
+
+        chunked = list(chunks(model, x, 1 + some.stop - some.start))
+        for chosen, found in zip(chunked, in_threads(push, chunked), strict=True):
+            z[chosen], changes[some, chosen] = found.value[0], found.tangent[:, 0]
+    return z, changes
 
 
 def with_group_axis(params: Arrays) -> dict[str, Number]:

@@ -6,6 +6,7 @@ on (group, member, height, width, channel).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,15 +14,17 @@ import autograd.numpy as anp
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .dual import Array, Number, linear, value
+from .dual import Array, Number, bilinear, linear, value
 from .layers import Layer, Shapes, Sweep, transpose
 
 Pads = tuple[int, int]  # entries before and after an axis
+SMALL = 10**6  # multiplications up to which OpenBLAS takes matrices as they lie, and is faster by a third
+CACHED = 2**17  # how many numbers of patches are made at a time where that leaves too few; they stay in a core's cache
 
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """2-D convolution (cross-correlation), no bias, zero padding of kernel // 2; weight (out, in, kernel, kernel), odd.
+    """2-D convolution (cross-correlation), zero padding of kernel // 2; weight (out, in, kernel, kernel), kernel odd.
 
     `first` says that the input is the picture itself, whose cotangent nobody asks for.
     """
@@ -31,9 +34,11 @@ class Conv(Layer):
     kernel: int = 3
     stride: int = 1
     first: bool = False
+    bias: bool = False
 
     def parameter_shapes(self) -> Shapes:
-        return {f"{self.name}.weight": (self.n_out, self.n_in, self.kernel, self.kernel)}
+        shapes: Shapes = {f"{self.name}.weight": (self.n_out, self.n_in, self.kernel, self.kernel)}
+        return shapes | ({f"{self.name}.bias": (self.n_out,)} if self.bias else {})
 
     def padding(self, length: int) -> Pads:
         """How many zeros stand before and after an axis of this length."""
@@ -48,49 +53,77 @@ class Conv(Layer):
         return correlation(padded, self.turned(params[f"{self.name}.weight"]), self.stride)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
-        patches = linear(self._unfold, x)
-        sweep.save(patches, x.shape)
-        shape = (x.shape[-4], *(-(-length // self.stride) for length in x.shape[-3:-1]), self.n_out)
-        return linear(lambda y: y.reshape(*y.shape[:-2], *shape), patches @ self._matrix(sweep))
+        sweep.save(x)
+        y = bilinear(self._correlate, x, sweep.params[f"{self.name}.weight"])
+        return y + linear(lambda b: b[..., None, None, None, :], sweep.params[f"{self.name}.bias"]) if self.bias else y
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number | None:
-        patches, shape = sweep.saved()
-        rows = linear(lambda c: c.reshape(*c.shape[:-4], -1, self.n_out), cotangent)
-        sweep.grads[f"{self.name}.weight"] = linear(self._from_matrix, transpose(patches) @ rows)
+        (x,) = sweep.saved()
+        weight = sweep.params[f"{self.name}.weight"]
+        sweep.grads[f"{self.name}.weight"] = bilinear(self._weight_gradient, x, cotangent)
         if self.first:
             return None
         if self.stride == 1:  # then the transpose is a convolution too, with the kernel turned round
-            weight = sweep.params[f"{self.name}.weight"]
             back = linear(lambda w: np.swapaxes(self.turned(w)[..., ::-1, ::-1], -4, -3), weight)
             transposed = Conv(self.name, self.n_out, self.n_in, self.kernel)
             return transposed.forward(Sweep({f"{self.name}.weight": back}, {}, tape=None), cotangent)
-        return linear(lambda c: self._fold(c, shape), rows @ transpose(self._matrix(sweep)))
+        rows = linear(lambda c: c.reshape(*c.shape[:-4], -1, self.n_out), cotangent)
+        return linear(lambda c: self._fold(c, x.shape), rows @ transpose(linear(self._matrix, weight)))
 
-    def _matrix(self, sweep: Sweep) -> Number:
+    def _correlate(self, x: Array, w: Array) -> Array:
+        """x (…, member, height, width, in) with kernels (1, out, …), or (k, 1, out, …) of which each is an axis before.
+
+        All kernels are the columns of one matrix, so that the patches are made and multiplied once.
+        """
+        columns = np.moveaxis(self._matrix(w), -2, 0).reshape(self.kernel**2 * self.n_in, -1)
+        pictures = x.reshape(-1, *x.shape[-3:])
+        height, width = (-(-length // self.stride) for length in x.shape[-3:-1])
+        y = np.empty((len(pictures), height, width, columns.shape[1]), x.dtype)
+        for some, rows, patches in self._patches(pictures, columns.shape[1]):
+            np.matmul(patches, columns, out=y[some, rows].reshape(len(patches), -1))
+        y = y.reshape(*x.shape[:-3], height, width, *w.shape[:-5], self.n_out)
+        return y if w.ndim == 5 else np.moveaxis(y, -2, 0)
+
+    def _weight_gradient(self, x: Array, c: Array) -> Array:
+        """Σ over members and places of patch times cotangent c (…, member, out height, out width, out): a weight's."""
+        lead = np.broadcast_shapes(x.shape[:-4], c.shape[:-4])
+        total = np.zeros((*lead, self.kernel**2 * self.n_in, self.n_out), x.dtype)
+        for index in np.ndindex(x.shape[:-4]):
+            own = index[-(c.ndim - 4) :]  # without the axis of directions, where only x has one
+            for some, rows, patches in self._patches(x[index], self.n_out):
+                part = c[(..., *own, some, rows, slice(None), slice(None))]
+                part = part.reshape(*part.shape[:-4], len(patches), self.n_out)
+                total[(..., *index, slice(None), slice(None))] += patches.T @ part
+        return self._from_matrix(total)
+
+    def _matrix(self, w: Array) -> Array:
         """The weight as a matrix (…, kernel · kernel · in, out)."""
         order = (-4, -3, -2, -1)
-        return linear(
-            lambda w: np.moveaxis(self.turned(w), (-2, -1, -3, -4), order).reshape(*w.shape[:-4], -1, self.n_out),
-            sweep.params[f"{self.name}.weight"],
-        )
+        return np.moveaxis(self.turned(w), (-2, -1, -3, -4), order).reshape(*w.shape[:-4], -1, self.n_out)
 
     def _from_matrix(self, matrix: Array) -> Array:
         """The transpose of `_matrix`: back to (…, out, in, kernel, kernel)."""
         w = matrix.reshape(*matrix.shape[:-2], self.kernel, self.kernel, self.n_in, self.n_out)
         return np.ascontiguousarray(self.turned(np.moveaxis(w, (-4, -3, -2, -1), (-2, -1, -3, -4))))
 
-    def _unfold(self, x: Array) -> Array:
-        """Every patch that the kernel sees, one a row: (…, member · out height · out width, kernel · kernel · in)."""
+    def _patches(self, x: Array, columns: int) -> Iterator[tuple[slice, slice, Array]]:
+        """Every patch that the kernel sees in x (n, height, width, in), a band at a time, to be multiplied by so many
+        columns: the band's pictures, their rows, and the patches there (pixels, kernel · kernel · in)."""
         k, s = self.kernel, self.stride
         if k == s == 1:
-            return x.reshape(*x.shape[:-4], -1, self.n_in)
-        padded = pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2]))
-        windows = sliding_window_view(padded, (k, k), axis=(-3, -2))  # type: ignore[call-overload]
-        windows = np.moveaxis(windows[..., ::s, ::s, :, :, :], -3, -1)
-        return windows.reshape(*x.shape[:-4], -1, k * k * self.n_in)
+            yield slice(None), slice(None), x.reshape(-1, self.n_in)
+            return
+        padded = pad(x, self.padding(x.shape[1]), self.padding(x.shape[2]))
+        windows = sliding_window_view(padded, (k, k), axis=(1, 2))[:, ::s, ::s]  # type: ignore[call-overload]
+        windows = np.moveaxis(windows, 3, -1)
+        pictures, height, width = windows.shape[:3]
+        length = k * k * self.n_in
+        few = SMALL // (length * columns)
+        for some, rows in bands(pictures, height, width, few if few >= 16 else CACHED // length):
+            yield some, rows, windows[some, rows].reshape(-1, length)
 
     def _fold(self, patches: Array, shape: tuple[int, ...]) -> Array:
-        """The transpose of `_unfold`: the sum of all patches at their places in a picture of the given shape."""
+        """The transpose of taking patches: the sum of all patches at their places in a picture of the given shape."""
         k, s = self.kernel, self.stride
         members, height, width, channels = shape[-4:]
         if k == s == 1:
@@ -138,7 +171,14 @@ class MaxPool(Layer):
     def _gather(self, x: Array, first: Array) -> Array:
         """From each window the entry that `first` names."""
         padded = self.padded(x, 0.0)
-        return sum(padded[window] * (first == n) for n, window in enumerate(self._windows(x.shape)))
+        *_, width, channels = padded.shape
+        row, column, channel = np.ogrid[: first.shape[-3], : first.shape[-2], :channels]
+        down, right = np.divmod(first.astype(np.intp), 3)
+        places = ((2 * row + down) * width + 2 * column + right) * channels + channel
+        found = np.empty((*x.shape[:-3], *first.shape[-3:]), x.dtype)
+        for index in np.ndindex(x.shape[:-3]):
+            padded[index].take(places[index[-(first.ndim - 3) :]], out=found[index], mode="clip")  # the fastest mode
+        return found
 
     def _scatter(self, c: Array, first: Array, shape: tuple[int, ...]) -> Array:
         """The transpose of `_gather`: each cotangent to the entry that `first` names."""
@@ -213,6 +253,15 @@ def first_largest(entries: list[Any]) -> Any:
     """The largest entry of each window, and the derivative to the first that is: entries in scan order."""
     first = anp.argmax(anp.array(entries), axis=0)
     return sum(anp.where(first == n, entry, 0.0) for n, entry in enumerate(entries))
+
+
+def bands(pictures: int, height: int, width: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of pictures and of their rows that have at most `size` pixels, or one row."""
+    step = max(1, size // (height * width))
+    rows = height if step > 1 else max(1, min(height, size // width))
+    for picture in range(0, pictures, step):
+        for row in range(0, height, rows):
+            yield slice(picture, picture + step), slice(row, row + rows)
 
 
 def pad(x: Array, rows: Pads, columns: Pads, fill: float = 0.0) -> Array:

@@ -13,7 +13,7 @@ from autograd import grad, make_jvp
 from networks import BOTTLENECK, MLPS, at, examples, generic_state, loss_function
 
 import lie_ref
-from lie_ref import sweeps
+from lie_ref import derivatives, sweeps
 from lie_ref.checks import bracket_reverse_over_reverse, largest_relative_error
 from lie_ref.derivatives import logits, training_gradients
 from lie_ref.fields import hvp_reverse_over_reverse, lie_bracket, vector_field
@@ -133,6 +133,25 @@ def test_bracket_norms_are_the_norms_of_the_brackets_in_any_blocks():
     partners = [3, 17, 3]
     some = lie_ref.bracket_norms(model, params, buffers, x, y, partners)
     np.testing.assert_allclose(some, expected[:, partners], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("budget", [1, 4 * 44, 2**26])
+def test_bracket_norms_compute_each_bracket_once_and_hold_no_more_than_the_budget(budget, monkeypatch):
+    model = MLPS[1]
+    params, buffers = generic_state(model, 9)
+    x, y = examples(model, (19, 5), 9)
+    expected = lie_ref.bracket_norms(model, params, buffers, x, y)
+    computed, group_brackets = [], derivatives.group_brackets
+
+    def counted(*arguments):
+        computed.append(int((arguments[6][:, 0] != arguments[6][:, 1]).sum()))
+        return group_brackets(*arguments)
+
+    monkeypatch.setattr(derivatives, "group_brackets", counted)
+    monkeypatch.setattr(derivatives, "BUDGET", budget)
+    np.testing.assert_allclose(lie_ref.bracket_norms(model, params, buffers, x, y), expected, rtol=1e-12)
+    assert sum(computed) == 19 * 18 / 2
+    assert max(computed) * model.parameter_count <= max(budget, model.parameter_count)
 
 
 def test_results_do_not_depend_on_how_the_examples_are_chunked(monkeypatch):

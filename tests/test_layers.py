@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from autograd import make_jvp, make_vjp
 
-from lie_ref import dual
+from lie_ref import dual, windows
 from lie_ref.dual import Dual, linear
 from lie_ref.layers import EPS, Activation, BatchNorm, GlobalAvgPool, Linear, Residual, Sequential, Sweep
 from lie_ref.windows import AvgPool, Conv, MaxPool
@@ -113,6 +113,35 @@ def test_convolution_by_four_loops():
                 patch = padded[:, :, row * stride : row * stride + kernel, column * stride : column * stride + kernel]
                 expected = np.einsum("nchw,ochw->no", patch, w)
                 np.testing.assert_allclose(y[:, :, row, column], expected, atol=1e-13)
+
+
+@pytest.mark.parametrize(("small", "cached"), [(1, 1), (10**9, 1), (1, 300), (3000, 1)])
+def test_bands_of_any_size_give_the_same_convolution(small, cached, monkeypatch):
+    rng = np.random.default_rng(4)
+    x = Dual(rng.standard_normal((2, 3, 7, 6, 2)), rng.standard_normal((4, 2, 3, 7, 6, 2)))
+    w = Dual(rng.standard_normal((1, 3, 2, 3, 3)), rng.standard_normal((4, 1, 3, 2, 3, 3)))
+    for stride in (1, 2):
+        layer, found = Conv("c", 2, 3, stride=stride), []
+        for sizes in ((windows.SMALL, windows.CACHED), (small, cached)):
+            monkeypatch.setattr(windows, "SMALL", sizes[0])
+            monkeypatch.setattr(windows, "CACHED", sizes[1])
+            sweep = Sweep({"c.weight": w}, {})
+            y = layer.forward(sweep, x)
+            found.append((y, layer.backward(sweep, y), sweep.grads["c.weight"]))
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a.value, b.value, atol=1e-11)
+            np.testing.assert_allclose(a.tangent, b.tangent, atol=1e-11)
+
+
+def test_every_pixel_is_in_one_band_and_no_band_is_larger_than_asked():
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        pictures, height, width, size = rng.integers(1, (7, 20, 20, 900)).tolist()
+        seen = np.zeros((pictures, height), int)
+        for some, rows in windows.bands(pictures, height, width, size):
+            seen[some, rows] += 1
+            assert seen[some, rows].size * width <= max(size, width)
+        assert (seen == 1).all()
 
 
 def test_the_first_convolution_gives_no_cotangent_of_the_picture():

@@ -9,10 +9,10 @@ import pytest
 from networks import examples, generic_state
 
 import lie_ref
-from lie_ref import derivatives
+from lie_ref import derivatives, parallel
 from lie_ref.checks import largest_relative_error
 from lie_ref.derivatives import training_gradients
-from lie_ref.parallel import side_by_side
+from lie_ref.parallel import in_threads, side_by_side
 
 
 def test_sums_are_added_in_one_order_whichever_part_is_faster():
@@ -39,6 +39,39 @@ def test_an_error_in_one_part_ends_the_others_and_reaches_the_caller(failing):
 def test_floating_point_settings_of_the_caller_hold_in_every_part():
     with np.errstate(over="raise"):
         assert side_by_side(lambda k, total: np.geterr()["over"], 2) == ["raise", "raise"]
+
+
+def test_threads_give_results_in_the_order_of_the_items_and_take_few_ahead():
+    started = []
+
+    def slow(n):
+        started.append(n)
+        time.sleep(0.01 * (n % 3))
+        return n
+
+    found = in_threads(slow, range(50))
+    for n in range(10):
+        assert next(found) == n
+    assert max(started) <= 9 + 2 * parallel.threads() + 1
+    assert list(found) == list(range(10, 50))
+
+
+def test_an_error_in_a_thread_reaches_the_caller_and_his_floating_point_settings_the_thread():
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        list(in_threads(lambda n: np.float64(1e300) * n, [1e300]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_results_do_not_depend_on_the_number_of_threads(count, monkeypatch):
+    model = lie_ref.preset("mxresnet-tiny")
+    params, buffers = generic_state(model, 2)
+    x, y = examples(model, (9, 3, 33, 20), 2)
+    usual = lie_ref.evaluate(model, params, buffers, x, y, examples=4)
+    monkeypatch.setattr(parallel, "threads", lambda: count)
+    again = lie_ref.evaluate(model, params, buffers, x, y, examples=4)
+    for name in params:
+        np.testing.assert_array_equal(again.brackets[name], usual.brackets[name])
+    np.testing.assert_array_equal(again.logit_delta, usual.logit_delta)
 
 
 @pytest.mark.parametrize("members", [1, 2, 5])

@@ -168,7 +168,7 @@ def sweeping(loss: LossFunction) -> dict[str, Stage]:
 
     def changes(s: Solution) -> Array:
         p = s.problem
-        return group_push_forward(p.model, p.params, p.buffers, channels_last(p.x_eval), s["bracket"])
+        return group_push_forward(p.model, p.params, p.buffers, channels_last(p.x_eval), s["bracket"])[1]
 
     return {
         "logits": all_logits,
