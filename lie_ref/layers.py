@@ -143,11 +143,13 @@ class BatchNorm(Layer):
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number:
         normal, scale = sweep.saved()
-        product = cotangent * normal
-        for parameter, term in (("weight", product), ("bias", cotangent)):
-            sweep.grads[f"{self.name}.{parameter}"] = linear(lambda t: _total(t)[..., 0, 0, 0, :], term)
+        totals = {"weight": linear(_total, cotangent * normal), "bias": linear(_total, cotangent)}
+        for parameter, total in totals.items():
+            sweep.grads[f"{self.name}.{parameter}"] = linear(lambda t: t[..., 0, 0, 0, :], total)
         if sweep.training:  # the mean and the variance depend on x as well
-            cotangent = cotangent - linear(sweep.mean, cotangent) - normal * linear(sweep.mean, product)
+            count = sweep.count(cotangent.shape)
+            means = {name: linear(lambda t: sweep.reduce(t) / count, total) for name, total in totals.items()}
+            cotangent = cotangent - means["bias"] - normal * means["weight"]
         return cotangent * (self._per_channel(sweep, "weight") * scale)
 
     def folded(self, params: Mapping[str, Number], buffers: Mapping[str, Array]) -> tuple[Number, Number]:

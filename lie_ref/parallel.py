@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Barrier, BrokenBarrierError
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -45,37 +45,49 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _GaveUp(Exception):
+    """Another part failed, so that its arrays will not come."""
+
+
 def side_by_side(part: Callable[[int, Reduce], Result], count: int) -> list[Result]:
     """[part(0, total), …, part(count − 1, total)], each in a thread of its own.
 
     `total(array)` gives each part the sum of the arrays that all parts hand in, always added in the same order; every
-    part must call it equally often.  NumPy's settings for floating-point errors are those of the caller, and the first
-    error of any part is raised again.
+    part must call it equally often, and leave what it handed in as it is.  NumPy's settings for floating-point errors
+    are those of the caller, and the first error of any part is raised again.
 
     >>> side_by_side(lambda k, total: float(total(np.array(k + 1.0))), count=3)
     [6.0, 6.0, 6.0]
     """
-    barrier = Barrier(count)
-    slots: list[np.ndarray] = [np.zeros(())] * count
+    posts: list[list[SimpleQueue[np.ndarray | None]]]  # posts[i][k]: from part i to part k
+    posts = [[SimpleQueue() for _ in range(count)] for _ in range(count)]
     errors = np.geterr()
 
     def run(k: int) -> Result:
+        def send(array: np.ndarray | None) -> None:
+            for other in range(count):
+                posts[k][other].put(array)
+
         def total(array: np.ndarray) -> np.ndarray:
-            slots[k] = array
-            barrier.wait()
-            result = sum(slots[1:], start=slots[0])
-            barrier.wait()  # nobody hands in the next array before all have read this one
+            send(array)
+            result = None
+            for other in range(count):
+                received = posts[other][k].get()
+                if received is None:
+                    raise _GaveUp
+                result = received if result is None else result + received
+            assert result is not None
             return result
 
         try:
             with np.errstate(**errors):
                 return part(k, total)
         except BaseException:
-            barrier.abort()  # or the others would wait for this part for ever
+            send(None)  # or the others would wait for this part for ever
             raise
 
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(run, k) for k in range(count)]
     # first a part's own error, rather than that the others gave up waiting for it
-    futures.sort(key=lambda future: isinstance(future.exception(), (BrokenBarrierError, type(None))))
+    futures.sort(key=lambda future: isinstance(future.exception(), (_GaveUp, type(None))))
     return [future.result() for future in futures]

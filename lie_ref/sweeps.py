@@ -10,6 +10,7 @@ a time as memory should hold; a group is never split.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 
 import numpy as np
 
@@ -79,20 +80,38 @@ def group_products(
 
     `directions` (g, *shape) has one for each group; a group's products with all its partners come from one sweep.
     """
+    uses: dict[int, dict[int, list[tuple[int, int]]]] = {}  # group → partner → where the product belongs
+    for row, (i, j) in enumerate(pairs.tolist()):
+        for side, (group, partner) in enumerate(((j, i), (i, j))):
+            uses.setdefault(group, {}).setdefault(partner, []).append((row, side))
 
-    def of_group(group: int) -> list[tuple[int, int, Arrays]]:
-        rows, places = np.nonzero(pairs == group)
-        partners, position = np.unique(pairs[rows, 1 - places], return_inverse=True)
-        along = {name: d[partners] for name, d in directions.items()}
-        only = slice(group, group + 1)
-        products = group_hvps(model, params, buffers, x[only], y[only], along, loss, training)
+    def of(some: list[tuple[int, list[int]]]) -> list[tuple[int, int, Arrays]]:
+        groups, partners = [group for group, _ in some], np.array([chosen for _, chosen in some]).T
+        lifted: dict[str, Number] = {name: Dual(p[None], directions[name][partners]) for name, p in params.items()}
+        sweep = Sweep(lifted, buffers, training)
+        sweep_over(model, sweep, x[groups], y[groups], loss)
         return [
-            (int(row), int(1 - place), {name: product[k, 0] for name, product in products.items()})
-            for row, place, k in zip(rows, places, position, strict=True)
+            (row, side, {name: product.tangent[k, n] for name, product in sweep.grads.items()})
+            for n, group in enumerate(groups)
+            for k, partner in enumerate(partners[:, n])
+            for row, side in uses[group][partner]
         ]
 
-    for found in in_threads(of_group, np.unique(pairs)):
+    for found in in_threads(of, _batches(model, x, {group: list(partners) for group, partners in uses.items()})):
         yield from found
+
+
+def _batches(model: Model, x: Array, partners: dict[int, list[int]]) -> Iterator[list[tuple[int, list[int]]]]:
+    """Groups with some of their partners, all of a batch with as many, few enough that a sweep keeps within `ENTRIES`.
+
+    There are at least two batches where there are two groups, or the second thread would have nothing to do.
+    """
+    room = max(2, ENTRIES // model.largest_array(x[0]))  # for the copies of an activation: the value's, and a partner's
+    tasks = [(g, some[k : k + room - 1]) for g, some in partners.items() for k in range(0, len(some), room - 1)]
+    for count, alike in groupby(sorted(tasks, key=lambda task: len(task[1])), key=lambda task: len(task[1])):
+        of_count = list(alike)
+        step = max(1, min(room // (1 + count), -(-len(of_count) // 2)))
+        yield from (of_count[start : start + step] for start in range(0, len(of_count), step))
 
 
 def group_brackets(

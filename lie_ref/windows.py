@@ -6,6 +6,7 @@ on (group, member, height, width, channel).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,12 +15,11 @@ import autograd.numpy as anp
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .dual import Array, Number, bilinear, linear, value
+from .dual import Array, Dual, Number, bilinear, linear, value
 from .layers import Layer, Shapes, Sweep, transpose
 
 Pads = tuple[int, int]  # entries before and after an axis
-SMALL = 10**6  # multiplications up to which OpenBLAS takes matrices as they lie, and is faster by a third
-CACHED = 2**17  # how many numbers of patches are made at a time where that leaves too few; they stay in a core's cache
+CACHED = 2**17  # how many numbers of patches are made at a time: they stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -71,56 +71,49 @@ class Conv(Layer):
         return linear(lambda c: self._fold(c, x.shape), rows @ transpose(linear(self._matrix, weight)))
 
     def _correlate(self, x: Array, w: Array) -> Array:
-        """x (…, member, height, width, in) with kernels (1, out, …), or (k, 1, out, …) of which each is an axis before.
+        """x (…, group, member, height, width, in) with kernels (group or 1, out, …), or k of them, an axis before.
 
-        All kernels are the columns of one matrix, so that the patches are made and multiplied once.
+        All kernels of a group are the columns of one matrix, so that its patches are made and multiplied once.
         """
+        if w.shape[-5] > 1:
+            each = [slice(group, group + 1) for group in range(w.shape[-5])]
+            own = [self._correlate(x[..., g, :, :, :, :], w[..., g, :, :, :, :]) for g in each]
+            return np.concatenate(own, axis=-5)
         columns = np.moveaxis(self._matrix(w), -2, 0).reshape(self.kernel**2 * self.n_in, -1)
-        pictures = x.reshape(-1, *x.shape[-3:])
-        height, width = (-(-length // self.stride) for length in x.shape[-3:-1])
-        y = np.empty((len(pictures), height, width, columns.shape[1]), x.dtype)
-        for some, rows, patches in self._patches(pictures, columns.shape[1]):
+        windows = self._windows(x.reshape(-1, *x.shape[-3:]))
+        pictures, height, width = windows.shape[:3]
+        y = np.empty((pictures, height, width, columns.shape[1]), x.dtype)
+        for some, rows in bands(pictures, height, width, CACHED // len(columns)):
+            patches = windows[some, rows].reshape(-1, len(columns))
             np.matmul(patches, columns, out=y[some, rows].reshape(len(patches), -1))
         y = y.reshape(*x.shape[:-3], height, width, *w.shape[:-5], self.n_out)
         return y if w.ndim == 5 else np.moveaxis(y, -2, 0)
 
     def _weight_gradient(self, x: Array, c: Array) -> Array:
-        """Σ over members and places of patch times cotangent c (…, member, out height, out width, out): a weight's."""
-        lead = np.broadcast_shapes(x.shape[:-4], c.shape[:-4])
-        total = np.zeros((*lead, self.kernel**2 * self.n_in, self.n_out), x.dtype)
-        for index in np.ndindex(x.shape[:-4]):
-            own = index[-(c.ndim - 4) :]  # without the axis of directions, where only x has one
-            for some, rows, patches in self._patches(x[index], self.n_out):
-                part = c[(..., *own, some, rows, slice(None), slice(None))]
-                part = part.reshape(*part.shape[:-4], len(patches), self.n_out)
-                total[(..., *index, slice(None), slice(None))] += patches.T @ part
-        return self._from_matrix(total)
+        """Σ over members and places of cotangent c (…, group, member, out height, out width, out) times patch of x."""
+        windows = self._windows(x)
+        groups, members, height, width = c.shape[-5:-1]
+        length, directions = self.kernel**2 * self.n_in, x.shape[:-5]
+        total = np.zeros((*np.broadcast_shapes(directions, c.shape[:-5]), groups, self.n_out, length), x.dtype)
+        for group in range(groups):
+            for some, rows in bands(members, height, width, CACHED // (length * math.prod(directions))):
+                patches = windows[..., group, some, rows, :, :, :, :].reshape(*directions, -1, length)
+                part = c[..., group, some, rows, :, :].reshape(*c.shape[:-5], -1, self.n_out)
+                total[..., group, :, :] += np.swapaxes(part, -1, -2) @ patches
+        w = total.reshape(*total.shape[:-1], self.kernel, self.kernel, self.n_in)
+        return np.ascontiguousarray(self.turned(np.moveaxis(w, -1, -3)))
 
     def _matrix(self, w: Array) -> Array:
         """The weight as a matrix (…, kernel · kernel · in, out)."""
         order = (-4, -3, -2, -1)
         return np.moveaxis(self.turned(w), (-2, -1, -3, -4), order).reshape(*w.shape[:-4], -1, self.n_out)
 
-    def _from_matrix(self, matrix: Array) -> Array:
-        """The transpose of `_matrix`: back to (…, out, in, kernel, kernel)."""
-        w = matrix.reshape(*matrix.shape[:-2], self.kernel, self.kernel, self.n_in, self.n_out)
-        return np.ascontiguousarray(self.turned(np.moveaxis(w, (-4, -3, -2, -1), (-2, -1, -3, -4))))
-
-    def _patches(self, x: Array, columns: int) -> Iterator[tuple[slice, slice, Array]]:
-        """Every patch that the kernel sees in x (n, height, width, in), a band at a time, to be multiplied by so many
-        columns: the band's pictures, their rows, and the patches there (pixels, kernel · kernel · in)."""
+    def _windows(self, x: Array) -> Array:
+        """A view of every patch that the kernel sees in x: (…, out height, out width, kernel, kernel, in)."""
         k, s = self.kernel, self.stride
-        if k == s == 1:
-            yield slice(None), slice(None), x.reshape(-1, self.n_in)
-            return
-        padded = pad(x, self.padding(x.shape[1]), self.padding(x.shape[2]))
-        windows = sliding_window_view(padded, (k, k), axis=(1, 2))[:, ::s, ::s]  # type: ignore[call-overload]
-        windows = np.moveaxis(windows, 3, -1)
-        pictures, height, width = windows.shape[:3]
-        length = k * k * self.n_in
-        few = SMALL // (length * columns)
-        for some, rows in bands(pictures, height, width, few if few >= 16 else CACHED // length):
-            yield some, rows, windows[some, rows].reshape(-1, length)
+        padded = pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2])) if k > 1 else x
+        windows = sliding_window_view(padded, (k, k), axis=(-3, -2))  # type: ignore[call-overload]
+        return np.moveaxis(windows[..., ::s, ::s, :, :, :], -3, -1)
 
     def _fold(self, patches: Array, shape: tuple[int, ...]) -> Array:
         """The transpose of taking patches: the sum of all patches at their places in a picture of the given shape."""
@@ -159,10 +152,11 @@ class MaxPool(Layer):
         largest = np.array(padded[self._windows(x.shape)[0]])
         first = np.zeros(largest.shape, np.int8)
         for n, window in enumerate(self._windows(x.shape)[1:], start=1):
-            np.copyto(first, np.int8(n), where=padded[window] > largest)
+            larger = padded[window] > largest
+            np.maximum(first, larger.view(np.int8) * np.int8(n), out=first)
             np.maximum(largest, padded[window], out=largest)
         sweep.save(first, x.shape)
-        return linear(lambda a: self._gather(a, first), x)
+        return Dual(largest, self._gather(x.tangent, first)) if isinstance(x, Dual) else largest
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number:
         first, shape = sweep.saved()
@@ -256,9 +250,10 @@ def first_largest(entries: list[Any]) -> Any:
 
 
 def bands(pictures: int, height: int, width: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of pictures and of their rows that have at most `size` pixels, or one row."""
+    """Slices of pictures and of their rows, about equal ones, that have at most `size` pixels, or one row."""
     step = max(1, size // (height * width))
-    rows = height if step > 1 else max(1, min(height, size // width))
+    most = max(1, min(height, size // width))
+    rows = -(-height // -(-height // most))
     for picture in range(0, pictures, step):
         for row in range(0, height, rows):
             yield slice(picture, picture + step), slice(row, row + rows)

@@ -115,16 +115,15 @@ def test_convolution_by_four_loops():
                 np.testing.assert_allclose(y[:, :, row, column], expected, atol=1e-13)
 
 
-@pytest.mark.parametrize(("small", "cached"), [(1, 1), (10**9, 1), (1, 300), (3000, 1)])
-def test_bands_of_any_size_give_the_same_convolution(small, cached, monkeypatch):
+@pytest.mark.parametrize("cached", [1, 300, 3000])
+def test_bands_of_any_size_give_the_same_convolution(cached, monkeypatch):
     rng = np.random.default_rng(4)
     x = Dual(rng.standard_normal((2, 3, 7, 6, 2)), rng.standard_normal((4, 2, 3, 7, 6, 2)))
     w = Dual(rng.standard_normal((1, 3, 2, 3, 3)), rng.standard_normal((4, 1, 3, 2, 3, 3)))
     for stride in (1, 2):
         layer, found = Conv("c", 2, 3, stride=stride), []
-        for sizes in ((windows.SMALL, windows.CACHED), (small, cached)):
-            monkeypatch.setattr(windows, "SMALL", sizes[0])
-            monkeypatch.setattr(windows, "CACHED", sizes[1])
+        for size in (windows.CACHED, cached):
+            monkeypatch.setattr(windows, "CACHED", size)
             sweep = Sweep({"c.weight": w}, {})
             y = layer.forward(sweep, x)
             found.append((y, layer.backward(sweep, y), sweep.grads["c.weight"]))
