@@ -233,7 +233,7 @@ def training_gradients(
 
     logits, sweeps = zip(*side_by_side(part, len(parts)), strict=True)
     mean_loss = float(LOSSES[loss].definition(np.concatenate(logits, axis=1), y[None]).mean())
-    grads = {name: sum(sweep.grads[name][0] for sweep in sweeps) for name in params}
+    grads = {name: np.ascontiguousarray(sum(sweep.grads[name][0] for sweep in sweeps)) for name in params}
     return mean_loss, grads, buffers | sweeps[0].running_statistics()
 
 

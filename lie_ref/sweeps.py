@@ -9,8 +9,9 @@ a time as memory should hold; a group is never split.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from .models import Arrays, Model, folded
 from .parallel import in_threads
 
 ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold
+THREADED = 2**16  # how many numbers it must hold, over all sweeps, for threads to be worth starting
 
 
 def sweep_over(model: Model, sweep: Sweep, x: Array, y: Array, loss: LossFunction) -> Number:
@@ -97,7 +99,8 @@ def group_products(
             for row, side in uses[group][partner]
         ]
 
-    for found in in_threads(of, _batches(model, x, {group: list(partners) for group, partners in uses.items()})):
+    batches = _batches(model, x, {group: list(partners) for group, partners in uses.items()})
+    for found in _spread(model, x[0], len(pairs))(of, batches):
         yield from found
 
 
@@ -126,7 +129,7 @@ def group_brackets(
     training: bool = False,
 ) -> Arrays:
     """H_j g_i − H_i g_j for each pair of groups, from their gradients g: name → (p, *shape); zeros for i = j."""
-    result = {name: np.zeros((len(pairs), *p.shape), p.dtype) for name, p in params.items()}
+    result = {name: np.zeros_like(g[name], shape=(len(pairs), *p.shape)) for name, p in params.items()}
     different = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
     for k, side, products in group_products(model, params, buffers, x, y, g, pairs[different], loss, training):
         for name, product in products.items():
@@ -150,9 +153,15 @@ def group_push_forward(
             return network.network.forward(Sweep(state, buffers, tape=None), x[None, chosen])
 
         chunked = list(chunks(model, x, 1 + some.stop - some.start))
-        for chosen, found in zip(chunked, in_threads(push, chunked), strict=True):
+        mapped = _spread(model, x, some.stop - some.start)
+        for chosen, found in zip(chunked, mapped(push, chunked), strict=True):
             z[chosen], changes[some, chosen] = found.value[0], found.tangent[:, 0]
     return z, changes
+
+
+def _spread(model: Model, x: Array, copies: int) -> Callable[..., Iterator[Any]]:
+    """`in_threads`, or `map` where so many sweeps over x are sooner done than threads are started."""
+    return in_threads if copies * model.largest_array(x) >= THREADED else map
 
 
 def with_group_axis(params: Arrays) -> dict[str, Number]:

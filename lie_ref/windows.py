@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from .dual import Array, Dual, Number, bilinear, linear, value
-from .layers import Layer, Shapes, Sweep, transpose
+from .layers import Layer, Shapes, Sweep
 
 Pads = tuple[int, int]  # entries before and after an axis
 CACHED = 2**17  # how many numbers of patches are made at a time: they stay in a core's cache
@@ -53,14 +53,15 @@ class Conv(Layer):
         return correlation(padded, self.turned(params[f"{self.name}.weight"]), self.stride)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
-        sweep.save(x)
-        y = bilinear(self._correlate, x, sweep.params[f"{self.name}.weight"])
+        windows = linear(self._windows, x)
+        sweep.save(windows, x.shape)
+        y = bilinear(self._correlate, windows, sweep.params[f"{self.name}.weight"])
         return y + linear(lambda b: b[..., None, None, None, :], sweep.params[f"{self.name}.bias"]) if self.bias else y
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number | None:
-        (x,) = sweep.saved()
+        windows, shape = sweep.saved()
         weight = sweep.params[f"{self.name}.weight"]
-        sweep.grads[f"{self.name}.weight"] = bilinear(self._weight_gradient, x, cotangent)
+        sweep.grads[f"{self.name}.weight"] = bilinear(self._weight_gradient, windows, cotangent)
         if self.first:
             return None
         if self.stride == 1:  # then the transpose is a convolution too, with the kernel turned round
@@ -68,52 +69,50 @@ class Conv(Layer):
             transposed = Conv(self.name, self.n_out, self.n_in, self.kernel)
             return transposed.forward(Sweep({f"{self.name}.weight": back}, {}, tape=None), cotangent)
         rows = linear(lambda c: c.reshape(*c.shape[:-4], -1, self.n_out), cotangent)
-        return linear(lambda c: self._fold(c, x.shape), rows @ transpose(linear(self._matrix, weight)))
+        return linear(lambda c: self._fold(c, shape), rows @ linear(self._matrix, weight))
 
-    def _correlate(self, x: Array, w: Array) -> Array:
-        """x (…, group, member, height, width, in) with kernels (group or 1, out, …), or k of them, an axis before.
+    def _windows(self, x: Array) -> Array:
+        """A view of the patches that the kernel sees in x: (…, out height, out width, kernel, kernel, in)."""
+        k, s = self.kernel, self.stride
+        padded = pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2])) if k > 1 else x
+        windows = sliding_window_view(padded, (k, k), axis=(-3, -2))  # type: ignore[call-overload]
+        return np.moveaxis(windows[..., ::s, ::s, :, :, :], -3, -1)
 
-        All kernels of a group are the columns of one matrix, so that its patches are made and multiplied once.
+    def _correlate(self, windows: Array, w: Array) -> Array:
+        """Windows (…, group, member, …) times kernels (group or 1, out, …), or k of them, an axis before: pictures.
+
+        All kernels of a group are the columns of one matrix, so that its patches are copied and multiplied once.
         """
         if w.shape[-5] > 1:
             each = [slice(group, group + 1) for group in range(w.shape[-5])]
-            own = [self._correlate(x[..., g, :, :, :, :], w[..., g, :, :, :, :]) for g in each]
+            own = [self._correlate(windows[..., g, :, :, :, :, :, :], w[..., g, :, :, :, :]) for g in each]
             return np.concatenate(own, axis=-5)
-        columns = np.moveaxis(self._matrix(w), -2, 0).reshape(self.kernel**2 * self.n_in, -1)
-        windows = self._windows(x.reshape(-1, *x.shape[-3:]))
-        pictures, height, width = windows.shape[:3]
-        y = np.empty((pictures, height, width, columns.shape[1]), x.dtype)
-        for some, rows in bands(pictures, height, width, CACHED // len(columns)):
+        *lead, height, width = windows.shape[:-3]
+        columns = self._matrix(w).reshape(-1, self.kernel**2 * self.n_in).T
+        windows = windows.reshape(-1, *windows.shape[-5:])
+        y = np.empty((len(windows), height, width, columns.shape[1]), windows.dtype)
+        for some, rows in bands(len(windows), height, width, CACHED // len(columns)):
             patches = windows[some, rows].reshape(-1, len(columns))
             np.matmul(patches, columns, out=y[some, rows].reshape(len(patches), -1))
-        y = y.reshape(*x.shape[:-3], height, width, *w.shape[:-5], self.n_out)
+        y = y.reshape(*lead, height, width, *w.shape[:-5], self.n_out)
         return y if w.ndim == 5 else np.moveaxis(y, -2, 0)
 
-    def _weight_gradient(self, x: Array, c: Array) -> Array:
-        """Σ over members and places of cotangent c (…, group, member, out height, out width, out) times patch of x."""
-        windows = self._windows(x)
+    def _weight_gradient(self, windows: Array, c: Array) -> Array:
+        """Σ over members and places of cotangent c (…, group, member, out height, out width, out) times patch."""
         groups, members, height, width = c.shape[-5:-1]
-        length, directions = self.kernel**2 * self.n_in, x.shape[:-5]
-        total = np.zeros((*np.broadcast_shapes(directions, c.shape[:-5]), groups, self.n_out, length), x.dtype)
+        length, directions = self.kernel**2 * self.n_in, windows.shape[:-7]
+        total = np.zeros((*np.broadcast_shapes(directions, c.shape[:-5]), groups, self.n_out, length), c.dtype)
         for group in range(groups):
             for some, rows in bands(members, height, width, CACHED // (length * math.prod(directions))):
                 patches = windows[..., group, some, rows, :, :, :, :].reshape(*directions, -1, length)
                 part = c[..., group, some, rows, :, :].reshape(*c.shape[:-5], -1, self.n_out)
                 total[..., group, :, :] += np.swapaxes(part, -1, -2) @ patches
         w = total.reshape(*total.shape[:-1], self.kernel, self.kernel, self.n_in)
-        return np.ascontiguousarray(self.turned(np.moveaxis(w, -1, -3)))
+        return self.turned(np.moveaxis(w, -1, -3))  # a view: in memory a kernel stays a row of `_matrix`
 
     def _matrix(self, w: Array) -> Array:
-        """The weight as a matrix (…, kernel · kernel · in, out)."""
-        order = (-4, -3, -2, -1)
-        return np.moveaxis(self.turned(w), (-2, -1, -3, -4), order).reshape(*w.shape[:-4], -1, self.n_out)
-
-    def _windows(self, x: Array) -> Array:
-        """A view of every patch that the kernel sees in x: (…, out height, out width, kernel, kernel, in)."""
-        k, s = self.kernel, self.stride
-        padded = pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2])) if k > 1 else x
-        windows = sliding_window_view(padded, (k, k), axis=(-3, -2))  # type: ignore[call-overload]
-        return np.moveaxis(windows[..., ::s, ::s, :, :, :], -3, -1)
+        """The weight as a matrix (…, out, kernel · kernel · in)."""
+        return np.moveaxis(self.turned(w), -3, -1).reshape(*w.shape[:-3], -1)
 
     def _fold(self, patches: Array, shape: tuple[int, ...]) -> Array:
         """The transpose of taking patches: the sum of all patches at their places in a picture of the given shape."""
