@@ -2,6 +2,7 @@
 # make experiment   set up and run the experiment       (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" pass through)
 # make certify      recompute the certified digits of the test vectors, in multiple and extended precision
 # make test-peers   the tests against PyTorch and JAX   (installs torch by its exact version, where pip finds it)
+# make bench        how fast lie_ref is beside PyTorch and JAX, where pip finds them   (ARGS="--quick" and others)
 # make lint         formatting, style and types
 # Each works from a fresh clone, with Python >= 3.10, make and a package index.
 
@@ -16,6 +17,11 @@ test: $(BIN)/installed-test
 test-peers: $(BIN)/installed-test
 	$(BIN)/python -m pip install -q "$(TORCH)" "$(JAX)"
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "torch or jax"
+
+bench: $(BIN)/installed
+	-$(BIN)/python -m pip install -q --disable-pip-version-check "$(TORCH)"
+	-$(BIN)/python -m pip install -q --disable-pip-version-check "$(JAX)"
+	$(BIN)/python -m tests.bench $(ARGS)
 
 certify: $(BIN)/installed-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.certificates
@@ -43,4 +49,4 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: test test-peers certify experiment lint clean
+.PHONY: test test-peers bench certify experiment lint clean
