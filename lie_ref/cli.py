@@ -135,6 +135,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     use_one_blas_thread()
+    keep_freed_memory()
     verdict = oracle.verify(options.vector, options.candidate)
     if options.json is not None:
         write_text(options.json, to_json(verdict.to_dict(), indent=1) + "\n")

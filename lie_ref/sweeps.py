@@ -99,21 +99,25 @@ def group_products(
             for row, side in uses[group][partner]
         ]
 
-    batches = _batches(model, x, {group: list(partners) for group, partners in uses.items()})
-    for found in _spread(model, x[0], len(pairs))(of, batches):
+    mapped = _spread(model, x[0], len(pairs))
+    parts = 1 if mapped is map else 2  # or the second thread would have nothing to do
+    batches = _batches(model, x, {group: list(partners) for group, partners in uses.items()}, parts)
+    for found in mapped(of, batches):
         yield from found
 
 
-def _batches(model: Model, x: Array, partners: dict[int, list[int]]) -> Iterator[list[tuple[int, list[int]]]]:
+def _batches(
+    model: Model, x: Array, partners: dict[int, list[int]], parts: int
+) -> Iterator[list[tuple[int, list[int]]]]:
     """Groups with some of their partners, all of a batch with as many, few enough that a sweep keeps within `ENTRIES`.
 
-    There are at least two batches where there are two groups, or the second thread would have nothing to do.
+    There are at least so many parts where there are as many groups.
     """
     room = max(2, ENTRIES // model.largest_array(x[0]))  # for the copies of an activation: the value's, and a partner's
     tasks = [(g, some[k : k + room - 1]) for g, some in partners.items() for k in range(0, len(some), room - 1)]
     for count, alike in groupby(sorted(tasks, key=lambda task: len(task[1])), key=lambda task: len(task[1])):
         of_count = list(alike)
-        step = max(1, min(room // (1 + count), -(-len(of_count) // 2)))
+        step = max(1, min(room // (1 + count), -(-len(of_count) // parts)))
         yield from (of_count[start : start + step] for start in range(0, len(of_count), step))
 
 
