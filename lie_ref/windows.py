@@ -26,7 +26,8 @@ CACHED = 2**17  # how many numbers of patches are made at a time: they stay in a
 class Conv(Layer):
     """2-D convolution (cross-correlation), zero padding of kernel // 2; weight (out, in, kernel, kernel), kernel odd.
 
-    `first` says that the input is the picture itself, whose cotangent nobody asks for.
+    `first` says that the input is the picture itself, whose cotangent nobody asks for; `bias` that a bias (out,) is
+    added, as `models.folded` leaves it, in forward passes alone.
     """
 
     n_in: int
@@ -118,8 +119,6 @@ class Conv(Layer):
         """The transpose of taking patches: the sum of all patches at their places in a picture of the given shape."""
         k, s = self.kernel, self.stride
         members, height, width, channels = shape[-4:]
-        if k == s == 1:
-            return patches.reshape(*patches.shape[:-2], members, height, width, channels)
         rows, columns = -(-height // s), -(-width // s)
         patches = patches.reshape(*patches.shape[:-2], members, rows, columns, k, k, channels)
         (top, bottom), (left, right) = self.padding(height), self.padding(width)

@@ -28,6 +28,7 @@ from .faulty_layers import (
     UnbiasedVariance,
     ZeroPaddedMaxPool,
 )
+from .faulty_losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
 from .faulty_solutions import Faulty, other_layers, other_loss, other_targets
 from .problems import Solution
 
@@ -92,11 +93,11 @@ CATALOGUE = (
     _bug("shifted-labels", "labels are one too high",
          partial(other_targets, "softmax", lambda p: (p.y + 1) % p.model.n_out)),
     _bug("double-sigmoid", "the loss is given probabilities σ(z) where it expects logits",
-         partial(other_loss, "bce", faults.DOUBLE_SIGMOID)),
+         partial(other_loss, "bce", DOUBLE_SIGMOID)),
     _bug("double-softmax", "the loss is given probabilities softmax(z) where it expects logits",
-         partial(other_loss, "softmax", faults.DOUBLE_SOFTMAX)),
+         partial(other_loss, "softmax", DOUBLE_SOFTMAX)),
     _bug("clipped-probabilities", "probabilities are clipped to [1e-7, 1 − 1e-7], and have no gradient there",
-         partial(other_loss, "bce", faults.CLIPPED)),
+         partial(other_loss, "bce", CLIPPED)),
     Bug("softplus-threshold", "softplus is the identity beyond 20, as PyTorch's is",
         one_of(faults.threshold_softplus_for_softplus)),
     _bug("relu-for-mish", "the activation is ReLU, not Mish",

@@ -13,8 +13,7 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 
-from ..activations import sigmoid
-from ..dual import Array, Dual, Number, elementwise, linear, value
+from ..dual import Array, Dual, elementwise
 from ..fields import directional_derivative, hvp_forward_over_reverse, vector_field
 from ..layers import EPS, Activation, BatchNorm, Layer
 from ..losses import LOSSES, LossFunction, probabilities
@@ -26,8 +25,8 @@ from .faulty_layers import (
     SamePaddedConv,
     SamePaddedMaxPool,
     ThresholdSoftplus,
-    threshold_softplus,
 )
+from .faulty_losses import ONE_THRESHOLD, TWO_THRESHOLDS, sigmoid_derivatives
 from .problems import (
     Problem,
     Solution,
@@ -75,61 +74,6 @@ def other_targets(loss: str, change: Callable[[Problem], Array], exact: Solution
 def other_loss(loss: str, wrong: LossFunction, exact: Solution) -> Faulty:
     """The solution for another loss in place of this one."""
     return Solution(exact.problem, sweeping(wrong)) if exact.problem.loss == loss else None
-
-
-def _of_sigmoid(z: Number, y: Array) -> Number:
-    p, slope = elementwise(_sigmoid_derivatives, z)
-    return LOSSES["bce"].gradient(p, y) * slope
-
-
-def _of_softmax(z: Number, y: Array) -> Number:
-    p = probabilities(z)
-    weighted = p * LOSSES["softmax"].gradient(p, y)
-    return weighted - p * linear(lambda a: a.sum(axis=-1, keepdims=True), weighted)
-
-
-def _clipped(z: Array) -> Array:
-    """The logits of probabilities that are clipped to [1e-7, 1 − 1e-7]."""
-    largest = np.log((1 - 1e-7) / 1e-7)
-    return np.clip(z, -largest, largest)
-
-
-DOUBLE_SIGMOID = LossFunction(lambda z, y: LOSSES["bce"].definition(sigmoid(z), y), _of_sigmoid)
-DOUBLE_SOFTMAX = LossFunction(lambda z, y: LOSSES["softmax"].definition(probabilities(z), y), _of_softmax)
-CLIPPED = LossFunction(
-    lambda z, y: LOSSES["bce"].definition(_clipped(z), y),
-    lambda z, y: LOSSES["bce"].gradient(z, y) * (value(z) == _clipped(value(z))),
-)
-ONE_THRESHOLD = LossFunction(
-    lambda z, y: np.mean(_softplus(z) - y * z, axis=-1),
-    lambda z, y: _mean_over_outputs(_softplus_slope(z) - y),
-)
-TWO_THRESHOLDS = LossFunction(
-    lambda z, y: np.mean(y * _softplus(-z) + (1 - y) * _softplus(z), axis=-1),
-    lambda z, y: _mean_over_outputs((1 - y) * _softplus_slope(z) - y * _softplus_slope(linear(np.negative, z))),
-)
-
-
-def _softplus(z: Array) -> Array:
-    return threshold_softplus(z, 0)[0]
-
-
-def _softplus_slope(z: Number) -> Number:
-    def derivatives(x: Array, order: int) -> list[Array]:
-        return [
-            np.where(x > 20, flat, s) for flat, s in zip((1.0, 0.0, 0.0), _sigmoid_derivatives(x, order), strict=False)
-        ]
-
-    return elementwise(derivatives, z)[0]
-
-
-def _mean_over_outputs(slopes: Number) -> Number:
-    return linear(lambda a: a / a.shape[-1], slopes)
-
-
-def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
-    s, other = sigmoid(z), sigmoid(-z)
-    return [s, s * other, s * other * (other - s)][: order + 1]
 
 
 def other_layers(change: Callable[[Layer], Layer], exact: Solution) -> Faulty:
@@ -384,7 +328,7 @@ def changed_probabilities(exact: Solution) -> Solution:
     def changes(_: Solution) -> Array:
         z = Dual(problem.model.apply(problem.params, problem.buffers, problem.x_eval), exact["logit_delta"])
         labels = LOSSES[problem.loss].labels
-        return (probabilities(z) if labels else elementwise(_sigmoid_derivatives, z)[0]).tangent
+        return (probabilities(z) if labels else elementwise(sigmoid_derivatives, z)[0]).tangent
 
     return exact.replaced(logit_delta=changes)
 

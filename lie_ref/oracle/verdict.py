@@ -83,8 +83,7 @@ class Verdict:
         before = names[: names.index(first)]
         finite = all(q.finite for q in self.quantities.values())
         text = "No bug of the catalogue explains it." if finite else "Numbers that are not finite are not diagnosed."
-        text += f" The first that disagrees is {first}"
-        text += f", worst in {self.quantities[first].place}"
+        text += f" The first that disagrees is {first}, worst in {self.quantities[first].place}"
         untold = [name for name in QUANTITIES[: QUANTITIES.index(first)] if name not in names]
         if before:
             text += f"; {', '.join(before)} agree{'s' if len(before) == 1 else ''}"
