@@ -41,19 +41,21 @@ def _mish(x: Any) -> Any:
 
 
 def _mish_derivatives(x: Array, order: int) -> list[Array]:
-    """With e = e^x and r = 1 / (e² + 2e + 2): tanh(softplus x) = t = 1 − 2r, t' = 4e(1 + e)r², and f = x t."""
+    """With e = e^x, n = e² + 2e and r = 1 / (n + 2): tanh(softplus x) = t = n r, t' = 4(e² + e)r², and f = x t."""
     # Beyond half the largest exponent t is 1 to the last bit and t' is far below it; e² must not overflow.
-    e = np.exp(np.minimum(x, np.log(np.finfo(x.dtype).max) / 2 - 2))
-    r = 1 / (e * e + 2 * e + 2)
-    a = e * r
-    t = a * (e + 2)
+    limit = np.log(np.finfo(x.dtype).max) / 2 - 2
+    e = np.exp(x if x.max(initial=-np.inf) < limit else np.minimum(x, limit))  # the minimum is slow, and rarely needed
+    n = (e + 2) * e
+    r = 1 / (n + 2)
+    t = n * r
     derivatives = [x * t]
     if order >= 1:
-        dt = 4 * a * (r + a)
-        derivatives.append(t + x * dt)
+        dt = (n - e) * r * r * 4
+        derivatives.append(x * dt + t)
     if order >= 2:
-        ddt = 4 * a * (2 * r * r + 2 * a * r - 3 * a * a - 2 * a * a * e)
-        derivatives.append(2 * dt + x * ddt)
+        a = e * r
+        ddt = (2 * r * (r + a) - a * a * (2 * e + 3)) * a * 4
+        derivatives.append(x * ddt + 2 * dt)
     return derivatives
 
 
