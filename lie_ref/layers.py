@@ -19,7 +19,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from .activations import ACTIVATIONS
-from .dual import Array, Number, elementwise, linear, value
+from .dual import Array, Dual, Number, elementwise, linear, value
 from .parallel import Reduce
 
 Shapes = dict[str, tuple[int, ...]]
@@ -48,9 +48,11 @@ class Sweep:
         """How many values of each channel a group has, all its parts together; shape (…, member, height, width, _)."""
         return (self.members or shape[-4]) * shape[-3] * shape[-2]
 
-    def mean(self, x: Array) -> Array:
-        """The mean of each group and channel, (…, 1, 1, 1, channels)."""
-        return self.reduce(_total(x)) / self.count(x.shape)
+    def means(self, shape: tuple[int, ...], *totals: Number) -> list[Number]:
+        """Over all parts, the totals divided by `count`; added up together, for the parts wait for each other."""
+        if not any(isinstance(total, Dual) for total in totals):  # duals are not swept in parts
+            totals = tuple(self.reduce(np.stack(totals)))
+        return [linear(lambda t: t / self.count(shape), total) for total in totals]
 
     def save(self, *items: Any) -> None:
         if self.tape is not None:
@@ -125,40 +127,54 @@ class BatchNorm(Layer):
         return (x - mean) / anp.sqrt(variance + EPS)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
+        rows = linear(_rows_of_pixels, x)
         if sweep.training:
             count = sweep.count(x.shape)
             _check_count(count)
-            mean = linear(sweep.mean, x)
-            centred = x - mean
-            variance = linear(sweep.mean, centred * centred)
+            (mean,) = sweep.means(x.shape, linear(self._total, rows))
+            centred = rows - self._along_row(mean, x)
+            (variance,) = sweep.means(x.shape, linear(self._total, centred * centred))
             sweep.statistics[f"{self.name}.running_mean"] = value(mean)
             sweep.statistics[f"{self.name}.running_var"] = value(variance) * (count / (count - 1))  # unbiased
             scale = elementwise(_inverse_root, variance + EPS)[0]
-            normal = centred * scale
         else:
+            centred = rows - self._along_row(sweep.buffers[f"{self.name}.running_mean"], x)
             scale = 1 / np.sqrt(sweep.buffers[f"{self.name}.running_var"] + EPS)
-            normal = linear(lambda d: d * scale, x - sweep.buffers[f"{self.name}.running_mean"])
-        sweep.save(normal, scale)
-        return normal * self._per_channel(sweep, "weight") + self._per_channel(sweep, "bias")
+        sweep.save(centred, scale)
+        slope = self._parameter(sweep, "weight") * scale
+        y = centred * self._along_row(slope, x) + self._along_row(self._parameter(sweep, "bias"), x)
+        return linear(lambda r: r.reshape(*r.shape[:-2], *x.shape[-4:]), y)
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number:
-        normal, scale = sweep.saved()
-        totals = {"weight": linear(_total, cotangent * normal), "bias": linear(_total, cotangent)}
-        for parameter, total in totals.items():
-            sweep.grads[f"{self.name}.{parameter}"] = linear(lambda t: t[..., 0, 0, 0, :], total)
+        centred, scale = sweep.saved()
+        c, slope = linear(_rows_of_pixels, cotangent), self._parameter(sweep, "weight") * scale
+        totals = linear(self._total, c * centred) * scale, linear(self._total, c)
+        for parameter, total in zip(("weight", "bias"), totals, strict=True):
+            sweep.grads[f"{self.name}.{parameter}"] = linear(lambda t: t[..., 0, :], total)
+        back = c * self._along_row(slope, cotangent)
         if sweep.training:  # the mean and the variance depend on x as well
-            count = sweep.count(cotangent.shape)
-            means = {name: linear(lambda t: sweep.reduce(t) / count, total) for name, total in totals.items()}
-            cotangent = cotangent - means["bias"] - normal * means["weight"]
-        return cotangent * (self._per_channel(sweep, "weight") * scale)
+            along_normal, mean = sweep.means(cotangent.shape, *totals)
+            back = back - centred * self._along_row(along_normal * scale * slope, cotangent)
+            back = back - self._along_row(mean * slope, cotangent)
+        return linear(lambda r: r.reshape(*r.shape[:-2], *cotangent.shape[-4:]), back)
 
     def folded(self, params: Mapping[str, Number], buffers: Mapping[str, Array]) -> tuple[Number, Number]:
         """Evaluation mode as x · scale + shift: (…, channels) each."""
         scale = params[f"{self.name}.weight"] * (1 / np.sqrt(buffers[f"{self.name}.running_var"] + EPS))
         return scale, params[f"{self.name}.bias"] - scale * buffers[f"{self.name}.running_mean"]
 
-    def _per_channel(self, sweep: Sweep, parameter: str) -> Number:
-        return linear(lambda p: p[..., None, None, None, :], sweep.params[f"{self.name}.{parameter}"])
+    def _parameter(self, sweep: Sweep, name: str) -> Number:
+        """The weight or the bias, (…, 1, channels)."""
+        return linear(lambda p: p[..., None, :], sweep.params[f"{self.name}.{name}"])
+
+    def _along_row(self, per_channel: Number, x: Number) -> Number:
+        """A number for each channel (…, channels), again for each pixel in a row of x: (…, width · channels)."""
+        return linear(lambda a: np.concatenate([a] * x.shape[-2], axis=-1), per_channel)
+
+    def _total(self, rows: Array) -> Array:
+        """The sum of each channel (…, 1, channels) over rows of pixels; as a product, faster than a strided sum."""
+        total = np.ones((1, rows.shape[-2]), rows.dtype) @ rows
+        return total.reshape(*rows.shape[:-2], -1, self.channels).sum(axis=-2, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -292,10 +308,9 @@ def transpose(matrix: Number) -> Number:
     return linear(lambda m: np.swapaxes(m, -1, -2), matrix)
 
 
-def _total(x: Array) -> Array:
-    """The sum of each group and channel, (…, 1, 1, 1, channels); as a product, which is faster than a strided sum."""
-    rows = x.reshape(*x.shape[:-4], -1, x.shape[-1])
-    return (np.ones((1, rows.shape[-2]), x.dtype) @ rows)[..., None, None, :]
+def _rows_of_pixels(x: Array) -> Array:
+    """(…, member, height, width, channels) → (…, member · height, width · channels): NumPy's loops are longer so."""
+    return x.reshape(*x.shape[:-4], -1, x.shape[-2] * x.shape[-1])
 
 
 def _inverse_root(x: Array, order: int) -> list[Array]:
