@@ -83,7 +83,7 @@ def bilinear(f: Callable[[Array, Array], Array], a: Number, b: Number) -> Number
     da, db = tangent(a), tangent(b)
     product = f(value(a), value(b))
     if da is None:
-        return product if db is None else Dual(product, np.ascontiguousarray(f(value(a), db)))
+        return product if db is None else Dual(product, f(value(a), db))
     change = f(da, value(b))
     if db is not None:
         other = f(value(a), db)

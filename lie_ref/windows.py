@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 
 import autograd.numpy as anp
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 from .dual import Array, Dual, Number, bilinear, linear, value
 from .layers import Layer, Shapes, Sweep
 
 Pads = tuple[int, int]  # entries before and after an axis
-CACHED = 2**17  # how many numbers of patches are made at a time: they stay in a core's cache
+CACHED = 2**21  # bytes of patches that are made at a time: they stay in a core's cache, or near it
+SMALL = 10**6  # multiplications in a product that OpenBLAS does without packing its factors, half as fast again
 
 
 @dataclass(frozen=True)
@@ -65,62 +66,81 @@ class Conv(Layer):
         sweep.grads[f"{self.name}.weight"] = bilinear(self._weight_gradient, windows, cotangent)
         if self.first:
             return None
-        if self.stride == 1:  # then the transpose is a convolution too, with the kernel turned round
+        few = self._few(windows.shape)
+        if self.stride == 1 and not few:  # then the transpose is a convolution too, with the kernel turned round
             back = linear(lambda w: np.swapaxes(self.turned(w)[..., ::-1, ::-1], -4, -3), weight)
             transposed = Conv(self.name, self.n_out, self.n_in, self.kernel)
             return transposed.forward(Sweep({f"{self.name}.weight": back}, {}, tape=None), cotangent)
         rows = linear(lambda c: c.reshape(*c.shape[:-4], -1, self.n_out), cotangent)
-        return linear(lambda c: self._fold(c, shape), rows @ linear(self._matrix, weight))
+        patches = rows @ linear(lambda w: self._matrix(w, few), weight)
+        return linear(lambda p: self._fold(p, shape, few), patches)
+
+    def _few(self, windows: tuple[int, ...]) -> bool:
+        """Whether there are fewer patches in windows of this shape than kernels to meet them.
+
+        Then patches are put in the order of the weight, (in, kernel, kernel), so that no weight need be copied; else
+        the kernels in the order of the pictures, (kernel, kernel, in).
+        """
+        return math.prod(windows[-6:-3]) < self.n_out
 
     def _windows(self, x: Array) -> Array:
-        """A view of the patches that the kernel sees in x: (…, out height, out width, kernel, kernel, in)."""
+        """A view of the patches that the kernel sees in x: (…, out height, out width, *), in the order of `_few`."""
         k, s = self.kernel, self.stride
-        padded = pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2])) if k > 1 else x
-        windows = sliding_window_view(padded, (k, k), axis=(-3, -2))  # type: ignore[call-overload]
-        return np.moveaxis(windows[..., ::s, ::s, :, :, :], -3, -1)
+        x = pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2])) if k > 1 else x
+        *lead, height, width, channels = x.shape
+        *outer, down, right, deep = x.strides
+        shape = (*lead, (height - k) // s + 1, (width - k) // s + 1, k, k, channels)
+        windows = as_strided(x, shape, (*outer, s * down, s * right, down, right, deep), writeable=False)
+        return np.moveaxis(windows, -1, -3) if self._few(shape) else windows
+
+    def _matrix(self, w: Array, few: bool) -> Array:
+        """The weight as a matrix (…, out, kernel · kernel · in), a kernel in the order of a patch."""
+        w = self.turned(w)
+        return (w if few else np.moveaxis(w, -3, -1)).reshape(*w.shape[:-3], -1)
 
     def _correlate(self, windows: Array, w: Array) -> Array:
         """Windows (…, group, member, …) times kernels (group or 1, out, …), or k of them, an axis before: pictures.
 
-        All kernels of a group are the columns of one matrix, so that its patches are copied and multiplied once.
+        Patches are copied once for all kernels of their group.
         """
         if w.shape[-5] > 1:
             each = [slice(group, group + 1) for group in range(w.shape[-5])]
             own = [self._correlate(windows[..., g, :, :, :, :, :, :], w[..., g, :, :, :, :]) for g in each]
             return np.concatenate(own, axis=-5)
         *lead, height, width = windows.shape[:-3]
-        columns = self._matrix(w).reshape(-1, self.kernel**2 * self.n_in).T
+        few, length = self._few(windows.shape), math.prod(windows.shape[-3:])
+        columns = np.swapaxes(self._matrix(w, few).reshape(-1, self.n_out, length), -1, -2)
+        columns = columns if few else np.ascontiguousarray(columns)
         windows = windows.reshape(-1, *windows.shape[-5:])
-        y = np.empty((len(windows), height, width, columns.shape[1]), windows.dtype)
-        for some, rows in bands(len(windows), height, width, CACHED // len(columns)):
-            patches = windows[some, rows].reshape(-1, len(columns))
-            np.matmul(patches, columns, out=y[some, rows].reshape(len(patches), -1))
-        y = y.reshape(*lead, height, width, *w.shape[:-5], self.n_out)
-        return y if w.ndim == 5 else np.moveaxis(y, -2, 0)
+        y = np.empty((len(columns), len(windows), height, width, self.n_out), windows.dtype)
+        for some, rows in bands(len(windows), height, width, CACHED // (length * y.itemsize)):
+            patches = windows[some, rows].reshape(-1, length)
+            for k, kernels in enumerate(columns):
+                multiply(patches, kernels, out=y[k, some, rows].reshape(len(patches), -1))
+        return y.reshape(*w.shape[:-5], *lead, height, width, self.n_out)
 
     def _weight_gradient(self, windows: Array, c: Array) -> Array:
         """Σ over members and places of cotangent c (…, group, member, out height, out width, out) times patch."""
-        groups, members, height, width = c.shape[-5:-1]
-        length, directions = self.kernel**2 * self.n_in, windows.shape[:-7]
-        total = np.zeros((*np.broadcast_shapes(directions, c.shape[:-5]), groups, self.n_out, length), c.dtype)
-        for group in range(groups):
-            for some, rows in bands(members, height, width, CACHED // (length * math.prod(directions))):
-                patches = windows[..., group, some, rows, :, :, :, :].reshape(*directions, -1, length)
-                part = c[..., group, some, rows, :, :].reshape(*c.shape[:-5], -1, self.n_out)
-                total[..., group, :, :] += np.swapaxes(part, -1, -2) @ patches
-        w = total.reshape(*total.shape[:-1], self.kernel, self.kernel, self.n_in)
-        return self.turned(np.moveaxis(w, -1, -3))  # a view: in memory a kernel stays a row of `_matrix`
+        members, height, width = c.shape[-4:-1]
+        lead, few, length = windows.shape[:-6], self._few(windows.shape), math.prod(windows.shape[-3:])
+        total = None
+        for some, rows in bands(members, height, width, CACHED // (length * c.itemsize * math.prod(lead))):
+            patches = windows[..., some, rows, :, :, :, :].reshape(*lead, -1, length)
+            cotangents = c[..., some, rows, :, :].reshape(*c.shape[:-4], -1, self.n_out)
+            part = contract(cotangents, patches)
+            total = part if total is None else np.add(total, part, out=total)
+        assert total is not None
+        w = total.reshape(*total.shape[:-1], *windows.shape[-3:])
+        return self.turned(w if few else np.moveaxis(w, -1, -3))  # a view: in memory a kernel stays a row of `_matrix`
 
-    def _matrix(self, w: Array) -> Array:
-        """The weight as a matrix (…, out, kernel · kernel · in)."""
-        return np.moveaxis(self.turned(w), -3, -1).reshape(*w.shape[:-3], -1)
-
-    def _fold(self, patches: Array, shape: tuple[int, ...]) -> Array:
+    def _fold(self, patches: Array, shape: tuple[int, ...], few: bool) -> Array:
         """The transpose of taking patches: the sum of all patches at their places in a picture of the given shape."""
         k, s = self.kernel, self.stride
         members, height, width, channels = shape[-4:]
         rows, columns = -(-height // s), -(-width // s)
-        patches = patches.reshape(*patches.shape[:-2], members, rows, columns, k, k, channels)
+        order = (channels, k, k) if few else (k, k, channels)
+        patches = patches.reshape(*patches.shape[:-2], members, rows, columns, *order)
+        patches = np.moveaxis(patches, -3, -1) if few else patches
         (top, bottom), (left, right) = self.padding(height), self.padding(width)
         padded = (members, top + height + bottom, left + width + right, channels)
         x = np.zeros((*patches.shape[:-6], *padded), patches.dtype)
@@ -255,6 +275,30 @@ def bands(pictures: int, height: int, width: int, size: int) -> Iterator[tuple[s
     for picture in range(0, pictures, step):
         for row in range(0, height, rows):
             yield slice(picture, picture + step), slice(row, row + rows)
+
+
+def multiply(rows: Array, columns: Array, out: Array) -> None:
+    """rows (n, l) times columns (l, m), in blocks of rows that OpenBLAS multiplies as they are (see `SMALL`)."""
+    block = SMALL // columns.size
+    whole = len(rows) // block * block if block >= 16 else 0
+    if whole:
+        blocks, results = (a[:whole].reshape(-1, block, a.shape[1]) for a in (rows, out))
+        np.matmul(blocks, np.ascontiguousarray(columns), out=results)
+    if whole < len(rows):
+        np.matmul(rows[whole:], columns, out=out[whole:])
+
+
+def contract(a: Array, b: Array) -> Array:
+    """aᵀ b: Σ over the rows of a (…, n, l) and b (…, n, m); in blocks of rows as in `multiply`."""
+    block = SMALL // (a.shape[-1] * b.shape[-1])
+    if block < 64 or a.shape[-2] < 2 * block:
+        return np.swapaxes(a, -1, -2) @ b
+    whole = a.shape[-2] // block * block
+    a_blocks, b_blocks = (x[..., :whole, :].reshape(*x.shape[:-2], -1, block, x.shape[-1]) for x in (a, b))
+    total = (np.swapaxes(a_blocks, -1, -2) @ b_blocks).sum(axis=-3)
+    if whole < a.shape[-2]:
+        total += np.swapaxes(a[..., whole:, :], -1, -2) @ b[..., whole:, :]
+    return total
 
 
 def pad(x: Array, rows: Pads, columns: Pads, fill: float = 0.0) -> Array:
