@@ -14,7 +14,6 @@ from .dual import Array
 from .layers import Sweep
 from .losses import LOSSES
 from .models import Arrays, Model
-from .parallel import Reduce, side_by_side
 from .sweeps import (
     channels_last,
     chunks,
@@ -22,7 +21,7 @@ from .sweeps import (
     group_gradients,
     group_hvps,
     group_push_forward,
-    sweep_over,
+    mini_batch_gradient,
     with_group_axis,
 )
 from .validation import (
@@ -35,7 +34,6 @@ from .validation import (
 )
 
 BUDGET = 2**26  # numbers of the brackets that are held at a time, 512 MiB in float64
-PARTS = 2  # of a training step's mini-batch, each in a thread of its own
 
 
 def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str = "bce") -> Arrays:
@@ -213,7 +211,6 @@ def training_gradients(
 ) -> tuple[float, Arrays, Arrays]:
     """What a training step needs, batch-norm in training mode: mean loss, gradient name → (*shape), new buffers.
 
-    The mini-batch is swept in `PARTS` parts side by side, as many on any machine, so that results do not depend on it.
     x, y and errors are as in `gradients`.
 
     >>> from lie_ref import mlp
@@ -224,17 +221,7 @@ def training_gradients(
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
-    parts = np.array_split(np.arange(len(x)), min(PARTS, len(x)))
-
-    def part(k: int, total: Reduce) -> tuple[Array, Sweep]:
-        rows = parts[k]
-        sweep = Sweep(dict(with_group_axis(params)), buffers, training=True, members=len(x), reduce=total)
-        return sweep_over(model, sweep, x[None, rows], y[None, rows], LOSSES[loss]), sweep
-
-    logits, sweeps = zip(*side_by_side(part, len(parts)), strict=True)
-    mean_loss = float(LOSSES[loss].definition(np.concatenate(logits, axis=1), y[None]).mean())
-    grads = {name: np.ascontiguousarray(sum(sweep.grads[name][0] for sweep in sweeps)) for name in params}
-    return mean_loss, grads, buffers | sweeps[0].running_statistics()
+    return mini_batch_gradient(model, params, buffers, x, y, LOSSES[loss], len(x))
 
 
 def squared_norms(a: Array) -> Array:

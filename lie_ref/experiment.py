@@ -34,7 +34,7 @@ from .page import render
 from .progress import Progress
 from .runs import EVALUATION, read_evaluation
 from .synthetic import faces_dataset
-from .training import Training, read_checkpoint
+from .training import Training, read_checkpoint, two_processes
 
 CHECKPOINTS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000)
 INPUTS, EXAMPLES = 32, 6  # test examples whose logits are watched, and those among which brackets are taken
@@ -129,7 +129,11 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
         training.load(saved)
     write_text(log, "".join(f"{line}\n" for line in ("step,loss", *_logged(log, training.step))))
     last_save = monotonic()
-    with Progress(settings.steps, "training", start=training.step) as bar, log.open("a", buffering=1) as lines:
+    with (
+        Progress(settings.steps, "training", start=training.step) as bar,
+        log.open("a", buffering=1) as lines,
+        two_processes(training, settings.steps - training.step),
+    ):
 
         def save(path: Path) -> None:
             os.fsync(lines.fileno())  # not even a power cut may leave a state that is ahead of the log

@@ -19,9 +19,9 @@ from .dual import Array, Dual, Number
 from .layers import Sweep
 from .losses import LossFunction
 from .models import Arrays, Model, folded
-from .parallel import in_threads
+from .parallel import Reduce, in_threads
 
-ENTRIES = 2**22  # how many numbers the largest array of a sweep should hold
+ENTRIES = 2**20  # how many numbers the largest array of a sweep should hold
 THREADED = 2**16  # how many numbers it must hold, over all sweeps, for threads to be worth starting
 
 
@@ -33,16 +33,47 @@ def sweep_over(model: Model, sweep: Sweep, x: Array, y: Array, loss: LossFunctio
     return z
 
 
+def mini_batch_gradient(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    loss: LossFunction,
+    members: int,
+    total: Reduce = lambda a: a,
+) -> tuple[float, Arrays, Arrays]:
+    """Of a mini-batch in training mode: its mean loss, the gradient name → (*shape), and the buffers after the pass.
+
+    x and y may be a part of its `members`; then `total` adds up over all parts.
+    """
+    sweep = Sweep(with_group_axis(params), buffers, training=True, members=members, reduce=total)
+    z = sweep_over(model, sweep, x[None], y[None], loss)
+    mean_loss = total(loss.definition(z, y[None]).sum(keepdims=True) / members)
+    gradient = total(np.concatenate([sweep.grads[name].ravel() for name in params]))
+    ends = np.cumsum([p.size for p in params.values()])
+    parts = zip(params.items(), np.split(gradient, ends[:-1]), strict=True)
+    grads = {name: part.reshape(p.shape) for (name, p), part in parts}
+    return float(mean_loss[0, 0]), grads, buffers | sweep.running_statistics()
+
+
 def group_gradients(
     model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: LossFunction, training: bool = False
 ) -> Arrays:
     """The gradient of each group's mean loss: name → (g, *shape)."""
-    found = []
-    for chosen in chunks(model, x, 1):
+
+    def of(chosen: slice) -> dict[str, Number]:
         sweep = Sweep(with_group_axis(params), buffers, training)
         sweep_over(model, sweep, x[chosen], y[chosen], loss)
-        found.append(sweep.grads)
-    return {name: np.concatenate([grads[name] for grads in found]) for name in params}
+        return sweep.grads
+
+    result = {name: np.empty((len(x), *p.shape), p.dtype) for name, p in params.items()}
+    mapped, parts = _spread(model, x, 1)
+    chunked = list(chunks(model, x, 1, parts))
+    for chosen, grads in zip(chunked, mapped(of, chunked), strict=True):
+        for name, g in result.items():
+            g[chosen] = grads[name]
+    return result
 
 
 def group_hvps(
@@ -89,7 +120,10 @@ def group_products(
 
     def of(some: list[tuple[int, list[int]]]) -> list[tuple[int, int, Arrays]]:
         groups, partners = [group for group, _ in some], np.array([chosen for _, chosen in some]).T
-        lifted: dict[str, Number] = {name: Dual(p[None], directions[name][partners]) for name, p in params.items()}
+        along: Any = partners
+        if partners.size == 1:  # a view will do: a large network's direction is not copied
+            along = None, slice(partners[0, 0], partners[0, 0] + 1)
+        lifted: dict[str, Number] = {name: Dual(p[None], directions[name][along]) for name, p in params.items()}
         sweep = Sweep(lifted, buffers, training)
         sweep_over(model, sweep, x[groups], y[groups], loss)
         return [
@@ -99,8 +133,7 @@ def group_products(
             for row, side in uses[group][partner]
         ]
 
-    mapped = _spread(model, x[0], len(pairs))
-    parts = 1 if mapped is map else 2  # or the second thread would have nothing to do
+    mapped, parts = _spread(model, x[0], len(pairs))
     batches = _batches(model, x, {group: list(partners) for group, partners in uses.items()}, parts)
     for found in mapped(of, batches):
         yield from found
@@ -137,7 +170,8 @@ def group_brackets(
     different = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
     for k, side, products in group_products(model, params, buffers, x, y, g, pairs[different], loss, training):
         for name, product in products.items():
-            result[name][different[k]] += product if side == 0 else -product
+            bracket = result[name][different[k]]
+            (np.subtract if side else np.add)(bracket, product, out=bracket)
     return result
 
 
@@ -156,16 +190,19 @@ def group_push_forward(
         def push(chosen: slice, network: Model = network, state: dict[str, Number] = state) -> Dual:
             return network.network.forward(Sweep(state, buffers, tape=None), x[None, chosen])
 
-        chunked = list(chunks(model, x, 1 + some.stop - some.start))
-        mapped = _spread(model, x, some.stop - some.start)
+        mapped, parts = _spread(model, x, some.stop - some.start)
+        chunked = list(chunks(model, x, 1 + some.stop - some.start, parts))
         for chosen, found in zip(chunked, mapped(push, chunked), strict=True):
             z[chosen], changes[some, chosen] = found.value[0], found.tangent[:, 0]
     return z, changes
 
 
-def _spread(model: Model, x: Array, copies: int) -> Callable[..., Iterator[Any]]:
-    """`in_threads`, or `map` where so many sweeps over x are sooner done than threads are started."""
-    return in_threads if copies * model.largest_array(x) >= THREADED else map
+def _spread(model: Model, x: Array, copies: int) -> tuple[Callable[..., Iterator[Any]], int]:
+    """`in_threads`, or `map` where so many sweeps over x are sooner done than threads are started; in how many parts.
+
+    Two parts at least, or the second thread would have nothing to do: as many on every machine.
+    """
+    return (in_threads, 2) if copies * model.largest_array(x) >= THREADED else (map, 1)
 
 
 def with_group_axis(params: Arrays) -> dict[str, Number]:
@@ -178,9 +215,12 @@ def channels_last(x: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(x, -3, -1)) if x.ndim > 3 else x
 
 
-def chunks(model: Model, x: Array, copies: int) -> Iterator[slice]:
-    """Slices of x's first axis, so short that a sweep with `copies` of each activation keeps within `ENTRIES`."""
-    step = max(1, ENTRIES // (copies * model.largest_array(x[0])))
+def chunks(model: Model, x: Array, copies: int, parts: int = 1) -> Iterator[slice]:
+    """Slices of x's first axis, so short that a sweep with `copies` of each activation keeps within `ENTRIES`.
+
+    There are at least so many parts where x is long enough.
+    """
+    step = max(1, min(ENTRIES // (copies * model.largest_array(x[0])), -(-len(x) // parts)))
     return (slice(start, start + step) for start in range(0, len(x), step))
 
 

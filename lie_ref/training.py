@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
 from .dataset import Dataset
-from .derivatives import training_gradients
 from .dual import Array
 from .errors import InputError
 from .files import read_npz, write_npz
+from .losses import LOSSES
 from .models import Arrays, Model
+from .parallel import Partner, Reduce
+from .process import interrupt_held, keep_freed_memory, use_one_blas_thread
+from .sweeps import channels_last, mini_batch_gradient
 
 FORMAT = "lie-ref-checkpoint/1"
 
@@ -90,11 +97,20 @@ class Training:
         self.params, self.buffers = model.init(seed, np.float32)
         self.adam = Adam(self.params, lr, betas)
         self.sampler = Sampler(dataset.indices("train"), batch, seed)
+        self.partner: Partner | None = None
 
     def advance(self) -> float:
-        """One step on the next mini-batch; its mean loss before the step."""
-        x, y = self.dataset.batch(self.sampler.next())
-        loss, grads, self.buffers = training_gradients(self.model, self.params, self.buffers, x, y, "bce")
+        """One step on the next mini-batch, or with a partner on this process's half of it; the mean loss before it."""
+        rows = self.sampler.next()
+        total: Reduce = lambda a: a  # noqa: E731
+        own = rows
+        if self.partner:
+            total = self.partner.total
+            own = np.array_split(rows, 2)[0 if self.partner.first else 1]
+        x, y = self.dataset.batch(own)
+        loss, grads, self.buffers = mini_batch_gradient(
+            self.model, self.params, self.buffers, channels_last(x), y, LOSSES["bce"], len(rows), total
+        )
         self.adam.step(self.params, grads)
         self.step += 1
         return loss
@@ -125,6 +141,41 @@ class Training:
             "adam.mean": self.adam.mean,
             "adam.square": self.adam.square,
         }
+
+
+@contextmanager
+def two_processes(training: Training, steps: int) -> Iterator[None]:
+    """For the next steps, `steps` at most, a second process does half of the work.
+
+    It takes the same steps from the same state: each process has half of every mini-batch, and what they tell each
+    other is batch-norm's sums and the gradient.  (Two threads would mostly wait for Python's interpreter lock.)
+    Raises InputError if the second process ends before its time.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    with interrupt_held():
+        process = context.Process(target=_follow, args=(training, steps, theirs), daemon=True)
+        process.start()
+    theirs.close()
+    training.partner = Partner(ours)
+    try:
+        yield
+    except EOFError as error:
+        raise InputError("the second process of the training ended: was it killed, or short of memory?") from error
+    finally:
+        training.partner = None
+        ours.close()  # which ends the other process, too
+        process.join()
+
+
+def _follow(training: Training, steps: int, connection: Connection) -> None:
+    """What the second process does."""
+    use_one_blas_thread()
+    keep_freed_memory()
+    training.partner = Partner(connection, first=False)
+    with suppress(EOFError, InputError), np.errstate(all="ignore"):  # the first process says what is wrong
+        for _ in range(steps):
+            training.advance()
 
 
 def read_checkpoint(path: Path, model: Model, first: int, last: int) -> Arrays:

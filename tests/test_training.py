@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lie_ref.dataset import Dataset
 from lie_ref.errors import InputError
 from lie_ref.files import read_npz, write_npz
 from lie_ref.models import preset
-from lie_ref.training import Adam, Sampler, Training, read_checkpoint
+from lie_ref.training import Adam, Sampler, Training, read_checkpoint, two_processes
 
 
 def training(dataset: Dataset, seed: int = 0, batch: int = 32) -> Training:
@@ -137,6 +138,47 @@ def test_a_loaded_checkpoint_goes_on_bit_for_bit(faces: Dataset, tmp_path: Path)
     assert [again.advance() for _ in range(3)] == losses
     assert state(again) == state(run)
     assert (again.sampler.epoch, again.sampler.position) == (run.sampler.epoch, run.sampler.position) == (1, 200)
+
+
+# --- Two processes
+
+
+def test_two_processes_take_the_steps_of_one_up_to_rounding_and_the_same_bits_every_time(faces: Dataset) -> None:
+    def steps(run: Training) -> list[float]:
+        return [run.advance() for _ in range(3)]
+
+    alone, *shared = (training(faces) for _ in range(3))
+    losses = []
+    for run in shared:
+        with two_processes(run, steps=5):  # fewer are taken than were announced
+            losses.append(steps(run))
+    assert losses[0] == losses[1] == pytest.approx(steps(alone), rel=1e-4)
+    assert state(shared[0]) == state(shared[1])
+    for name, p in alone.params.items():
+        np.testing.assert_allclose(shared[0].params[name], p, atol=1e-3)
+    assert np.isfinite(shared[0].advance())  # goes on by itself
+
+
+def test_a_second_process_that_was_killed_is_said_in_one_line(faces: Dataset) -> None:
+    run = training(faces)
+
+    def train() -> None:
+        with two_processes(run, steps=100):
+            run.advance()
+            multiprocessing.active_children()[0].kill()
+            for _ in range(99):
+                run.advance()
+
+    with pytest.raises(InputError, match=r"^the second process of the training ended: [^\n]*$"):
+        train()
+    assert run.partner is None
+    assert not multiprocessing.active_children()
+
+
+def test_the_second_process_ends_with_an_error_of_the_first(faces: Dataset) -> None:
+    with pytest.raises(KeyboardInterrupt), two_processes(training(faces), steps=100):
+        raise KeyboardInterrupt
+    assert not multiprocessing.active_children()
 
 
 # --- Checkpoints

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+
+import numpy as np
 
 import lie_ref
-from lie_ref.derivatives import training_gradients
 from lie_ref.process import keep_freed_memory, use_one_blas_thread
-from lie_ref.training import Adam
+from lie_ref.training import Adam, Training, two_processes
 
 from .flops import product_seconds
 from .work import Arrays, Part, parts_of_training, problem, step_results
 
 use_one_blas_thread()
 keep_freed_memory()
+OPEN = ExitStack()  # second processes, which end with this one
 
 
 def evaluation(preset: str, inputs: int, examples: int, share: bool = False) -> dict[str, Part]:
@@ -54,19 +58,31 @@ def norms(preset: str, n: int, shown: int) -> dict[str, Part]:
 
 
 def training(preset: str, batch: int, steps: int, lr: float, betas: tuple[float, float]) -> dict[str, Part]:
-    """Training steps with Adam."""
+    """Training steps with Adam, as the experiment takes them."""
 
     def trainer(dtype: type, _: None) -> Callable[[int], Arrays]:
         p = problem(preset, batch, dtype)
-        adam, buffers = Adam(p.params, lr, betas), p.buffers
+        run = Training(p.model, OneBatch(p.x, p.y), 0, batch, lr, betas)
+        run.params, run.buffers, run.adam = p.params, p.buffers, Adam(p.params, lr, betas)
+        OPEN.enter_context(two_processes(run, steps=sys.maxsize))
 
         def advance(steps: int) -> Arrays:
-            nonlocal buffers
-            for _ in range(steps):
-                loss, grads, buffers = training_gradients(p.model, p.params, buffers, p.x, p.y)
-                adam.step(p.params, grads)
-            return step_results(loss, gradient=grads, param=p.params, buffer=buffers)
+            losses = [run.advance() for _ in range(steps)]
+            return step_results(losses[-1], mean=run.adam.mean, param=run.params, buffer=run.buffers)
 
         return advance
 
     return parts_of_training(trainer, steps, **{"": None})
+
+
+class OneBatch:
+    """A data set that is one mini-batch."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.x, self.y = x, y
+
+    def indices(self, split: str) -> np.ndarray:
+        return np.arange(len(self.x))
+
+    def batch(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.x[rows], self.y[rows]

@@ -80,9 +80,9 @@ def training(preset: str, batch: int, steps: int, lr: float, betas: tuple[float,
                 loss = F.binary_cross_entropy_with_logits(net(x), y)
                 loss.backward()
                 adam.step()
-            grads = {name: value.grad for name, value in net.named_parameters()}
+            means = {name: adam.state[value]["exp_avg"] for name, value in net.named_parameters()}
             buffers = {name: value for name, value in net.named_buffers() if name in p.buffers}
-            return step_results(loss.detach(), gradient=grads, param=parameters(net), buffer=buffers)
+            return step_results(loss.detach(), mean=means, param=parameters(net), buffer=buffers)
 
         return advance
 

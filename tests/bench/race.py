@@ -68,7 +68,7 @@ class Worker:
     def __init__(self, entrant: Entrant) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, entrant), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, entrant))  # no daemon, for it may start processes
         self.process.start()
         theirs.close()
         self.missing, self.parts, self.timed, self.memory = self._receive()

@@ -138,7 +138,7 @@ def parts_of_training(trainer: Callable[..., Callable[[int], Arrays]], steps: in
 
 
 def step_results(loss: Any, **groups: State) -> Arrays:
-    """What training steps are compared by: the last loss and gradient, and the state that they leave."""
+    """What training steps are compared by: the last loss, and the state that they leave."""
     named = {f"{group}/{name}": np.array(a) for group, arrays in groups.items() for name, a in arrays.items()}
     return {"loss": np.array(loss), **named}
 
