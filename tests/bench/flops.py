@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from lie_ref.windows import SMALL
+
 from .work import SIDE, THREADS
 
 
@@ -65,13 +67,15 @@ def total_flops(model: Any, examples: int, inputs: int) -> int:
 def product_seconds(model: Any, examples: int, inputs: int) -> float:
     """How long the products of `evaluate` would take if each layer's all went at the rate of its forward product.
 
-    The rate is that of plain `np.matmul` in all threads, with one example's rows or sixteen's, whichever is faster.
+    The rate is that of plain `np.matmul` in all threads, with one example's rows or sixteen's, in one product or in as
+    many as OpenBLAS does without packing, whichever is fastest.
     """
     total = 0.0
     with ThreadPoolExecutor(THREADS) as pool:
         for p in products(model):
-            rates = [rate(pool, count * p.rows, p.inner, p.columns) for count in (1, 16)]
-            total += evaluation_flops(p, examples, inputs) / max(rates)
+            unpacked = max(1, SMALL // (p.inner * p.columns))
+            sizes = (p.rows, 16 * p.rows, min(unpacked, p.rows), min(unpacked, 16 * p.rows))
+            total += evaluation_flops(p, examples, inputs) / max(rate(pool, n, p.inner, p.columns) for n in sizes)
     return total
 
 
