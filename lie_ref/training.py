@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -153,6 +155,7 @@ def two_processes(training: Training, steps: int) -> Iterator[None]:
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
+    resource_tracker.ensure_running()  # comes with every spawned process, and lets Ctrl-C in again when it starts
     with interrupt_held():
         process = context.Process(target=_follow, args=(training, steps, theirs), daemon=True)
         process.start()
@@ -169,7 +172,8 @@ def two_processes(training: Training, steps: int) -> Iterator[None]:
 
 
 def _follow(training: Training, steps: int, connection: Connection) -> None:
-    """What the second process does."""
+    """What the second process does; Ctrl-C is for the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_one_blas_thread()
     keep_freed_memory()
     training.partner = Partner(connection, first=False)

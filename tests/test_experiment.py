@@ -54,16 +54,20 @@ def steps_logged(run: Path) -> int:
 
 def start(out: Path, cache: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", COMMAND, "experiment", "--out", str(out), "--cache", str(cache), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals, ready: Callable[[], bool], delay: float = 0) -> str:
-    """Send a signal to the process some seconds after it is `ready`; its standard error."""
+    """Send a signal some seconds after the process is `ready`, Ctrl-C as a terminal does; its standard error."""
     while not ready():
         assert process.poll() is None, f"ended with {process.returncode} too early: {process.communicate()}"
         time.sleep(0.002)
     time.sleep(delay)
-    process.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # to its other processes, too
+    else:
+        process.send_signal(number)
     return process.communicate(timeout=60)[1]
 
 
