@@ -1,7 +1,7 @@
 """What the fast path costs, counted and not timed: multiplications, numbers copied into patches, memory.
 
-The counts are the same on every machine.  A change that computes something twice, unfolds pictures once more than it
-must or keeps what it unfolded does not pass.
+The counts are the same on every machine.  A change that computes 1 % more, unfolds pictures once more for each
+direction or keeps what it unfolded does not pass.
 """
 
 from __future__ import annotations
