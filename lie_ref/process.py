@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 THREAD_SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+MALLOPT = {-1: 2**31 - 1, -2: 2**26, -3: 2**31 - 1}  # glibc's M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD
 
 
 def use_one_blas_thread() -> None:
@@ -37,13 +37,14 @@ def keep_freed_memory() -> None:
     """Let glibc keep large freed arrays for the next ones instead of handing them back to the system.
 
     Each step frees and allocates the same arrays; asking the system for every page anew takes a third of its time.
+    (A thread's memory goes back, whatever the threshold, when nothing in it is used, but for the padding.)
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # another C library
         return
-    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-        mallopt(option, 2**31 - 1)
+    for option, value in MALLOPT.items():
+        mallopt(option, value)
 
 
 @contextmanager
