@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Reduce = Callable[[np.ndarray], np.ndarray]
 BUFFERED = 2**14  # bytes that a pipe takes although nobody reads them yet
+PATIENCE = 2e-3  # seconds to watch a pipe before going to sleep: most waits are shorter than waking up takes
 
 
 def in_threads(f: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -66,6 +68,9 @@ class Partner:
         try:
             if early:
                 self.send(array)
+            deadline = time.perf_counter() + PATIENCE
+            while not self.connection.poll() and time.perf_counter() < deadline:
+                pass
             received = np.frombuffer(self.connection.recv_bytes(), array.dtype).reshape(array.shape)
             if not early:
                 self.send(array)
