@@ -11,6 +11,7 @@ axes are named from the end.  An array that depends on no direction stays a plai
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,19 @@ class Dual:
 
     def __add__(self, other: Number) -> Dual:
         return Dual(self.value + value(other), _sum(self.tangent, tangent(other)))
+
+    def __iadd__(self, other: Number) -> Dual:
+        return self._in_place(np.add, other)
+
+    def __isub__(self, other: Number) -> Dual:
+        return self._in_place(np.subtract, other)
+
+    def _in_place(self, f: np.ufunc, other: Number) -> Dual:
+        """self = f(self, other) for a sum or difference, in the arrays of self: for one that nobody else holds."""
+        f(self.value, value(other), out=self.value)
+        if isinstance(other, Dual):
+            f(self.tangent, other.tangent, out=self.tangent)
+        return self
 
     def __sub__(self, other: Number) -> Number:
         return self + linear(np.negative, other)
@@ -94,13 +108,11 @@ def bilinear(f: Callable[[Array, Array], Array], a: Number, b: Number) -> Number
     return Dual(product, change)
 
 
-def elementwise(derivatives: Callable[[Array, int], list[Array]], x: Number) -> tuple[Number, Number]:
-    """(f(x), f'(x)) for a smooth f applied entry by entry; `derivatives(x, n)` gives f, f', …, f⁽ⁿ⁾ at x."""
+def elementwise(derivatives: Callable[[Array, int], list[Array]], x: Number, order: int = 0) -> list[Number]:
+    """[f(x), …, f⁽order⁾(x)] for a smooth f applied entry by entry; `derivatives(x, n)` gives f, f', …, f⁽ⁿ⁾ at x."""
     if not isinstance(x, Dual):
-        f, slope = derivatives(x, 1)
-        return f, slope
-    f, slope, curvature = derivatives(x.value, 2)
-    return Dual(f, slope * x.tangent), Dual(slope, curvature * x.tangent)
+        return derivatives(x, order)
+    return [Dual(f, slope * x.tangent) for f, slope in pairwise(derivatives(x.value, order + 1))]
 
 
 def _sum(a: Array | None, b: Array | None) -> Array:

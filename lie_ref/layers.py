@@ -11,7 +11,7 @@ single example or a mini-batch, and every product keeps the groups apart.  Param
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +31,9 @@ class Sweep:
     """One forward pass and the backward pass that follows it.
 
     `params` and `buffers` are the network's, `grads` collects the parameters' cotangents, `statistics` what a training
-    pass says of its batch; `tape` is the stack of what forward leaves for backward (None: leave nothing).  A mini-batch
-    may be swept in parts side by side: then `members` counts all of it, and `reduce` adds up over the parts.
+    pass says of its batch; `tape` is the stack of what forward leaves for backward (None: leave nothing).  `made` holds
+    what depends on the parameters alone, for several passes without a tape.  A mini-batch may be swept in parts side by
+    side: then `members` counts all of it, and `reduce` adds up over the parts.
     """
 
     params: dict[str, Number]
@@ -41,6 +42,7 @@ class Sweep:
     tape: list[Any] | None = field(default_factory=list)
     grads: dict[str, Number] = field(default_factory=dict)
     statistics: dict[str, Array] = field(default_factory=dict)
+    made: dict[Any, Number] = field(default_factory=dict)
     members: int | None = None
     reduce: Reduce = lambda a: a
 
@@ -53,6 +55,12 @@ class Sweep:
         if not any(isinstance(total, Dual) for total in totals):  # duals are not swept in parts
             totals = tuple(self.reduce(np.stack(totals)))
         return [linear(lambda t: t / self.count(shape), total) for total in totals]
+
+    def once(self, name: Any, make: Callable[[], Number]) -> Number:
+        """What `make` makes, made once for all passes of this sweep."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
     def save(self, *items: Any) -> None:
         if self.tape is not None:
@@ -142,7 +150,8 @@ class BatchNorm(Layer):
             scale = 1 / np.sqrt(sweep.buffers[f"{self.name}.running_var"] + EPS)
         sweep.save(centred, scale)
         slope = self._parameter(sweep, "weight") * scale
-        y = centred * self._along_row(slope, x) + self._along_row(self._parameter(sweep, "bias"), x)
+        y = centred * self._along_row(slope, x)
+        y += self._along_row(self._parameter(sweep, "bias"), x)
         return linear(lambda r: r.reshape(*r.shape[:-2], *x.shape[-4:]), y)
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number:
@@ -154,8 +163,8 @@ class BatchNorm(Layer):
         back = c * self._along_row(slope, cotangent)
         if sweep.training:  # the mean and the variance depend on x as well
             along_normal, mean = sweep.means(cotangent.shape, *totals)
-            back = back - centred * self._along_row(along_normal * scale * slope, cotangent)
-            back = back - self._along_row(mean * slope, cotangent)
+            back -= centred * self._along_row(along_normal * scale * slope, cotangent)
+            back -= self._along_row(mean * slope, cotangent)
         return linear(lambda r: r.reshape(*r.shape[:-2], *cotangent.shape[-4:]), back)
 
     def folded(self, params: Mapping[str, Number], buffers: Mapping[str, Array]) -> tuple[Number, Number]:
@@ -183,12 +192,17 @@ class Activation(Layer):
 
     function: str
 
+    def derivatives(self, x: Array, order: int) -> list[Array]:
+        """The function and its derivatives up to `order`, at most 2, in closed form."""
+        return ACTIVATIONS[self.function].derivatives(x, order)
+
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         return ACTIVATIONS[self.function].definition(x)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
-        y, slope = elementwise(ACTIVATIONS[self.function].derivatives, x)
-        sweep.save(slope)
+        order = 0 if sweep.tape is None else 1
+        y, *slope = elementwise(self.derivatives, x, order)
+        sweep.save(*slope)
         return y
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number:

@@ -47,6 +47,20 @@ def test_linear_and_bilinear_leave_plain_arrays_plain():
 
 def test_elementwise_gives_value_and_slope_with_their_tangents():
     x = dual(5)
-    y, slope = elementwise(lambda v, n: [v**3, 3 * v**2, 6 * v][: n + 1], x)
+    y, slope = elementwise(lambda v, n: [v**3, 3 * v**2, 6 * v][: n + 1], x, order=1)
     np.testing.assert_allclose(y.tangent, 3 * x.value**2 * x.tangent)
     np.testing.assert_allclose(slope.tangent, 6 * x.value * x.tangent)
+
+
+def test_in_place_sums_and_differences_are_those_of_new_duals():
+    a, b, c = dual(2, 3), dual(1, 3), rng.standard_normal(3)
+    for other in (b, c):
+        total, difference = (Dual(a.value.copy(), a.tangent.copy()) for _ in range(2))
+        held = total.value, difference.tangent
+        total += other
+        difference -= other
+        for found, expected in ((total, a + other), (difference, a - other)):
+            np.testing.assert_array_equal(found.value, expected.value)
+            np.testing.assert_array_equal(found.tangent, np.broadcast_to(expected.tangent, a.tangent.shape))
+        assert total.value is held[0]
+        assert difference.tangent is held[1]

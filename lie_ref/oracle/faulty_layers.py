@@ -9,7 +9,7 @@ import numpy as np
 from autograd.tracer import getval
 
 from ..activations import ACTIVATIONS, sigmoid
-from ..dual import Array, Number, elementwise, linear, value
+from ..dual import Array, Number, linear, value
 from ..layers import EPS, Activation, BatchNorm, Linear, Sweep
 from ..windows import AvgPool, Conv, MaxPool, Pads
 
@@ -17,19 +17,15 @@ from ..windows import AvgPool, Conv, MaxPool, Pads
 class SiLU(Activation):
     """x σ(x)."""
 
-    def forward(self, sweep: Sweep, x: Number) -> Number:
-        y, slope = elementwise(_silu_derivatives, x)
-        sweep.save(slope)
-        return y
+    def derivatives(self, x: Array, order: int) -> list[Array]:
+        return _silu_derivatives(x, order)
 
 
 class ThresholdSoftplus(Activation):
     """Softplus that is the identity beyond 20, as PyTorch's is."""
 
-    def forward(self, sweep: Sweep, x: Number) -> Number:
-        y, slope = elementwise(threshold_softplus, x)
-        sweep.save(slope)
-        return y
+    def derivatives(self, x: Array, order: int) -> list[Array]:
+        return threshold_softplus(x, order)
 
 
 class FlippedConv(Conv):

@@ -14,7 +14,7 @@ from .faulty_layers import threshold_softplus
 
 
 def _of_sigmoid(z: Number, y: Array) -> Number:
-    p, slope = elementwise(sigmoid_derivatives, z)
+    p, slope = elementwise(sigmoid_derivatives, z, order=1)
     return LOSSES["bce"].gradient(p, y) * slope
 
 
