@@ -21,7 +21,7 @@ from .losses import LossFunction
 from .models import Arrays, Model, folded
 from .parallel import Reduce, in_threads
 
-ENTRIES = 2**20  # how many numbers the largest array of a sweep should hold
+ENTRIES = 2**21  # how many numbers the largest array of a sweep should hold
 THREADED = 2**16  # how many numbers it must hold, over all sweeps, for threads to be worth starting
 
 
@@ -166,12 +166,19 @@ def group_brackets(
     training: bool = False,
 ) -> Arrays:
     """H_j g_i − H_i g_j for each pair of groups, from their gradients g: name → (p, *shape); zeros for i = j."""
-    result = {name: np.zeros_like(g[name], shape=(len(pairs), *p.shape)) for name, p in params.items()}
-    different = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
+    result = {name: np.empty((len(pairs), *p.shape), p.dtype) for name, p in params.items()}
+    equal = pairs[:, 0] == pairs[:, 1]
+    for brackets in result.values():
+        brackets[equal] = 0
+    different, begun = np.flatnonzero(~equal), set()
     for k, side, products in group_products(model, params, buffers, x, y, g, pairs[different], loss, training):
         for name, product in products.items():
             bracket = result[name][different[k]]
-            (np.subtract if side else np.add)(bracket, product, out=bracket)
+            if k in begun:
+                (np.subtract if side else np.add)(bracket, product, out=bracket)
+            else:
+                (np.negative if side else np.positive)(product, out=bracket)
+        begun.add(k)
     return result
 
 
@@ -186,9 +193,10 @@ def group_push_forward(
     changes = np.empty((len(next(iter(tangents.values()))), *z.shape), x.dtype)
     for some, lifted in _lifted(model, params, tangents, x[0]):
         network, state = folded(model, lifted, buffers)
+        sweep = Sweep(state, buffers, tape=None)
 
-        def push(chosen: slice, network: Model = network, state: dict[str, Number] = state) -> Dual:
-            return network.network.forward(Sweep(state, buffers, tape=None), x[None, chosen])
+        def push(chosen: slice, network: Model = network, sweep: Sweep = sweep) -> Dual:
+            return network.network.forward(sweep, x[None, chosen])
 
         mapped, parts = _spread(model, x, some.stop - some.start)
         chunked = list(chunks(model, x, 1 + some.stop - some.start, parts))

@@ -17,10 +17,10 @@ from numpy.lib.stride_tricks import as_strided
 
 from .dual import Array, Dual, Number, bilinear, linear, value
 from .layers import Layer, Shapes, Sweep
+from .products import contract, in_panels, multiply, multiply_few, multiply_in_tiles
 
 Pads = tuple[int, int]  # entries before and after an axis
 CACHED = 2**21  # bytes of patches that are made at a time: they stay in a core's cache, or near it
-SMALL = 10**6  # multiplications in a product that OpenBLAS does without packing its factors, half as fast again
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,15 @@ class Conv(Layer):
     def forward(self, sweep: Sweep, x: Number) -> Number:
         windows = linear(self._windows, x)
         sweep.save(windows, x.shape)
-        y = bilinear(self._correlate, windows, sweep.params[f"{self.name}.weight"])
-        return y + linear(lambda b: b[..., None, None, None, :], sweep.params[f"{self.name}.bias"]) if self.bias else y
+        few = self._few(windows.shape)
+        weight = sweep.params[f"{self.name}.weight"]
+        kernels = sweep.once((self.name, few), lambda: linear(lambda w: self._kernels(w, few), weight))
+        y = bilinear(lambda v, k: self._correlate(v, k, few), windows, kernels)
+        if self.bias:
+            whole_row = (y.shape[-2], 1)  # at once: NumPy's loops are longer so
+            bias = sweep.params[f"{self.name}.bias"]
+            y += linear(lambda b: np.tile(b[..., None, None, None, :], whole_row), bias)
+        return y
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number | None:
         windows, shape = sweep.saved()
@@ -72,7 +79,7 @@ class Conv(Layer):
             transposed = Conv(self.name, self.n_out, self.n_in, self.kernel)
             return transposed.forward(Sweep({f"{self.name}.weight": back}, {}, tape=None), cotangent)
         rows = linear(lambda c: c.reshape(*c.shape[:-4], -1, self.n_out), cotangent)
-        patches = rows @ linear(lambda w: self._matrix(w, few), weight)
+        patches = bilinear(multiply_in_tiles, rows, linear(lambda w: self._matrix(w, few), weight))
         return linear(lambda p: self._fold(p, shape, few), patches)
 
     def _few(self, windows: tuple[int, ...]) -> bool:
@@ -98,26 +105,27 @@ class Conv(Layer):
         w = self.turned(w)
         return (w if few else np.moveaxis(w, -3, -1)).reshape(*w.shape[:-3], -1)
 
-    def _correlate(self, windows: Array, w: Array) -> Array:
-        """Windows (…, group, member, …) times kernels (group or 1, out, …), or k of them, an axis before: pictures.
+    def _kernels(self, w: Array, few: bool) -> Array:
+        """The weight as `_correlate` takes it: as `_matrix`, or for many patches in panels."""
+        return self._matrix(w, few) if few else in_panels(np.moveaxis(self.turned(w), -3, -1), axis=-4)
 
-        Patches are copied once for all kernels of their group.
+    def _correlate(self, windows: Array, kernels: Array, few: bool) -> Array:
+        """Windows (…, group, member, …) times kernels (group or 1, …), or k of them, an axis before: pictures.
+
+        Patches are copied once for all k kernels of their group.
         """
-        if w.shape[-5] > 1:
-            each = [slice(group, group + 1) for group in range(w.shape[-5])]
-            own = [self._correlate(windows[..., g, :, :, :, :, :, :], w[..., g, :, :, :, :]) for g in each]
-            return np.concatenate(own, axis=-5)
         *lead, height, width = windows.shape[:-3]
-        few, length = self._few(windows.shape), math.prod(windows.shape[-3:])
-        columns = np.swapaxes(self._matrix(w, few).reshape(-1, self.n_out, length), -1, -2)
-        columns = columns if few else np.ascontiguousarray(columns)
-        windows = windows.reshape(-1, *windows.shape[-5:])
-        y = np.empty((len(columns), len(windows), height, width, self.n_out), windows.dtype)
-        for some, rows in bands(len(windows), height, width, CACHED // (length * y.itemsize)):
-            patches = windows[some, rows].reshape(-1, length)
-            for k, kernels in enumerate(columns):
-                multiply(patches, kernels, out=y[k, some, rows].reshape(len(patches), -1))
-        return y.reshape(*w.shape[:-5], *lead, height, width, self.n_out)
+        length, axes = math.prod(windows.shape[-3:]), 2 if few else 3  # of a group's kernels
+        many, groups = kernels.shape[: -axes - 1], kernels.shape[-axes - 1]
+        kernels = kernels.reshape(-1, groups, *kernels.shape[-axes:])
+        windows = windows.reshape(groups, -1, *windows.shape[-5:])  # if all meet the same kernels, they are one group
+        y = np.empty((len(kernels), groups, windows.shape[1] * height * width, self.n_out), windows.dtype)
+        done = 0
+        for some, rows in bands(windows.shape[1], height, width, CACHED // (groups * length * y.itemsize)):
+            patches = windows[:, some, rows].reshape(groups, -1, length)
+            (multiply_few if few else multiply)(patches, kernels, y[:, :, done : done + patches.shape[1]])
+            done += patches.shape[1]
+        return y.reshape(*many, *lead, height, width, self.n_out)
 
     def _weight_gradient(self, windows: Array, c: Array) -> Array:
         """Σ over members and places of cotangent c (…, group, member, out height, out width, out) times patch."""
@@ -127,8 +135,8 @@ class Conv(Layer):
         for some, rows in bands(members, height, width, CACHED // (length * c.itemsize * math.prod(lead))):
             patches = windows[..., some, rows, :, :, :, :].reshape(*lead, -1, length)
             cotangents = c[..., some, rows, :, :].reshape(*c.shape[:-4], -1, self.n_out)
-            part = contract(cotangents, patches)
-            total = part if total is None else np.add(total, part, out=total)
+            found = contract(cotangents, patches)
+            total = found if total is None else np.add(total, found, out=total)
         assert total is not None
         w = total.reshape(*total.shape[:-1], *windows.shape[-3:])
         return self.turned(w if few else np.moveaxis(w, -1, -3))  # a view: in memory a kernel stays a row of `_matrix`
@@ -277,38 +285,16 @@ def bands(pictures: int, height: int, width: int, size: int) -> Iterator[tuple[s
             yield slice(picture, picture + step), slice(row, row + rows)
 
 
-def multiply(rows: Array, columns: Array, out: Array) -> None:
-    """rows (n, l) times columns (l, m), in blocks of rows that OpenBLAS multiplies as they are (see `SMALL`)."""
-    block = SMALL // columns.size
-    whole = len(rows) // block * block if block >= 16 else 0
-    if whole:
-        blocks, results = (a[:whole].reshape(-1, block, a.shape[1]) for a in (rows, out))
-        np.matmul(blocks, np.ascontiguousarray(columns), out=results)
-    if whole < len(rows):
-        np.matmul(rows[whole:], columns, out=out[whole:])
-
-
-def contract(a: Array, b: Array) -> Array:
-    """aᵀ b: Σ over the rows of a (…, n, l) and b (…, n, m); in blocks of rows as in `multiply`."""
-    block = SMALL // (a.shape[-1] * b.shape[-1])
-    if block < 64 or a.shape[-2] < 2 * block:
-        return np.swapaxes(a, -1, -2) @ b
-    whole = a.shape[-2] // block * block
-    a_blocks, b_blocks = (x[..., :whole, :].reshape(*x.shape[:-2], -1, block, x.shape[-1]) for x in (a, b))
-    total = (np.swapaxes(a_blocks, -1, -2) @ b_blocks).sum(axis=-3)
-    if whole < a.shape[-2]:
-        total += np.swapaxes(a[..., whole:, :], -1, -2) @ b[..., whole:, :]
-    return total
-
-
 def pad(x: Array, rows: Pads, columns: Pads, fill: float = 0.0) -> Array:
     """Height and width of (…, height, width, channels) with so many entries of `fill` before and after."""
     if not any((*rows, *columns)):
         return x
     *lead, height, width, channels = x.shape
     (top, bottom), (left, right) = rows, columns
-    padded = np.full((*lead, top + height + bottom, left + width + right, channels), fill, x.dtype)
+    padded = np.empty((*lead, top + height + bottom, left + width + right, channels), x.dtype)
     padded[..., top : top + height, left : left + width, :] = x
+    padded[..., :top, :, :] = padded[..., top + height :, :, :] = fill
+    padded[..., :left, :] = padded[..., left + width :, :] = fill
     return padded
 
 

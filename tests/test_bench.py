@@ -130,9 +130,11 @@ def test_norms_are_to_cost_the_same_for_every_n():
 
 
 def test_a_share_is_taken_round_by_round():
-    results = {"lie_ref": Result(seconds={"evaluate": {"": [1.0, 2.0, 4.0]}, "products": {"": [0.5, 1.2, 3.2]}})}
-    (line,) = share_lines(results, "share", flops=10**9, goal=0.6)
+    products = {"by matmul": {"": [0.5, 1.2, 3.2]}, "in pieces": {"": [0.4, 1.0, 2.4]}}
+    results = {"lie_ref": Result(seconds={"evaluate": {"": [1.0, 2.0, 4.0]}, **products})}
+    line, own = share_lines(results, "share", flops=10**9, goal=0.6)
     assert (line.lie_ref, line.met) == ("0.6 [0.5 … 0.8]", True)
+    assert (own.lie_ref, own.met) == ("0.5 [0.4 … 0.6]", None)
 
 
 def test_columns_stand_under_their_headings():

@@ -132,20 +132,6 @@ def test_bands_of_any_size_give_the_same_convolution(cached, monkeypatch):
             np.testing.assert_allclose(a.tangent, b.tangent, atol=1e-11)
 
 
-@pytest.mark.parametrize("rows", [19, 20, 57, 80, 157, 210])
-def test_products_in_blocks_are_the_products(rows, monkeypatch):
-    rng = np.random.default_rng(6)  # integers, whose sums are exact in any order
-    a, b = (rng.integers(-9, 10, (4, rows, width)).astype(float) for width in (3, 2))
-    columns = rng.integers(-9, 10, (2, 3)).astype(float).T
-    for small in (windows.SMALL, 6 * 20, 6 * 70):  # one block, blocks of 20 or of 70 rows and what is left
-        monkeypatch.setattr(windows, "SMALL", small)
-        y = np.full((rows, 2), np.nan)
-        windows.multiply(a[0], columns, out=y)
-        np.testing.assert_array_equal(y, np.einsum("nl,lm->nm", a[0], columns))
-        np.testing.assert_array_equal(windows.contract(a, b), np.einsum("gnl,gnm->glm", a, b))
-        np.testing.assert_array_equal(windows.contract(a[0], b), np.einsum("nl,gnm->glm", a[0], b))
-
-
 def test_every_pixel_is_in_one_band_and_no_band_is_larger_than_asked():
     rng = np.random.default_rng(5)
     for _ in range(300):

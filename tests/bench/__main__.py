@@ -58,7 +58,7 @@ def rows(quick: bool) -> dict[str, Row]:
     for size in ("small", "tiny"):
         who = entrants("evaluation", "lie_ref", preset=f"mxresnet-{size}", **EVALUATION, share=True)
         flops = total_flops(lie_ref.preset(f"mxresnet-{size}"), **EVALUATION)
-        lines = partial(share_lines, work=f"share of the product rate, mxresnet-{size}", flops=flops, goal=0.6)
+        lines = partial(share_lines, work=f"share of the rate, mxresnet-{size}", flops=flops, goal=0.6)
         found[f"share-{size}"] = Row(who, lines)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +13,7 @@ import lie_ref
 from lie_ref.process import keep_freed_memory, use_one_blas_thread
 from lie_ref.training import Adam, Training, two_processes
 
-from .flops import product_seconds
+from .flops import by_matmul, in_pieces, product_seconds
 from .work import Arrays, Part, parts_of_training, problem, step_results
 
 use_one_blas_thread()
@@ -22,7 +23,7 @@ OPEN = ExitStack()  # second processes, which end with this one
 
 
 def evaluation(preset: str, inputs: int, examples: int, share: bool = False) -> dict[str, Part]:
-    """`evaluate`; with `share`, also how long its matrix products would take alone."""
+    """`evaluate`; with `share`, also how long its matrix products would take alone, by NumPy or in lie_ref's pieces."""
     p = problem(preset, inputs)
 
     def evaluate() -> Arrays:
@@ -33,7 +34,8 @@ def evaluation(preset: str, inputs: int, examples: int, share: bool = False) -> 
 
     parts = {"evaluate": Part({"": evaluate})}
     if share:
-        parts["products"] = Part({"": lambda: product_seconds(p.model, examples, inputs)})
+        for name, way in (("by matmul", by_matmul), ("in pieces", in_pieces)):
+            parts[name] = Part({"": partial(product_seconds, p.model, examples, inputs, way)})
     return parts
 
 

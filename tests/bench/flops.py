@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lie_ref.windows import SMALL
+from lie_ref.products import in_panels, multiply, multiply_few
 
 from .work import SIDE, THREADS
+
+Multiply = Callable[[np.ndarray, np.ndarray], Callable[[], None]]
 
 
 @dataclass(frozen=True)
@@ -64,35 +67,48 @@ def total_flops(model: Any, examples: int, inputs: int) -> int:
     return sum(evaluation_flops(p, examples, inputs) for p in products(model))
 
 
-def product_seconds(model: Any, examples: int, inputs: int) -> float:
+def product_seconds(model: Any, examples: int, inputs: int, multiply: Multiply) -> float:
     """How long the products of `evaluate` would take if each layer's all went at the rate of its forward product.
 
-    The rate is that of plain `np.matmul` in all threads, with one example's rows or sixteen's, in one product or in as
-    many as OpenBLAS does without packing, whichever is fastest.
+    The rate is that of all threads, with one example's rows or sixteen's, whichever is faster.
     """
     total = 0.0
     with ThreadPoolExecutor(THREADS) as pool:
         for p in products(model):
-            unpacked = max(1, SMALL // (p.inner * p.columns))
-            sizes = (p.rows, 16 * p.rows, min(unpacked, p.rows), min(unpacked, 16 * p.rows))
-            total += evaluation_flops(p, examples, inputs) / max(rate(pool, n, p.inner, p.columns) for n in sizes)
+            rates = (rate(pool, n, p.inner, p.columns, multiply) for n in (p.rows, 16 * p.rows))
+            total += evaluation_flops(p, examples, inputs) / max(rates)
     return total
 
 
-def rate(pool: ThreadPoolExecutor, rows: int, inner: int, columns: int) -> float:
+def rate(pool: ThreadPoolExecutor, rows: int, inner: int, columns: int, multiply: Multiply) -> float:
     """Floating-point operations a second of (rows, inner) @ (inner, columns) in float64, all threads together."""
     flops = 2 * rows * inner * columns
     repeat = max(1, 10**8 // flops)  # some milliseconds
-    factors = [(np.ones((rows, inner)), np.ones((inner, columns)), np.empty((rows, columns))) for _ in range(THREADS)]
+    prepared = [multiply(np.ones((rows, inner)), np.ones((inner, columns))) for _ in range(THREADS)]
 
-    def multiply(k: int) -> None:
-        a, b, out = factors[k]
+    def work(k: int) -> None:
         for _ in range(repeat):
-            np.matmul(a, b, out=out)
+            prepared[k]()
 
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        list(pool.map(multiply, range(THREADS)))
+        list(pool.map(work, range(THREADS)))
         seconds.append(time.perf_counter() - start)
     return THREADS * repeat * flops / min(seconds)
+
+
+def by_matmul(a: np.ndarray, b: np.ndarray) -> Callable[[], None]:
+    """The product as NumPy computes it, ready to be computed."""
+    out = np.empty((len(a), b.shape[1]))
+    return lambda: np.matmul(a, b, out=out)
+
+
+def in_pieces(a: np.ndarray, b: np.ndarray) -> Callable[[], None]:
+    """The same as lie_ref computes it: the second factor in panels, or the first if it has fewer rows."""
+    out = np.empty((1, len(a), b.shape[1]))
+    if len(a) < b.shape[1]:
+        kernels = np.ascontiguousarray(b.T)[None]
+        return lambda: multiply_few(a, kernels, out)
+    panels = in_panels(b.T)[None]
+    return lambda: multiply(a, panels, out)

@@ -1,0 +1,76 @@
+"""Matrix products of the shapes that convolutions have, in pieces that OpenBLAS multiplies without packing its factors.
+
+Packing costs a third of the time where matrices are as narrow as a layer has channels.  OpenBLAS does without for up to
+`SMALL` multiplications, and keeps its registers full where rows of the second factor are a panel of `WIDE` bytes.
+Arrays are NumPy's, of any dtype; leading axes broadcast as in `np.matmul`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from .dual import Array
+
+SMALL = 10**6  # multiplications
+WIDE = 256  # bytes
+ENOUGH = 128  # rows in a piece of a sum: then adding up the pieces costs little
+LEAST = 8  # rows or columns in a piece: with fewer a call costs more than the packing
+
+
+def in_panels(kernels: Array, axis: int = -2) -> Array:
+    """The transposes of kernels (…, m, *), m at this axis, as panels of columns: (…, m / width, length of *, width)."""
+    shape, m = kernels.shape, kernels.shape[axis]
+    width = piece(m, WIDE // kernels.itemsize)
+    split = kernels.reshape(*shape[:axis], m // width, width, *shape[axis + 1 :])
+    return np.ascontiguousarray(np.moveaxis(split, axis, -1)).reshape(*shape[:axis], m // width, -1, width)
+
+
+def multiply(rows: Array, panels: Array, out: Array) -> None:
+    """rows (…, n, l) times matrices in panels (…, p, l, width), into out (…, n, p · width)."""
+    n, length = rows.shape[-2:]
+    number, width = panels.shape[-3], panels.shape[-1]
+    block = piece(n, SMALL // (length * width))
+    rows = rows.reshape(*rows.shape[:-2], 1, n // block, block, length)
+    blocks = out.reshape(*out.shape[:-2], n // block, block, number, width)
+    np.matmul(rows, panels[..., None, :, :], out=blocks.swapaxes(-2, -3).swapaxes(-3, -4))
+
+
+def multiply_few(rows: Array, kernels: Array, out: Array) -> None:
+    """rows (…, n, l) times the transposes of kernels (…, m, l), into out (…, n, m); for fewer rows than kernels.
+
+    The rows become the panel, so that the kernels need not be copied.
+    """
+    product = np.empty((*out.shape[:-2], out.shape[-1], out.shape[-2]), out.dtype)
+    multiply(kernels, in_panels(rows), product)
+    out[...] = np.swapaxes(product, -1, -2)
+
+
+def contract(a: Array, b: Array) -> Array:
+    """aᵀ b: Σ over the rows of a (…, n, l) and b (…, n, m)."""
+    n = a.shape[-2]
+    block = piece(n, max(SMALL // (a.shape[-1] * b.shape[-1]), ENOUGH))
+    if block == n:
+        return multiply_in_tiles(a.swapaxes(-1, -2), b)
+    a, b = (x.reshape(*x.shape[:-2], n // block, block, x.shape[-1]) for x in (a, b))
+    return multiply_in_tiles(a.swapaxes(-1, -2), b).sum(axis=-3)
+
+
+def multiply_in_tiles(a: Array, b: Array) -> Array:
+    """a (…, n, l) times b (…, l, m), a tile of b's columns after the other."""
+    rows, columns = a.shape[-2], b.shape[-1]
+    tile = piece(columns, SMALL // (rows * a.shape[-1]))
+    if tile == columns:
+        return a @ b
+    c = np.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, columns), b.dtype)
+    b_tiles, c_tiles = (x.reshape(*x.shape[:-1], -1, tile).swapaxes(-2, -3) for x in (b, c))
+    np.matmul(a[..., None, :, :], b_tiles, out=c_tiles)
+    return c
+
+
+@cache
+def piece(whole: int, most: int) -> int:
+    """The largest divisor of `whole` that is at most `most`; or all of it, if that one is below `LEAST`."""
+    largest = next((d for d in range(min(whole, most), 0, -1) if whole % d == 0), 0)
+    return largest if largest >= LEAST else whole
