@@ -22,7 +22,7 @@ from .models import Arrays, Model, folded
 from .parallel import Reduce, in_threads
 
 ENTRIES = 2**21  # how many numbers the largest array of a sweep should hold
-THREADED = 2**16  # how many numbers it must hold, over all sweeps, for threads to be worth starting
+THREADED = 2**17  # how many numbers it must hold, over all sweeps, for threads to be worth starting
 
 
 def sweep_over(model: Model, sweep: Sweep, x: Array, y: Array, loss: LossFunction) -> Number:
@@ -133,7 +133,7 @@ def group_products(
             for row, side in uses[group][partner]
         ]
 
-    mapped, parts = _spread(model, x[0], len(pairs))
+    mapped, parts = _spread(model, x[0], 2 * len(pairs))
     batches = _batches(model, x, {group: list(partners) for group, partners in uses.items()}, parts)
     for found in mapped(of, batches):
         yield from found
