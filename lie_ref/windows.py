@@ -189,16 +189,17 @@ class MaxPool(Layer):
         return linear(lambda c: self._scatter(c, first, shape), cotangent)
 
     def _gather(self, x: Array, first: Array) -> Array:
-        """From each window the entry that `first` names."""
-        padded = self.padded(x, 0.0)
-        *_, width, channels = padded.shape
+        """From each window the entry that `first` names; zero where that is not in the picture."""
+        height, width, channels = x.shape[-3:]
         row, column, channel = np.ogrid[: first.shape[-3], : first.shape[-2], :channels]
         down, right = np.divmod(first.astype(np.intp), 3)
-        places = ((2 * row + down) * width + 2 * column + right) * channels + channel
+        rows, columns = 2 * row + down - self.padding(height)[0], 2 * column + right - self.padding(width)[0]
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        places = (rows * width + columns) * channels + channel
         found = np.empty((*x.shape[:-3], *first.shape[-3:]), x.dtype)
         for index in np.ndindex(x.shape[:-3]):
-            padded[index].take(places[index[-(first.ndim - 3) :]], out=found[index], mode="clip")  # the fastest mode
-        return found
+            x[index].take(places[index[-(first.ndim - 3) :]], out=found[index], mode="clip")  # the fastest mode
+        return found if inside.all() else found * inside
 
     def _scatter(self, c: Array, first: Array, shape: tuple[int, ...]) -> Array:
         """The transpose of `_gather`: each cotangent to the entry that `first` names."""
