@@ -23,6 +23,7 @@ import numpy as np
 from .work import Arrays, Part
 
 TOLERANCE = 1e-9  # of each tensor's norm
+PAUSE = 0.3  # seconds until the threads of the one before have stopped spinning
 HOPELESS = 2.0  # a way that takes so many times the best one's seconds in the first round does not run again
 
 
@@ -159,6 +160,7 @@ def warm_up(worker: Worker, result: Result, expected: Arrays) -> None:
 
 def run_all(worker: Worker, result: Result) -> None:
     """One more timed run of each way that may still be the fastest of its part."""
+    time.sleep(PAUSE)
     for part in worker.timed:
         seconds = result.seconds.setdefault(part, {})
         for way in worker.parts[part]:
