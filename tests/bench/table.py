@@ -85,7 +85,7 @@ def norms_lines(results: Results, work: str, flat: float, bounded: float) -> lis
 def share_lines(results: Results, work: str, flops: int, goal: float) -> list[Line]:
     """The seconds that the products would take alone, relative to those of `evaluate` in the same round.
 
-    The goal is for NumPy's own products. lie_ref multiplies faster than these, so its own share is given as well.
+    The goal is for NumPy's own products; the share of lie_ref's, which are faster, is given as well.
     """
     seconds = results["lie_ref"].seconds
     shares = {
@@ -95,7 +95,7 @@ def share_lines(results: Results, work: str, flops: int, goal: float) -> list[Li
     met = median(shares["by matmul"]) >= goal
     return [
         Line(f"{work} of np.matmul, {flops / 1e9:.1f} GFLOP", spread(shares["by matmul"]), goal=f"≥ {goal}", met=met),
-        Line("    of the fastest products", spread(shares["in pieces"])),
+        Line("    of the products in pieces", spread(shares["in pieces"])),
     ]
 
 
