@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
 from typing import TypeVar
 
 import numpy as np
@@ -15,8 +17,8 @@ import numpy as np
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Reduce = Callable[[np.ndarray], np.ndarray]
-BUFFERED = 2**14  # bytes that a pipe takes although nobody reads them yet
-PATIENCE = 2e-3  # seconds to watch a pipe before going to sleep: most waits are shorter than waking up takes
+PATIENCE = 2e-3  # seconds to watch for the other before going to sleep: most waits are shorter than waking up takes
+GLANCE = 0.1  # seconds of sleep before looking whether the other is still there
 
 
 def in_threads(f: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -48,36 +50,62 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Partner:
-    """The other one of two processes at the same computation, at the other end of a pipe: what both have is added up.
+class Side:
+    """What one of two partners tells the other: arrays of at most `nbytes`, in memory that both see.
 
-    >>> from multiprocessing import Pipe
-    >>> ours, theirs = Pipe()
-    >>> Partner(theirs).send(np.array([1.0]))
-    >>> Partner(ours).total(np.array([2.0]))
+    There are two places, for while one array is written the other partner may still read the one before.
+    """
+
+    def __init__(self, context: SpawnContext, nbytes: int) -> None:
+        self.places = [context.RawArray("B", nbytes) for _ in range(2)]
+        self.written = context.Semaphore(0)
+
+    def view(self, turn: int, like: np.ndarray) -> np.ndarray:
+        """The place whose turn it is, as an array of the shape and dtype of this one."""
+        return np.ndarray(like.shape, like.dtype, self.places[turn % 2])
+
+
+class Partner:
+    """One of two processes at the same computation: what both have is added up.
+
+    Through shared memory and semaphores, for most waits are shorter than a pipe takes; the pipe between the two is
+    for noticing that the other has ended.
+
+    >>> first, second = Partner.pair(nbytes=8)
+    >>> second.send(np.array([1.0]))
+    >>> first.total(np.array([2.0]))
     array([3.])
     """
 
-    def __init__(self, connection: Connection, first: bool = True) -> None:
-        """One of the two is `first`, so that they do not both wait for the other to receive."""
-        self.connection, self.first = connection, first
+    def __init__(self, own: Side, other: Side, line: Connection, first: bool) -> None:
+        self.own, self.other, self.line, self.first, self.turn = own, other, line, first, 0
+
+    @classmethod
+    def pair(cls, nbytes: int) -> tuple[Partner, Partner]:
+        """Both of them, for arrays of at most so many bytes; one is for a process that is spawned, as an argument."""
+        context = multiprocessing.get_context("spawn")
+        a, b = Side(context, nbytes), Side(context, nbytes)
+        ours, theirs = context.Pipe()
+        return cls(a, b, ours, first=True), cls(b, a, theirs, first=False)
 
     def total(self, array: np.ndarray) -> np.ndarray:
         """This process's array plus the other's, who must call it equally often; EOFError if he has ended."""
-        early = self.first or array.nbytes <= BUFFERED
-        try:
-            if early:
-                self.send(array)
-            deadline = time.perf_counter() + PATIENCE
-            while not self.connection.poll() and time.perf_counter() < deadline:
-                pass
-            received = np.frombuffer(self.connection.recv_bytes(), array.dtype).reshape(array.shape)
-            if not early:
-                self.send(array)
-        except OSError as error:  # an end is closed in the middle of a message
-            raise EOFError from error
-        return array + received
+        self.send(array)
+        deadline = time.perf_counter() + PATIENCE
+        while not self.other.written.acquire(block=False):
+            if time.perf_counter() > deadline:
+                self._wait()
+                break
+        return array + self.other.view(self.turn, array)
 
     def send(self, array: np.ndarray) -> None:
         """Half of `total`."""
-        self.connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
+        self.turn += 1
+        self.own.view(self.turn, array)[...] = array
+        self.own.written.release()
+
+    def _wait(self) -> None:
+        """Until the other has written."""
+        while not self.other.written.acquire(timeout=GLANCE):
+            if self.line.poll():  # nothing is sent along it: it has an end to read
+                raise EOFError

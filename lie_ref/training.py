@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -153,30 +152,30 @@ def two_processes(training: Training, steps: int) -> Iterator[None]:
     other is batch-norm's sums and the gradient.  (Two threads would mostly wait for Python's interpreter lock.)
     Raises InputError if the second process ends before its time.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+    ours, theirs = Partner.pair(sum(p.nbytes for p in training.params.values()))  # the gradient is the largest of all
     resource_tracker.ensure_running()  # comes with every spawned process, and lets Ctrl-C in again when it starts
     with interrupt_held():
+        context = multiprocessing.get_context("spawn")
         process = context.Process(target=_follow, args=(training, steps, theirs), daemon=True)
         process.start()
-    theirs.close()
-    training.partner = Partner(ours)
+    theirs.line.close()
+    training.partner = ours
     try:
         yield
     except EOFError as error:
         raise InputError("the second process of the training ended: was it killed, or short of memory?") from error
     finally:
         training.partner = None
-        ours.close()  # which ends the other process, too
+        ours.line.close()  # which ends the other process, too
         process.join()
 
 
-def _follow(training: Training, steps: int, connection: Connection) -> None:
+def _follow(training: Training, steps: int, partner: Partner) -> None:
     """What the second process does; Ctrl-C is for the first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_one_blas_thread()
     keep_freed_memory()
-    training.partner = Partner(connection, first=False)
+    training.partner = partner
     with suppress(EOFError, InputError), np.errstate(all="ignore"):  # the first process says what is wrong
         for _ in range(steps):
             training.advance()
