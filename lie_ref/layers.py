@@ -306,13 +306,16 @@ class Residual(Layer):
         return self.activation.apply(params, buffers, convs + self.shortcut.apply(params, buffers, x, training))
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
-        convs = self.convs.forward(sweep, x)
-        return self.activation.forward(sweep, convs + self.shortcut.forward(sweep, x))
+        y = self.convs.forward(sweep, x)
+        y += self.shortcut.forward(sweep, x)
+        return self.activation.forward(sweep, y)
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number:
         cotangent = self.activation.backward(sweep, cotangent)
         shortcut = self.shortcut.backward(sweep, cotangent)  # the last on the tape comes off first
-        return shortcut + self.convs.backward(sweep, cotangent)
+        back = self.convs.backward(sweep, cotangent)
+        back += shortcut
+        return back
 
 
 def _check_count(count: int) -> None:
