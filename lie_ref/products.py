@@ -24,7 +24,7 @@ def in_panels(kernels: Array, axis: int = -2) -> Array:
     shape, m = kernels.shape, kernels.shape[axis]
     width = piece(m, WIDE // kernels.itemsize)
     split = kernels.reshape(*shape[:axis], m // width, width, *shape[axis + 1 :])
-    return np.ascontiguousarray(np.moveaxis(split, axis, -1)).reshape(*shape[:axis], m // width, -1, width)
+    return np.ascontiguousarray(moved_last(split, axis)).reshape(*shape[:axis], m // width, -1, width)
 
 
 def multiply(rows: Array, panels: Array, out: Array) -> None:
@@ -67,6 +67,12 @@ def multiply_in_tiles(a: Array, b: Array) -> Array:
     b_tiles, c_tiles = (x.reshape(*x.shape[:-1], -1, tile).swapaxes(-2, -3) for x in (b, c))
     np.matmul(a[..., None, :, :], b_tiles, out=c_tiles)
     return c
+
+
+def moved_last(a: Array, axis: int) -> Array:
+    """A view of a with this axis, counted from the end, as the last; np.moveaxis takes ten times as long."""
+    place = a.ndim + axis
+    return a.transpose(*range(place), *range(place + 1, a.ndim), place)
 
 
 @cache

@@ -13,11 +13,10 @@ from typing import Any, ClassVar
 
 import autograd.numpy as anp
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from .dual import Array, Dual, Number, bilinear, linear, value
 from .layers import Layer, Shapes, Sweep
-from .products import contract, in_panels, multiply, multiply_few, multiply_in_tiles
+from .products import contract, in_panels, moved_last, multiply, multiply_few, multiply_in_tiles
 
 Pads = tuple[int, int]  # entries before and after an axis
 CACHED = 2**21  # bytes of patches that are made at a time: they stay in a core's cache, or near it
@@ -55,12 +54,11 @@ class Conv(Layer):
         return correlation(padded, self.turned(params[f"{self.name}.weight"]), self.stride)
 
     def forward(self, sweep: Sweep, x: Number) -> Number:
-        windows = linear(self._windows, x)
-        sweep.save(windows, x.shape)
-        few = self._few(windows.shape)
+        sweep.save(x)
+        few = self._few(x.shape)
         weight = sweep.params[f"{self.name}.weight"]
         kernels = sweep.once((self.name, few), lambda: linear(lambda w: self._kernels(w, few), weight))
-        y = bilinear(lambda v, k: self._correlate(v, k, few), windows, kernels)
+        y = bilinear(lambda v, k: self._correlate(v, k, few), x, kernels)
         if self.bias:
             whole_row = (y.shape[-2], 1)  # at once: NumPy's loops are longer so
             bias = sweep.params[f"{self.name}.bias"]
@@ -68,78 +66,100 @@ class Conv(Layer):
         return y
 
     def backward(self, sweep: Sweep, cotangent: Number) -> Number | None:
-        windows, shape = sweep.saved()
+        (x,) = sweep.saved()
         weight = sweep.params[f"{self.name}.weight"]
-        sweep.grads[f"{self.name}.weight"] = bilinear(self._weight_gradient, windows, cotangent)
+        sweep.grads[f"{self.name}.weight"] = bilinear(self._weight_gradient, x, cotangent)
         if self.first:
             return None
-        few = self._few(windows.shape)
+        few = self._few(x.shape)
         if self.stride == 1 and not few:  # then the transpose is a convolution too, with the kernel turned round
             back = linear(lambda w: np.swapaxes(self.turned(w)[..., ::-1, ::-1], -4, -3), weight)
             transposed = Conv(self.name, self.n_out, self.n_in, self.kernel)
             return transposed.forward(Sweep({f"{self.name}.weight": back}, {}, tape=None), cotangent)
         rows = linear(lambda c: c.reshape(*c.shape[:-4], -1, self.n_out), cotangent)
         patches = bilinear(multiply_in_tiles, rows, linear(lambda w: self._matrix(w, few), weight))
-        return linear(lambda p: self._fold(p, shape, few), patches)
+        return linear(lambda p: self._fold(p, x.shape, few), patches)
 
-    def _few(self, windows: tuple[int, ...]) -> bool:
-        """Whether there are fewer patches in windows of this shape than kernels to meet them.
+    def _places(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """How many places the kernel takes down and along a picture of this shape (…, height, width, channels)."""
+        down, along = ((n + sum(self.padding(n)) - self.kernel) // self.stride + 1 for n in shape[-3:-1])
+        return down, along
+
+    def _few(self, shape: tuple[int, ...]) -> bool:
+        """Whether a group of this shape (…, member, height, width, channels) has fewer patches than kernels to meet.
 
         Then patches are put in the order of the weight, (in, kernel, kernel), so that no weight need be copied; else
         the kernels in the order of the pictures, (kernel, kernel, in).
         """
-        return math.prod(windows[-6:-3]) < self.n_out
+        return shape[-4] * math.prod(self._places(shape)) < self.n_out
 
-    def _windows(self, x: Array) -> Array:
-        """A view of the patches that the kernel sees in x: (…, out height, out width, *), in the order of `_few`."""
-        k, s = self.kernel, self.stride
-        x = pad(x, self.padding(x.shape[-3]), self.padding(x.shape[-2])) if k > 1 else x
-        *lead, height, width, channels = x.shape
-        *outer, down, right, deep = x.strides
-        shape = (*lead, (height - k) // s + 1, (width - k) // s + 1, k, k, channels)
-        windows = as_strided(x, shape, (*outer, s * down, s * right, down, right, deep), writeable=False)
-        return np.moveaxis(windows, -1, -3) if self._few(shape) else windows
+    def _patches(self, x: Array, members: slice, rows: slice, few: bool) -> Array:
+        """The patches that the kernel sees in these members of x at its places in these rows: (…, patches, length)."""
+        k, s, seen = self.kernel, self.stride, self._framed(x, members, rows)
+        *outer, height, width, channels = seen.shape
+        *strides, down, right, deep = seen.strides
+        shape = (*outer, (height - k) // s + 1, (width - k) // s + 1, k)
+        strides = [*strides, s * down, s * right, down]
+        if few:
+            windows = np.ndarray((*shape, k, channels), x.dtype, seen, 0, (*strides, right, deep))
+            patches = np.moveaxis(windows, -1, -3)
+        else:  # then a patch's row lies in one piece, and NumPy copies a few large items faster than many numbers
+            row = np.dtype((np.void, k * channels * x.itemsize))
+            patches = np.ascontiguousarray(np.ndarray(shape, row, seen, 0, strides)).view(x.dtype)
+        return patches.reshape(*outer[:-1], -1, k * k * channels)
+
+    def _framed(self, x: Array, members: slice, rows: slice) -> Array:
+        """What the kernel sees of these members of x at its places in these rows, with the zeros around it.
+
+        A frame is put around so much alone as is read soon after: from the cache.
+        """
+        height, width = x.shape[-3:-1]
+        above = self.padding(height)[0]
+        first = self.stride * rows.start - above
+        end = self.stride * (min(rows.stop, self._places(x.shape)[0]) - 1) - above + self.kernel
+        inside = x[..., members, max(first, 0) : end, :, :]
+        return np.ascontiguousarray(pad(inside, (max(-first, 0), max(end - height, 0)), self.padding(width)))
 
     def _matrix(self, w: Array, few: bool) -> Array:
         """The weight as a matrix (…, out, kernel · kernel · in), a kernel in the order of a patch."""
         w = self.turned(w)
-        return (w if few else np.moveaxis(w, -3, -1)).reshape(*w.shape[:-3], -1)
+        return (w if few else moved_last(w, -3)).reshape(*w.shape[:-3], -1)
 
     def _kernels(self, w: Array, few: bool) -> Array:
         """The weight as `_correlate` takes it: as `_matrix`, or for many patches in panels."""
-        return self._matrix(w, few) if few else in_panels(np.moveaxis(self.turned(w), -3, -1), axis=-4)
+        return self._matrix(w, few) if few else in_panels(moved_last(self.turned(w), -3), axis=-4)
 
-    def _correlate(self, windows: Array, kernels: Array, few: bool) -> Array:
-        """Windows (…, group, member, …) times kernels (group or 1, …), or k of them, an axis before: pictures.
+    def _correlate(self, x: Array, kernels: Array, few: bool) -> Array:
+        """Pictures x (…, group, member, …) times kernels (group or 1, …), or k of them, an axis before: pictures.
 
         Patches are copied once for all k kernels of their group.
         """
-        *lead, height, width = windows.shape[:-3]
-        length, axes = math.prod(windows.shape[-3:]), 2 if few else 3  # of a group's kernels
+        length, axes = self.n_in * self.kernel**2, 2 if few else 3  # of a group's kernels
         many, groups = kernels.shape[: -axes - 1], kernels.shape[-axes - 1]
         kernels = kernels.reshape(-1, groups, *kernels.shape[-axes:])
-        windows = windows.reshape(groups, -1, *windows.shape[-5:])  # if all meet the same kernels, they are one group
-        y = np.empty((len(kernels), groups, windows.shape[1] * height * width, self.n_out), windows.dtype)
+        down, along = self._places(x.shape)
+        lead, x = x.shape[:-3], x.reshape(groups, -1, *x.shape[-3:])  # if all meet the same kernels, they are one group
+        y = np.empty((len(kernels), groups, x.shape[1] * down * along, self.n_out), x.dtype)
         done = 0
-        for some, rows in bands(windows.shape[1], height, width, CACHED // (groups * length * y.itemsize)):
-            patches = windows[:, some, rows].reshape(groups, -1, length)
+        for some, rows in bands(x.shape[1], down, along, CACHED // (groups * length * y.itemsize)):
+            patches = self._patches(x, some, rows, few)
             (multiply_few if few else multiply)(patches, kernels, y[:, :, done : done + patches.shape[1]])
             done += patches.shape[1]
-        return y.reshape(*many, *lead, height, width, self.n_out)
+        return y.reshape(*many, *lead, down, along, self.n_out)
 
-    def _weight_gradient(self, windows: Array, c: Array) -> Array:
-        """Σ over members and places of cotangent c (…, group, member, out height, out width, out) times patch."""
-        members, height, width = c.shape[-4:-1]
-        lead, few, length = windows.shape[:-6], self._few(windows.shape), math.prod(windows.shape[-3:])
+    def _weight_gradient(self, x: Array, c: Array) -> Array:
+        """Σ over members and places of cotangent c (…, group, member, out height, out width, out) times patch of x."""
+        few, length, (members, down, along) = self._few(x.shape), self.n_in * self.kernel**2, c.shape[-4:-1]
         total = None
-        for some, rows in bands(members, height, width, CACHED // (length * c.itemsize * math.prod(lead))):
-            patches = windows[..., some, rows, :, :, :, :].reshape(*lead, -1, length)
+        for some, rows in bands(members, down, along, CACHED // (length * c.itemsize * math.prod(x.shape[:-4]))):
+            patches = self._patches(x, some, rows, few)
             cotangents = c[..., some, rows, :, :].reshape(*c.shape[:-4], -1, self.n_out)
             found = contract(cotangents, patches)
             total = found if total is None else np.add(total, found, out=total)
         assert total is not None
-        w = total.reshape(*total.shape[:-1], *windows.shape[-3:])
-        return self.turned(w if few else np.moveaxis(w, -1, -3))  # a view: in memory a kernel stays a row of `_matrix`
+        order = (self.n_in, *2 * (self.kernel,)) if few else (*2 * (self.kernel,), self.n_in)
+        w = total.reshape(*total.shape[:-1], *order)  # below, views: in memory a kernel stays a row of `_matrix`
+        return self.turned(w if few else w.swapaxes(-1, -2).swapaxes(-2, -3))
 
     def _fold(self, patches: Array, shape: tuple[int, ...], few: bool) -> Array:
         """The transpose of taking patches: the sum of all patches at their places in a picture of the given shape."""
