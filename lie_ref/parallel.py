@@ -68,8 +68,8 @@ class Side:
 class Partner:
     """One of two processes at the same computation: what both have is added up.
 
-    Through shared memory and semaphores, for most waits are shorter than a pipe takes; the pipe between the two is
-    for noticing that the other has ended.
+    Through shared memory and semaphores, for most waits are shorter than a pipe takes; `line`, a pipe between the two,
+    is for noticing that the other has ended.  One of the two is `first`, so that each knows which half is its own.
 
     >>> first, second = Partner.pair(nbytes=8)
     >>> second.send(np.array([1.0]))

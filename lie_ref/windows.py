@@ -109,9 +109,9 @@ class Conv(Layer):
         return patches.reshape(*outer[:-1], -1, k * k * channels)
 
     def _framed(self, x: Array, members: slice, rows: slice) -> Array:
-        """What the kernel sees of these members of x at its places in these rows, with the zeros around it.
+        """The part of x that `_patches` reads, with the zeros around it: (…, members, height, width, channels).
 
-        A frame is put around so much alone as is read soon after: from the cache.
+        So much alone gets a frame as is read soon after, while it is in the cache.
         """
         height, width = x.shape[-3:-1]
         above = self.padding(height)[0]

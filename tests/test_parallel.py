@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,21 @@ def test_both_partners_have_the_sum_whichever_is_faster(size):
     first, second = together(part(0), part(1))
     np.testing.assert_array_equal(first, arrays.sum(axis=0))
     np.testing.assert_array_equal(second, first)
+
+
+def test_a_slow_reader_has_the_sum_although_the_other_has_written_again():
+    def reads_slowly(partner):
+        other = partner.other
+
+        def view(turn, like):
+            time.sleep(0.05)
+            return other.view(turn, like)
+
+        partner.other = SimpleNamespace(written=other.written, view=view)
+        return [partner.total(np.full(1, n)).item() for n in range(4)]
+
+    first, second = together(reads_slowly, lambda partner: [partner.total(np.full(1, 10 * n)).item() for n in range(4)])
+    assert first == second == [0, 11, 22, 33]
 
 
 def test_the_sum_has_the_shape_and_dtype_of_what_is_added_however_that_lies_in_memory():
