@@ -15,8 +15,10 @@ from .dual import Array
 from .fields import Loss, Point, hvp_reverse_over_reverse, inner, tree_map, vector_field
 from .losses import LOSSES
 from .models import Arrays, Model
+from .optimizers import GradientDescent, Optimizer
 
 Gradient = Callable[[Point], Point]
+GRADIENT_DESCENT = GradientDescent()
 
 # Steps to try, relative to |θ|.  Where two entries of a max-pool window change places within a step, the gradient jumps
 # and no expansion in powers of the step holds; two estimates with different steps then disagree, and the next smaller
@@ -69,8 +71,15 @@ def bracket_reverse_over_reverse(loss_x: Loss, loss_y: Loss, theta: Point) -> Po
     return _difference(along_y, along_x)
 
 
-def order_swap(gradient_x: Gradient, gradient_y: Gradient, theta: Point, epsilon: float) -> Point:
-    """(θ(x then y) − θ(y then x)) / ε² for steps θ ↦ θ − ε g(θ): the bracket [v_x, v_y] up to O(ε).
+def order_swap(
+    gradient_x: Gradient,
+    gradient_y: Gradient,
+    theta: Point,
+    epsilon: float,
+    optimizer: Optimizer = GRADIENT_DESCENT,
+    order: int = 2,
+) -> Point:
+    """(θ(x then y) − θ(y then x)) / ε^order: for steps θ ↦ θ − ε g(θ) the bracket [v_x, v_y] up to O(ε).
 
     Both ends are kept as displacements from θ, so that the difference of two nearly equal points loses few digits.
 
@@ -79,11 +88,13 @@ def order_swap(gradient_x: Gradient, gradient_y: Gradient, theta: Point, epsilon
     """
 
     def displacement(first: Gradient, second: Gradient) -> Point:
-        step = tree_map(lambda g: -epsilon * g, first(theta))
-        return tree_map(lambda s, g: s - epsilon * g, step, second(tree_map(lambda t, s: t + s, theta, step)))
+        update, after = optimizer.step(first(theta))
+        once = tree_map(lambda u: -epsilon * u, update)
+        update, _ = after.step(second(tree_map(lambda t, d: t + d, theta, once)))
+        return tree_map(lambda d, u: d - epsilon * u, once, update)
 
     return tree_map(
-        lambda xy, yx: (xy - yx) / epsilon**2,
+        lambda xy, yx: (xy - yx) / epsilon**order,
         displacement(gradient_x, gradient_y),
         displacement(gradient_y, gradient_x),
     )
@@ -91,9 +102,9 @@ def order_swap(gradient_x: Gradient, gradient_y: Gradient, theta: Point, epsilon
 
 @dataclass(frozen=True)
 class OrderSwap:
-    """How the order swap approaches a bracket: `error[k]` = |order_swap(ε_k) − bracket| / |bracket| at `epsilon[k]`.
+    """How the order swap approaches its limit: `error[k]` = |swap(ε_k) / ε_kⁿ − limit| / |limit| at `epsilon[k]`.
 
-    `observed_order` is the slope of log error against log ε: 1 when the bracket is right (the error is then C ε), 0
+    `observed_order` is the slope of log error against log ε: 1 when the limit is right (the error is then C ε), 0
     when it is not, and None where an error is zero or infinite.
     """
 
@@ -103,27 +114,33 @@ class OrderSwap:
 
 
 def order_swap_convergence(
-    gradient_x: Gradient, gradient_y: Gradient, theta: Point, bracket: Point, steps: Sequence[float] = STEPS
+    gradient_x: Gradient,
+    gradient_y: Gradient,
+    theta: Point,
+    limit: Point,
+    optimizer: Optimizer = GRADIENT_DESCENT,
+    order: int = 2,
+    steps: Sequence[float] = STEPS,
 ) -> OrderSwap:
-    """Compare a bracket with the order swap at ε, ε/2, ε/4 and ε/8.
+    """Compare a bracket, or another effect of the given order in ε, with the order swap at ε, ε/2, ε/4 and ε/8.
 
-    `steps` are ε · max(|g_x|, |g_y|) / |θ|, largest first; the first is taken at which the four swaps lie on a line in
-    ε, to `STRAIGHTNESS`, or else the last.  Where the line meets ε = 0 is then compared, so the choice does not depend
-    on the bracket.
+    `steps` are ε · max(|u_x|, |u_y|) / |θ| with the optimizer's updates u, largest first; the first is taken at which
+    the four swaps lie on a line in ε, to `STRAIGHTNESS`, or else the last.  Where the line meets ε = 0 is then
+    compared, so the choice does not depend on `limit`.
 
     >>> x, y = (lambda t: t**2), (lambda t: np.ones(1))
-    >>> swap = order_swap_convergence(x, y, np.array([3.0]), bracket=np.array([-6.0]))
+    >>> swap = order_swap_convergence(x, y, np.array([3.0]), limit=np.array([-6.0]))
     >>> round(swap.observed_order, 2)
     1.0
     """
-    longest = max(_norm(gradient_x(theta)), _norm(gradient_y(theta))) or 1.0
+    longest = max(_norm(optimizer.step(gradient(theta))[0]) for gradient in (gradient_x, gradient_y)) or 1.0
     for step in steps:
         epsilons = [step * (_norm(theta) or 1.0) / longest / 2**k for k in range(4)]
-        swaps = [order_swap(gradient_x, gradient_y, theta, epsilon) for epsilon in epsilons]
+        swaps = [order_swap(gradient_x, gradient_y, theta, epsilon, optimizer, order) for epsilon in epsilons]
         limits = [tree_map(lambda s, t: 2 * t - s, *swaps[k : k + 2]) for k in (0, 2)]
         if _norm(_difference(*limits)) <= STRAIGHTNESS * _norm(_difference(swaps[0], swaps[-1])):
             break
-    errors = [relative_error(swap, bracket) for swap in swaps]
+    errors = [relative_error(swap, limit) for swap in swaps]
     if not all(0 < error < np.inf for error in errors):
         return OrderSwap(epsilons, errors, None)
     return OrderSwap(epsilons, errors, float(np.polyfit(np.log(epsilons), np.log(errors), 1)[0]))

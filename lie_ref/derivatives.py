@@ -14,12 +14,14 @@ from .dual import Array
 from .layers import Sweep
 from .losses import LOSSES
 from .models import Arrays, Model
+from .optimizers import Optimizer, first_order_effect, second_order_effect
 from .sweeps import (
     channels_last,
     chunks,
     group_brackets,
     group_gradients,
     group_hvps,
+    group_products,
     group_push_forward,
     mini_batch_gradient,
     with_group_axis,
@@ -173,6 +175,45 @@ def bracket_norms(
     if partners is None:  # only the upper triangle was computed
         norms = np.triu(norms) + np.triu(norms, 1).T
     return norms
+
+
+def swap_effects(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    pairs: Sequence[tuple[int, int]] | Array,
+    optimizer: Optimizer,
+    loss: str = "bce",
+) -> tuple[Arrays, Arrays]:
+    """What the order of i and j changes under an optimizer in this state, for each pair: name → (len(pairs), *shape).
+
+    θ(step on i, then j) − θ(step on j, then i) = ε · first + ε² · second + O(ε³), with batch-norm in evaluation mode;
+    returns (first, second).  See `optimizers` for the formulas.  Else as `brackets`.
+
+    >>> from lie_ref import mlp
+    >>> from lie_ref.optimizers import Momentum
+    >>> model = mlp([2, 3, 1])
+    >>> params, buffers = model.init(seed=0)
+    >>> state = Momentum({name: np.zeros_like(p) for name, p in params.items()}, momentum=0.5)
+    >>> x, y = np.eye(2), np.array([[0.0], [1.0]])
+    >>> first, second = swap_effects(model, params, buffers, x, y, [(0, 1)], state)
+    >>> g = gradients(model, params, buffers, x, y)
+    >>> bool(np.allclose(first["2.bias"][0], -0.5 * (g["2.bias"][0] - g["2.bias"][1])))
+    True
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x, y = _checked_examples(model, params, x, y, loss)
+    x, y, pairs = x[:, None], y[:, None], checked_pairs(pairs, len(x))
+    g = group_gradients(model, params, buffers, x, y, LOSSES[loss])
+    updates = optimizer.step(g)[0]
+    products = [{name: np.empty((len(pairs), *p.shape), p.dtype) for name, p in params.items()} for _ in range(2)]
+    for k, side, found in group_products(model, params, buffers, x, y, updates, pairs, LOSSES[loss]):
+        for name, product in found.items():
+            products[side][name][k] = product
+    g_i, g_j = ({name: a[pairs[:, side]] for name, a in g.items()} for side in range(2))
+    return first_order_effect(optimizer, g_i, g_j), second_order_effect(optimizer, g_i, g_j, *products)
 
 
 def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, tangents: Mapping[str, Array]) -> Array:
