@@ -7,8 +7,9 @@ large the logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import autograd.numpy as anp
@@ -57,17 +58,97 @@ def _softmax(z: Any, y: Array) -> Any:
 
 
 def _softmax_gradient(z: Number, y: Array) -> Number:
-    """p − one-hot(y), an entry p_k > 1/2 as 1 − Σ of the others: what is small keeps its digits."""
-    p = probabilities(z)
+    """p − one-hot(y)."""
+    return _excess(probabilities(z), one_hot(value(z), y))
+
+
+def _excess(p: Number, target: Array) -> Number:
+    """p − target, an entry p_k > 1/2 as (1 − target_k) − Σ of the others: what is small keeps its digits."""
     likely = value(p) > 0.5
-    g = linear(lambda d: np.where(likely, -(d * ~likely).sum(axis=-1, keepdims=True), d), p)
-    return g + (likely - one_hot(value(z), y))
+    excess = linear(lambda d: np.where(likely, -(d * ~likely).sum(axis=-1, keepdims=True), d), p)
+    return excess + (likely - target)
 
 
 def probabilities(z: Number) -> Number:
     """The softmax of the logits."""
     exponential = elementwise(lambda x, order: [np.exp(x)] * (order + 1), z - value(z).max(axis=-1, keepdims=True))[0]
     return exponential * elementwise(_reciprocal, linear(lambda e: e.sum(axis=-1, keepdims=True), exponential))[0]
+
+
+def exclusive(columns: Sequence[int]) -> LossFunction:
+    """`bce` for a network that knows that of the attributes in these columns an example has one or none.
+
+    Their cross-entropies give way to one: that of a softmax over them and a further class, none of them, whose logit
+    is 0.  Targets with several of them share the class evenly.  The sum is divided by the number of outputs, as in
+    `bce`, so that the other attributes weigh as much as there.
+
+    >>> loss = exclusive([0, 1])
+    >>> z, y = np.array([[0.0, 0.0, 0.0]]), np.array([[1.0, 0.0, 1.0]])
+    >>> bool(np.isclose(loss.definition(z, y)[0], (np.log(3) + np.log(2)) / 3))
+    True
+    """
+    chosen = tuple(int(column) for column in columns)
+    return LossFunction(partial(_exclusive, columns=chosen), partial(_exclusive_gradient, columns=chosen))
+
+
+def _exclusive(z: Any, y: Array, columns: tuple[int, ...]) -> Any:
+    """[Σ_k binary cross-entropy_k + log(1 + Σ_c exp z_c) − Σ_c t_c z_c] / k, over other columns k and the group's c."""
+    k, group = z.shape[-1], list(columns)
+    others = [column for column in range(k) if column not in columns]
+    terms = [_bce(z[..., others], y[..., others]) * len(others)] if others else []
+    zero = 0.0 * z[..., :1]
+    classes = anp.concatenate([zero, z[..., group]], axis=-1)
+    largest = np.max(getval(classes), axis=-1, keepdims=True)
+    log_sum = largest[..., 0] + anp.log(anp.sum(anp.exp(classes - largest), axis=-1))
+    target = _shared(y[..., group])
+    # Σ_c t_c (log Σ exp − z_c) + t_none (log Σ exp): the targets add up to one
+    terms.append(log_sum - anp.sum(target * z[..., group], axis=-1))
+    return sum(terms) / k
+
+
+def _exclusive_gradient(z: Number, y: Array, columns: tuple[int, ...]) -> Number:
+    """(σ(z) − y) / k, and in the group's columns (p − t) / k."""
+    k, group = z.shape[-1], list(columns)
+    target = _shared(y[..., group])
+    none = 1 - target.sum(axis=-1, keepdims=True)
+    excess = _excess(class_probabilities(z, columns), np.concatenate([none, target], axis=-1))
+    return _with_columns(_bce_gradient(z, y), linear(lambda e: e[..., 1:] / k, excess), columns)
+
+
+def class_probabilities(z: Number, columns: Sequence[int]) -> Number:
+    """Of none of these columns' attributes, and of each: the softmax of 0 and their logits, (…, 1 + columns)."""
+    classes = linear(lambda a: np.concatenate([np.zeros_like(a[..., :1]), a[..., list(columns)]], axis=-1), z)
+    return probabilities(classes)
+
+
+def attribute_probabilities(z: Number, columns: Sequence[int] = ()) -> Number:
+    """The probability of each attribute (…, k): σ(z), but in the columns of an `exclusive` loss their softmax's.
+
+    >>> attribute_probabilities(np.zeros(3), columns=[0, 1]).round(3)
+    array([0.333, 0.333, 0.5  ])
+    """
+
+    def derivatives(x: Array, order: int) -> list[Array]:
+        s = sigmoid(x)
+        return [s, s * sigmoid(-x)][: order + 1]
+
+    p = elementwise(derivatives, z)[0]
+    if not columns:
+        return p
+    return _with_columns(p, linear(lambda c: c[..., 1:], class_probabilities(z, columns)), columns)
+
+
+def _with_columns(whole: Number, part: Number, columns: Sequence[int]) -> Number:
+    """`whole` with these columns replaced by those of `part`."""
+    keep = np.ones(whole.shape[-1])
+    keep[list(columns)] = 0
+    places = np.eye(whole.shape[-1])[list(columns)]
+    return linear(lambda w: w * keep.astype(w.dtype), whole) + linear(lambda c: c @ places.astype(c.dtype), part)
+
+
+def _shared(labels: Array) -> Array:
+    """Labels (…, c) of 0 and 1 as shares of one example."""
+    return labels / np.maximum(labels.sum(axis=-1, keepdims=True), 1)
 
 
 def _mse(z: Any, y: Array) -> Any:
@@ -87,6 +168,15 @@ def _reciprocal(x: Array, order: int) -> list[Array]:
 def one_hot(z: Any, y: Array) -> Array:
     """1 at each label and 0 elsewhere, of the logits' shape and dtype."""
     return (np.arange(z.shape[-1]) == y[..., None]).astype(z.dtype)
+
+
+def loss_function(loss: str | LossFunction) -> LossFunction:
+    """The loss of this name, or the loss itself; ValueError for anything else."""
+    if isinstance(loss, LossFunction):
+        return loss
+    if not isinstance(loss, str) or loss not in LOSSES:
+        raise ValueError(f"loss: expected a LossFunction or one of {', '.join(LOSSES)}, got {loss!r}")
+    return LOSSES[loss]
 
 
 LOSSES = {
