@@ -13,7 +13,7 @@ import numpy as np
 from .derivatives import gradients
 from .dual import Array
 from .fields import Loss, Point, hvp_reverse_over_reverse, inner, tree_map, vector_field
-from .losses import LOSSES
+from .losses import LossFunction, loss_function
 from .models import Arrays, Model
 from .optimizers import GradientDescent, Optimizer
 
@@ -189,7 +189,7 @@ class BracketCheck:
 
 
 def check_bracket(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, bracket: Arrays, loss: str = "bce"
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, bracket: Arrays, loss: str | LossFunction = "bce"
 ) -> BracketCheck:
     """Check the bracket of the two examples x (2, …), y (2, …), name → (*shape), three ways, in float64 or better.
 
@@ -205,7 +205,7 @@ def check_bracket(
     x = _in_double({"x": x})["x"]
 
     def loss_of(i: int) -> Loss:
-        return lambda p: LOSSES[loss].definition(model.apply(p, buffers, x[i : i + 1]), y[i : i + 1])[0]
+        return lambda p: loss_function(loss).definition(model.apply(p, buffers, x[i : i + 1]), y[i : i + 1])[0]
 
     def gradient_of(i: int) -> Gradient:
         return lambda p: {

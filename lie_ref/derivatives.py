@@ -12,7 +12,7 @@ import numpy as np
 
 from .dual import Array
 from .layers import Sweep
-from .losses import LOSSES
+from .losses import LossFunction, loss_function
 from .models import Arrays, Model
 from .optimizers import Optimizer, first_order_effect, second_order_effect
 from .sweeps import (
@@ -38,7 +38,9 @@ from .validation import (
 BUDGET = 2**26  # numbers of the brackets that are held at a time, 512 MiB in float64
 
 
-def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str = "bce") -> Arrays:
+def gradients(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str | LossFunction = "bce"
+) -> Arrays:
     """g_i = ∇_θ L_i for each example, batch-norm in evaluation mode: name → (n, *shape), dtype of the parameters.
 
     x is (n, channels, height, width) or (n, features); y is (n, n_out), or (n,) integers for "softmax".  The vector
@@ -51,7 +53,7 @@ def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array,
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
-    return group_gradients(model, params, buffers, x[:, None], y[:, None], LOSSES[loss])
+    return group_gradients(model, params, buffers, x[:, None], y[:, None], loss_function(loss))
 
 
 def hvps(
@@ -61,7 +63,7 @@ def hvps(
     x: Array,
     y: Array,
     directions: Mapping[str, Array],
-    loss: str = "bce",
+    loss: str | LossFunction = "bce",
 ) -> Arrays:
     """H_i d_k, the Hessian of L_i times direction k, for each example and direction: name → (k, n, *shape).
 
@@ -77,7 +79,7 @@ def hvps(
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
     directions = checked_directions("directions", params, directions)
-    return group_hvps(model, params, buffers, x[:, None], y[:, None], directions, LOSSES[loss])
+    return group_hvps(model, params, buffers, x[:, None], y[:, None], directions, loss_function(loss))
 
 
 def brackets(
@@ -87,7 +89,7 @@ def brackets(
     x: Array,
     y: Array,
     pairs: Sequence[tuple[int, int]] | Array,
-    loss: str = "bce",
+    loss: str | LossFunction = "bce",
 ) -> Arrays:
     """[v_i, v_j] = H_j g_i − H_i g_j for each pair (i, j) of examples: name → (len(pairs), *shape).
 
@@ -103,8 +105,8 @@ def brackets(
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
     x, y, pairs = x[:, None], y[:, None], checked_pairs(pairs, len(x))
-    g = group_gradients(model, params, buffers, x, y, LOSSES[loss])
-    return group_brackets(model, params, buffers, x, y, g, pairs, LOSSES[loss])
+    g = group_gradients(model, params, buffers, x, y, loss_function(loss))
+    return group_brackets(model, params, buffers, x, y, g, pairs, loss_function(loss))
 
 
 def batch_brackets(
@@ -114,7 +116,7 @@ def batch_brackets(
     x: Array,
     y: Array,
     pairs: Sequence[tuple[int, int]] | Array,
-    loss: str = "bce",
+    loss: str | LossFunction = "bce",
     training: bool = False,
 ) -> Arrays:
     """[v_A, v_B] for pairs of mini-batches, v_B = −∇ mean of L over B: name → (len(pairs), *shape).
@@ -132,8 +134,8 @@ def batch_brackets(
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss, batches=True)
     pairs = checked_pairs(pairs, len(x))
-    g = group_gradients(model, params, buffers, x, y, LOSSES[loss], training)
-    return group_brackets(model, params, buffers, x, y, g, pairs, LOSSES[loss], training)
+    g = group_gradients(model, params, buffers, x, y, loss_function(loss), training)
+    return group_brackets(model, params, buffers, x, y, g, pairs, loss_function(loss), training)
 
 
 def bracket_norms(
@@ -143,7 +145,7 @@ def bracket_norms(
     x: Array,
     y: Array,
     partners: Sequence[int] | Array | None = None,
-    loss: str = "bce",
+    loss: str | LossFunction = "bce",
 ) -> Array:
     """‖[v_i, v_j]‖ over all parameters, for every example i and partner j: (n, n), or (n, len(partners)).
 
@@ -168,8 +170,8 @@ def bracket_norms(
             pairs, place = np.unique(both, axis=0, return_inverse=True)
             used, local = np.unique(pairs, return_inverse=True)
             of = x[used, None], y[used, None]
-            g = group_gradients(model, params, buffers, *of, LOSSES[loss])
-            found = group_brackets(model, params, buffers, *of, g, local.reshape(pairs.shape), LOSSES[loss])
+            g = group_gradients(model, params, buffers, *of, loss_function(loss))
+            found = group_brackets(model, params, buffers, *of, g, local.reshape(pairs.shape), loss_function(loss))
             sizes = np.sqrt(sum(squared_norms(b) for b in found.values()))
             norms[rows, column : column + len(chosen)] = sizes[place.ravel()].reshape(len(rows), -1)
     if partners is None:  # only the upper triangle was computed
@@ -185,7 +187,7 @@ def swap_effects(
     y: Array,
     pairs: Sequence[tuple[int, int]] | Array,
     optimizer: Optimizer,
-    loss: str = "bce",
+    loss: str | LossFunction = "bce",
 ) -> tuple[Arrays, Arrays]:
     """What the order of i and j changes under an optimizer in this state, for each pair: name → (len(pairs), *shape).
 
@@ -206,10 +208,10 @@ def swap_effects(
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
     x, y, pairs = x[:, None], y[:, None], checked_pairs(pairs, len(x))
-    g = group_gradients(model, params, buffers, x, y, LOSSES[loss])
+    g = group_gradients(model, params, buffers, x, y, loss_function(loss))
     updates = optimizer.step(g)[0]
     products = [{name: np.empty((len(pairs), *p.shape), p.dtype) for name, p in params.items()} for _ in range(2)]
-    for k, side, found in group_products(model, params, buffers, x, y, updates, pairs, LOSSES[loss]):
+    for k, side, found in group_products(model, params, buffers, x, y, updates, pairs, loss_function(loss)):
         for name, product in found.items():
             products[side][name][k] = product
     g_i, g_j = ({name: a[pairs[:, side]] for name, a in g.items()} for side in range(2))
@@ -248,7 +250,7 @@ def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
 
 
 def training_gradients(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str = "bce"
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str | LossFunction = "bce"
 ) -> tuple[float, Arrays, Arrays]:
     """What a training step needs, batch-norm in training mode: mean loss, gradient name → (*shape), new buffers.
 
@@ -262,7 +264,7 @@ def training_gradients(
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
-    return mini_batch_gradient(model, params, buffers, x, y, LOSSES[loss], len(x))
+    return mini_batch_gradient(model, params, buffers, x, y, loss_function(loss), len(x))
 
 
 def squared_norms(a: Array) -> Array:
@@ -271,7 +273,7 @@ def squared_norms(a: Array) -> Array:
 
 
 def _checked_examples(
-    model: Model, params: Arrays, x: Array, y: Array, loss: str, batches: bool = False
+    model: Model, params: Arrays, x: Array, y: Array, loss: str | LossFunction, batches: bool = False
 ) -> tuple[Array, Array]:
     x = checked_inputs("x", model, params, x, batches)
     return channels_last(x), checked_targets(model, x, y, loss, batches)

@@ -7,10 +7,11 @@ from itertools import combinations
 
 import numpy as np
 
-from .derivatives import squared_norms
+from .derivatives import gradients, push_forward, squared_norms, swap_effects
 from .dual import Array
-from .losses import LOSSES
+from .losses import LossFunction, loss_function
 from .models import Arrays, Model
+from .optimizers import Optimizer
 from .sweeps import channels_last, group_brackets, group_gradients, group_push_forward
 from .validation import checked_inputs, checked_state, checked_targets
 
@@ -36,7 +37,13 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, examples: int = 6, loss: str = "bce"
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    examples: int = 6,
+    loss: str | LossFunction = "bce",
 ) -> Evaluation:
     """The p = e (e − 1) / 2 brackets among the first e = `examples` inputs, and their effect on the logits of all n.
 
@@ -56,13 +63,13 @@ def evaluate(
         raise ValueError(f"examples: expected an integer from 2 to {len(x)}, the number of inputs, got {examples}")
     pairs = np.array(list(combinations(range(examples), 2)))
     groups = channels_last(x[:examples, None]), y[:examples, None]
-    g = group_gradients(model, params, buffers, *groups, LOSSES[loss])
-    b = group_brackets(model, params, buffers, *groups, g, pairs, LOSSES[loss])
+    g = group_gradients(model, params, buffers, *groups, loss_function(loss))
+    b = group_brackets(model, params, buffers, *groups, g, pairs, loss_function(loss))
     z, changes = group_push_forward(model, params, buffers, channels_last(x), b)
     return Evaluation(
         pairs=pairs,
         logits=z,
-        loss=LOSSES[loss].definition(z, y),
+        loss=loss_function(loss).definition(z, y),
         logit_delta=changes,
         rms_gradient=_tensor_rms(g),
         rms_bracket=_tensor_rms(b),
@@ -70,6 +77,69 @@ def evaluate(
         brackets=b,
         gradients=g,
     )
+
+
+@dataclass(frozen=True)
+class SwapEffects:
+    """What swapping each of p pairs among e examples does under an optimizer: as in `Evaluation`.
+
+    `norm` (p,), `rms_swap` (p, t) and `rms_update` (e, t), of what the optimizer would make of each example's gradient;
+    `logit_delta` (p, n, k).
+    """
+
+    norm: Array
+    rms_swap: Array
+    rms_update: Array
+    logit_delta: Array
+
+
+def evaluate_swaps(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    optimizer: Optimizer,
+    order: int,
+    examples: int = 6,
+    loss: str | LossFunction = "bce",
+) -> SwapEffects:
+    """What `evaluate` finds of plain gradient steps, for an optimizer in a given state: its effect of this order in ε.
+
+    Order 1 is what its memory does, order 2 holds the Lie bracket.  Else as `evaluate`.
+    """
+    pairs = np.array(list(combinations(range(examples), 2)))
+    few = x[:examples], y[:examples]
+    effect = swap_effects(model, params, buffers, *few, pairs, optimizer, loss)[order - 1]
+    return SwapEffects(
+        norm=np.sqrt(sum(squared_norms(a) for a in effect.values())),
+        rms_swap=_tensor_rms(effect),
+        rms_update=_tensor_rms(optimizer.step(gradients(model, params, buffers, *few, loss))[0]),
+        logit_delta=push_forward(model, params, buffers, x, effect),
+    )
+
+
+def shuffled_brackets(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    found: Evaluation,
+    seed: int,
+    loss: str | LossFunction = "bce",
+) -> Array:
+    """RMS (p, t) of H_j d_i − H_i d_j for the pairs of an evaluation, d_i its gradient, shuffled within each tensor.
+
+    Directions of the same norm in every tensor, which know nothing of the examples: what is left of a law with them is
+    due to the Hessian and the sizes of tensors alone.
+    """
+    rng, examples = np.random.default_rng(seed), len(found.rms_gradient)
+    directions = {
+        name: rng.permuted(g.reshape(examples, -1), axis=1).reshape(g.shape) for name, g in found.gradients.items()
+    }
+    groups = channels_last(x[:examples, None]), y[:examples, None]
+    return _tensor_rms(group_brackets(model, params, buffers, *groups, directions, found.pairs, loss_function(loss)))
 
 
 def _tensor_rms(arrays: Arrays) -> Array:

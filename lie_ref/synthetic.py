@@ -15,23 +15,29 @@ from .faces import draw_face
 SAMPLE = 32  # faces that stand for the way in which all are drawn
 
 
-def faces_dataset(cache: Path, n: int = 10_000, seed: int = 0, size: int = 64) -> Dataset:
+def faces_dataset(
+    cache: Path, n: int = 10_000, seed: int = 0, size: int = 64, exclusive: bool = True, ambiguity: float = 1.0
+) -> Dataset:
     """n synthetic faces, drawn once into a folder of `cache`, split 80 / 10 / 10 % in order.
+
+    `exclusive` says that hair has one colour at most (see `sample_attributes`), `ambiguity` how far it strays from the
+    shade of its label (see `draw_face`).
 
     The folder's name holds a fingerprint of the labels and some faces, so that other drawings never pass for these.
     """
     split = split_in_order(n)
     check_splits(f"{n:,} synthetic faces", split)
-    labels = sample_attributes(n, seed)
-    draw = functools.partial(_draw, labels, seed, size)
+    labels = sample_attributes(n, seed, exclusive)
+    draw = functools.partial(_draw, labels, seed, size, ambiguity)
     digest = hashlib.sha256(labels.tobytes())
     for index in range(SAMPLE):
         digest.update(draw(index).tobytes())
     home = cache / f"faces-{n}-{size}-seed{seed}-{digest.hexdigest()[:16]}"
     if home.exists():
         return load_cache(home)
+    knobs = ", hair colours independent" * (not exclusive) + f", ambiguity {ambiguity:g}" * (ambiguity != 1)
     planned = Dataset(
-        name=f"synthetic faces, seed {seed}",
+        name=f"synthetic faces, seed {seed}{knobs}",
         attributes=ATTRIBUTES,
         files=np.array([f"face {index:06}" for index in range(n)]),
         labels=labels,
@@ -44,5 +50,5 @@ def faces_dataset(cache: Path, n: int = 10_000, seed: int = 0, size: int = 64) -
     return build_cache(planned, draw)
 
 
-def _draw(labels: np.ndarray, seed: int, size: int, index: int) -> np.ndarray:
-    return draw_face(labels[index], seed, index, size)
+def _draw(labels: np.ndarray, seed: int, size: int, ambiguity: float, index: int) -> np.ndarray:
+    return draw_face(labels[index], seed, index, size, ambiguity)

@@ -15,7 +15,7 @@ from .dataset import Dataset
 from .dual import Array
 from .errors import InputError
 from .files import read_npz, write_npz
-from .losses import LOSSES
+from .losses import LOSSES, LossFunction
 from .models import Arrays, Model
 from .parallel import Partner, Reduce
 from .process import interrupt_held, keep_freed_memory, use_one_blas_thread
@@ -91,10 +91,17 @@ class Training:
     """A training run on the train split: its whole state, after `step` steps; `advance` takes one more."""
 
     def __init__(
-        self, model: Model, dataset: Dataset, seed: int, batch: int, lr: float, betas: tuple[float, float]
+        self,
+        model: Model,
+        dataset: Dataset,
+        seed: int,
+        batch: int,
+        lr: float,
+        betas: tuple[float, float],
+        loss: LossFunction = LOSSES["bce"],
     ) -> None:
         """Step 0: float32 parameters and the order of the data both drawn from `seed`."""
-        self.model, self.dataset, self.step = model, dataset, 0
+        self.model, self.dataset, self.loss, self.step = model, dataset, loss, 0
         self.params, self.buffers = model.init(seed, np.float32)
         self.adam = Adam(self.params, lr, betas)
         self.sampler = Sampler(dataset.indices("train"), batch, seed)
@@ -110,7 +117,7 @@ class Training:
             own = np.array_split(rows, 2)[0 if self.partner.first else 1]
         x, y = self.dataset.batch(own)
         loss, grads, self.buffers = mini_batch_gradient(
-            self.model, self.params, self.buffers, channels_last(x), y, LOSSES["bce"], len(rows), total
+            self.model, self.params, self.buffers, channels_last(x), y, self.loss, len(rows), total
         )
         self.adam.step(self.params, grads)
         self.step += 1

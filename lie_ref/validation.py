@@ -9,7 +9,7 @@ import numpy as np
 
 from .dual import Array
 from .layers import Shapes
-from .losses import LOSSES
+from .losses import LossFunction, loss_function
 from .models import Arrays, Model, check_shapes
 
 
@@ -49,16 +49,15 @@ def checked_inputs(argument: str, model: Model, params: Arrays, x: Array, batche
     return _checked_numbers(argument, x, next(iter(params.values())).dtype)
 
 
-def checked_targets(model: Model, x: Array, y: Array, loss: str, batches: bool = False) -> Array:
+def checked_targets(model: Model, x: Array, y: Array, loss: str | LossFunction, batches: bool = False) -> Array:
     """Targets that fit the inputs and the loss, in the inputs' dtype; integer labels for "softmax"."""
-    if not isinstance(loss, str) or loss not in LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
+    labels = loss_function(loss).labels
     y = np.asarray(y)
     lead = x.shape[: 2 if batches else 1]
-    shape = lead if LOSSES[loss].labels else (*lead, model.n_out)
+    shape = lead if labels else (*lead, model.n_out)
     if y.shape != shape:
         raise ValueError(f"y: expected shape {shape} for loss {loss!r}, got {y.shape}")
-    if LOSSES[loss].labels:
+    if labels:
         if not np.issubdtype(y.dtype, np.integer):
             raise TypeError(f"y: expected integer labels for loss {loss!r}, got dtype {y.dtype}")
         if (y < 0).any() or (y >= model.n_out).any():
