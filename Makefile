@@ -1,5 +1,6 @@
 # make test         set up and run the tests            (CELEBA=DIR adds those on real images)
 # make experiment   set up and run the experiment       (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" pass through)
+# make findings     the published claims judged on several seeds, within the hour   (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS)
 # make certify      recompute the certified digits of the test vectors, in multiple and extended precision
 # make test-peers   the tests against PyTorch and JAX   (installs torch by its exact version, where pip finds it)
 # make bench        how fast lie_ref is beside PyTorch and JAX, where pip finds them   (ARGS="--quick" and others)
@@ -30,6 +31,10 @@ experiment: $(BIN)/installed
 	$(BIN)/python -m lie_ref experiment $(if $(CELEBA),--celeba "$(CELEBA)") $(if $(STEPS),--steps $(STEPS)) \
 		$(if $(OUT),--out "$(OUT)") $(ARGS)
 
+findings: $(BIN)/installed
+	$(BIN)/python -m lie_ref findings $(if $(CELEBA),--celeba "$(CELEBA)") $(if $(STEPS),--steps $(STEPS)) \
+		$(if $(OUT),--out "$(OUT)") $(ARGS)
+
 lint: $(BIN)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +54,4 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: test test-peers bench certify experiment lint clean
+.PHONY: test test-peers bench certify experiment findings lint clean

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .derivatives import gradients
+from .derivatives import batch_brackets, brackets, gradients, swap_effects
 from .dual import Array
 from .fields import Loss, Point, hvp_reverse_over_reverse, inner, tree_map, vector_field
 from .losses import LossFunction, loss_function
 from .models import Arrays, Model
-from .optimizers import GradientDescent, Optimizer
+from .optimizers import AdamState, FixedPreconditioner, GradientDescent, Momentum, Optimizer
 
 Gradient = Callable[[Point], Point]
 GRADIENT_DESCENT = GradientDescent()
@@ -207,13 +207,62 @@ def check_bracket(
     def loss_of(i: int) -> Loss:
         return lambda p: loss_function(loss).definition(model.apply(p, buffers, x[i : i + 1]), y[i : i + 1])[0]
 
-    def gradient_of(i: int) -> Gradient:
-        return lambda p: {
-            name: g[0] for name, g in gradients(model, p, buffers, x[i : i + 1], y[i : i + 1], loss).items()
-        }
-
+    gradient_of = _gradients_of(model, buffers, x, y, loss)
     return BracketCheck(
         hvp_modes=largest_relative_error(bracket_reverse_over_reverse(loss_of(0), loss_of(1), params), bracket),
         richardson=largest_relative_error(bracket_by_differences(gradient_of(0), gradient_of(1), params), bracket),
         order_swap=order_swap_convergence(gradient_of(0), gradient_of(1), params, bracket),
     )
+
+
+def check_swaps(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    adam: AdamState,
+    loss: str | LossFunction = "bce",
+) -> dict[str, OrderSwap]:
+    """The swap of the two examples x (2, …), y (2, …) carried out with optimizers in this state, beside the formulas.
+
+    "adam" with its state and "sgd-momentum" with the same mean gradient, both to first order in ε, and "preconditioned"
+    with Adam's preconditioner held fixed, to second (left out before Adam's first step, when it has none).
+    """
+    beta = adam.betas[0]
+    momentum = Momentum(tree_map(lambda m: m / (1 - beta), adam.mean), beta)
+    optimizers: dict[str, tuple[Optimizer, int]] = {"sgd-momentum": (momentum, 1), "adam": (adam, 1)}
+    if adam.count:
+        optimizers["preconditioned"] = FixedPreconditioner(adam.preconditioner()), 2
+
+    gradient_of, found = _gradients_of(model, buffers, x, y, loss), {}
+    for name, (optimizer, order) in optimizers.items():
+        effect = swap_effects(model, params, buffers, x, y, [(0, 1)], optimizer, loss)[order - 1]
+        limit = {key: a[0] for key, a in effect.items()}
+        found[name] = order_swap_convergence(gradient_of(0), gradient_of(1), params, limit, optimizer, order)
+    return found
+
+
+def _gradients_of(
+    model: Model, buffers: Arrays, x: Array, y: Array, loss: str | LossFunction
+) -> Callable[[int], Gradient]:
+    """i ↦ the gradient of the loss of example i, as a function of the parameters."""
+    return lambda i: (
+        lambda p: {name: g[0] for name, g in gradients(model, p, buffers, x[i : i + 1], y[i : i + 1], loss).items()}
+    )
+
+
+def mini_batch_error(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str | LossFunction = "bce"
+) -> float:
+    """How far the bracket of two mini-batches x (2, m, …), y (2, m, …) is from the mean over all pairs of examples.
+
+    The largest relative error of any one tensor, batch-norm in evaluation mode; rounding, if all is right.
+    """
+    m = x.shape[1]
+    whole = batch_brackets(model, params, buffers, x, y, [(0, 1)], loss)
+    pairs = [(i, m + j) for i in range(m) for j in range(m)]
+    single = brackets(
+        model, params, buffers, x.reshape(2 * m, *x.shape[2:]), y.reshape(2 * m, *y.shape[2:]), pairs, loss
+    )
+    return largest_relative_error({k: b.mean(axis=0) for k, b in single.items()}, {k: b[0] for k, b in whole.items()})

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from . import oracle
 from .errors import InputError
-from .experiment import Settings, run_experiment
+from .experiment import run_experiment
 from .files import to_json, write_text
 from .headlines import headlines
 from .losses import LOSSES
@@ -27,6 +27,8 @@ from .oracle.shipped import write_vectors
 from .oracle.vectors import write_vector
 from .page import render
 from .process import keep_freed_memory, use_one_blas_thread
+from .settings import Settings
+from .study import run_study, table
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,8 +82,28 @@ def _parser() -> Parser:
     ):
         text += " (default: %(default)s)"
         experiment.add_argument(option, type=kind, default=value, metavar=metavar, help=text)
+    text = "train with the four hair colours as one softmax, for hair has one colour at most"
+    experiment.add_argument("--exclusive-hair", action="store_true", help=text)
+    text = "let synthetic hair have several colours"
+    experiment.add_argument("--independent-hair", action="store_true", default=argparse.SUPPRESS, help=text)
+    text = f"how far the colour of synthetic hair strays from its label (default: {default.ambiguity:g})"
+    experiment.add_argument("--ambiguity", type=float, default=argparse.SUPPRESS, metavar="X", help=text)
     experiment.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     experiment.add_argument("--force", action="store_true", help="replace a run that is there")
+
+    findings = commands.add_parser(
+        "findings", help="run the experiment on several seeds and judge the published claims"
+    )
+    findings.set_defaults(command=_findings)
+    findings.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces alone")
+    findings.add_argument("--subset", action="store_true", help="take the images that are there")
+    findings.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each kind (default: %(default)s)")
+    text = "training steps of each (default: %(default)s)"
+    findings.add_argument("--steps", type=int, default=default.steps, metavar="N", help=text)
+    text = "folder of the runs, which are not done again where they are there (default: %(default)s)"
+    findings.add_argument("--out", type=Path, default=Path("runs/findings"), metavar="DIR", help=text)
+    text = "decoded images (default: %(default)s)"
+    findings.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
 
     report = commands.add_parser("report", help="draw the page of a run again")
     report.set_defaults(command=_report)
@@ -118,8 +140,9 @@ def _experiment(options: argparse.Namespace) -> None:
     use_one_blas_thread()
     keep_freed_memory()
     given = vars(options)
-    if options.celeba is not None and "faces" in given:
-        raise InputError("--faces: is for synthetic faces, not for --celeba")
+    for name in ("faces", "ambiguity", "independent_hair"):
+        if options.celeba is not None and name in given:
+            raise InputError(f"--{name.replace('_', '-')}: is for synthetic faces, not for --celeba")
     for name in ("subset", "skip_bad"):
         if options.celeba is None and given[name]:
             raise InputError(f"--{name.replace('_', '-')}: is for --celeba, which is not given")
@@ -127,6 +150,15 @@ def _experiment(options: argparse.Namespace) -> None:
     page = run_experiment(settings, options.out, options.cache, options.resume, options.force)
     print("\n".join(headlines(options.out)))
     print(f"page: {page}")
+
+
+def _findings(options: argparse.Namespace) -> None:
+    use_one_blas_thread()
+    keep_freed_memory()
+    if options.subset and options.celeba is None:
+        raise InputError("--subset: is for --celeba, which is not given")
+    settings = Settings(celeba=options.celeba, subset=options.subset, steps=options.steps)
+    print("\n".join(table(run_study(settings, options.seeds, options.out, options.cache))))
 
 
 def _report(options: argparse.Namespace) -> None:

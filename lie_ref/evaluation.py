@@ -81,15 +81,15 @@ def evaluate(
 
 @dataclass(frozen=True)
 class SwapEffects:
-    """What swapping each of p pairs among e examples does under an optimizer: as in `Evaluation`.
+    """What swapping each of p pairs among e examples does under an optimizer, named as in `Evaluation`.
 
-    `norm` (p,), `rms_swap` (p, t) and `rms_update` (e, t), of what the optimizer would make of each example's gradient;
-    `logit_delta` (p, n, k).
+    In place of a bracket stands the effect of the swap, `norm` (p,) and `rms_bracket` (p, t), and for a gradient the
+    update that the optimizer would make of it, `rms_gradient` (e, t); `logit_delta` (p, n, k).
     """
 
     norm: Array
-    rms_swap: Array
-    rms_update: Array
+    rms_bracket: Array
+    rms_gradient: Array
     logit_delta: Array
 
 
@@ -113,8 +113,8 @@ def evaluate_swaps(
     effect = swap_effects(model, params, buffers, *few, pairs, optimizer, loss)[order - 1]
     return SwapEffects(
         norm=np.sqrt(sum(squared_norms(a) for a in effect.values())),
-        rms_swap=_tensor_rms(effect),
-        rms_update=_tensor_rms(optimizer.step(gradients(model, params, buffers, *few, loss))[0]),
+        rms_bracket=_tensor_rms(effect),
+        rms_gradient=_tensor_rms(optimizer.step(gradients(model, params, buffers, *few, loss))[0]),
         logit_delta=push_forward(model, params, buffers, x, effect),
     )
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
@@ -21,24 +21,20 @@ import numpy as np
 
 from . import __version__
 from .celeba import celeba_dataset
-from .checks import check_bracket
+from .claims import judge
 from .dataset import Dataset
-from .derivatives import logits
 from .errors import InputError
-from .evaluation import evaluate
+from .examination import change_passes, examine
 from .files import to_json, write_npz, write_text
-from .findings import RMS_GRADIENT, beats_majority, checkpoint_findings
-from .losses import LOSSES
-from .models import PRESETS, Arrays, Model, preset
+from .findings import RMS_GRADIENT
+from .models import Arrays, Model, preset
 from .page import render
 from .progress import Progress
-from .runs import EVALUATION, read_evaluation
+from .runs import read_evaluation
+from .settings import Settings
 from .synthetic import faces_dataset
 from .training import Training, read_checkpoint, two_processes
 
-CHECKPOINTS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000)
-INPUTS, EXAMPLES = 32, 6  # test examples whose logits are watched, and those among which brackets are taken
-SCORED = 1000  # images of each split, the first ones, on which loss and accuracy are measured
 SAVE_EVERY = 15.0  # seconds between two savings of the state from which a stopped run goes on
 FILES = (
     "config.json",
@@ -46,42 +42,10 @@ FILES = (
     "state.npz",
     "checkpoints/step_*.npz",
     "evaluation/step_*.npz",
+    "passes.json",
     "summary.json",
     "report.html",
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides the result of a run; the defaults are the published protocol on synthetic faces."""
-
-    celeba: str | None = None  # folder of CelebA; None for synthetic faces
-    subset: bool = False
-    skip_bad: bool = False
-    faces: int = 10_000
-    size: int = 64
-    preset: str = "mxresnet-tiny"
-    steps: int = 5000
-    seed: int = 0
-    batch: int = 32
-    lr: float = 5e-3
-    betas: tuple[float, float] = (0.8, 0.999)
-
-    def checked(self) -> Settings:
-        """These settings, or InputError naming the first that cannot be used."""
-        if self.preset not in PRESETS:
-            raise InputError(f"--preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
-        for name, least in (("steps", 0), ("seed", 0), ("batch", 2), ("size", 8), ("faces", 320)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name}: expected an integer >= {least}, got {getattr(self, name)}")
-        if not 0 < self.lr < float("inf"):
-            raise InputError(f"--lr: expected a number > 0, got {self.lr}")
-        return self
-
-    @property
-    def checkpoints(self) -> list[int]:
-        """The steps at which weights are kept: the protocol's, as far as they come, and the last."""
-        return sorted({step for step in CHECKPOINTS if step < self.steps} | {self.steps})
 
 
 def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False) -> Path:
@@ -103,7 +67,8 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
     model = preset(settings.preset, n_out=len(dataset.attributes))
     train(settings, model, dataset, out)
     points = evaluate_checkpoints(settings, model, dataset, out)
-    summary = {
+    passes = compare_orders(settings, model, dataset, out)
+    summary: dict[str, Any] = {
         "format": "lie-ref-run/1",
         "dataset": dataset.name,
         "preset": settings.preset,
@@ -113,7 +78,9 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
         "attributes": list(dataset.attributes),
         "rms_gradient": RMS_GRADIENT,
         "checkpoints": points,
+        "passes": passes,
     }
+    summary["findings"] = judge([summary])
     write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
     page = render(out)
     (out / "state.npz").unlink(missing_ok=True)
@@ -122,7 +89,8 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
 
 def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None:
     """Train to the last step, writing `log.csv` and a checkpoint at each of the settings' steps."""
-    training = Training(model, dataset, settings.seed, settings.batch, settings.lr, settings.betas)
+    trained = settings.loss(dataset.attributes)
+    training = Training(model, dataset, settings.seed, settings.batch, settings.lr, settings.betas, trained)
     state, log = out / "state.npz", out / "log.csv"
     (out / "checkpoints").mkdir(exist_ok=True)
     if saved := _newest(settings, model, out):
@@ -174,7 +142,8 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
         for step in settings.checkpoints:
             path = out / "evaluation" / f"step_{step:06d}.npz"
             if not path.exists():
-                write_npz(path, _evaluate_checkpoint(model, dataset, out, step))
+                state = read_checkpoint(_checkpoint(out, step), model, step, step)
+                write_npz(path, examine(settings, model, dataset, state))
             arrays = read_evaluation(path, step)
             try:
                 found.append({"step": step, **json.loads(str(arrays["findings"]))})
@@ -184,53 +153,23 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
     return found
 
 
-def _evaluate_checkpoint(model: Model, dataset: Dataset, out: Path, step: int) -> Arrays:
-    """The arrays of an evaluation file, and its findings as JSON."""
-    state = read_checkpoint(_checkpoint(out, step), model, step, step)
-    params = {name: state[f"param/{name}"].astype(np.float64) for name in model.parameter_shapes}
-    buffers = {name: state[f"buffer/{name}"].astype(np.float64) for name in model.buffer_shapes}
-    x, y = dataset.batch(dataset.indices("test")[:INPUTS], np.float64)
-    evaluation = evaluate(model, params, buffers, x, y, EXAMPLES)
-    first = {name: b[0] for name, b in evaluation.brackets.items()}
-    i, j = evaluation.pairs[0].tolist()
-    check = check_bracket(model, params, buffers, x[[i, j]], y[[i, j]], first)
-    findings = {
-        "train": _scores(model, params, buffers, dataset, "train"),
-        "validation": _scores(model, params, buffers, dataset, "validation"),
-        **checkpoint_findings(evaluation, dataset.attributes),
-        "checks": {"pair": [i, j], **asdict(check)},
-    }
-    arrays = ("pairs", "logits", "loss", "logit_delta", "rms_gradient", "rms_bracket", "tensor_names")
-    return {
-        **{name: getattr(evaluation, name) for name in arrays},
-        "x": np.ascontiguousarray(x),
-        "y": y,
-        "format": np.array(EVALUATION),
-        "step": np.array(step),
-        "findings": np.array(to_json(findings)),
-    }
-
-
-def _scores(model: Model, params: Arrays, buffers: Arrays, dataset: Dataset, split: str) -> dict[str, Any]:
-    """Mean loss and accuracy over all attributes, in evaluation mode, on the split's first images."""
-    rows = dataset.indices(split)[:SCORED]
-    logit_parts, target_parts = [], []
-    for part in np.array_split(rows, -(-len(rows) // 100)):
-        x, targets = dataset.batch(part, np.float64)
-        logit_parts.append(logits(model, params, buffers, x))
-        target_parts.append(targets)
-    z, y = np.concatenate(logit_parts), np.concatenate(target_parts)
-    return {
-        "loss": float(LOSSES["bce"].definition(z, y).mean()),
-        "accuracy": float(np.mean((z > 0) == (y > 0.5))),
-        "beats_majority": int(beats_majority(z, y).sum()),
-        "images": len(rows),
-    }
+def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
+    """What the order of a pass changes at the last checkpoint, from `passes.json`, or into it."""
+    path = out / "passes.json"
+    if not path.exists():
+        state = read_checkpoint(_checkpoint(out, settings.steps), model, settings.steps, settings.steps)
+        write_text(path, to_json(change_passes(settings, model, dataset, state)) + "\n")
+    try:
+        passes: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
+    return passes
 
 
 def _dataset(settings: Settings, cache: Path) -> Dataset:
     if settings.celeba is None:
-        return faces_dataset(cache, settings.faces, settings.seed, settings.size)
+        knobs = not settings.independent_hair, settings.ambiguity
+        return faces_dataset(cache, settings.faces, settings.seed, settings.size, *knobs)
     return celeba_dataset(Path(settings.celeba), cache, settings.size, settings.subset, settings.skip_bad)
 
 

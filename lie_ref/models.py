@@ -207,6 +207,12 @@ def with_layers(model: Model, change: Callable[[Layer], Layer]) -> Model | None:
     return None if network == model.network else replace(model, network=network)
 
 
+def with_average_pool(model: Model) -> Model:
+    """The model with a 2 × 2 average in place of its max-pool, whose derivative jumps; or the model itself."""
+    averaged = with_layers(model, lambda layer: AvgPool(layer.name) if isinstance(layer, MaxPool) else layer)
+    return averaged or model
+
+
 def folded(model: Model, params: Mapping[str, Number], buffers: Arrays) -> tuple[Model, dict[str, Number]]:
     """In evaluation mode the same network without batch-norm: each is folded into the convolution before it.
 

@@ -10,11 +10,14 @@ of gradients: Σ_a H_a (Σ_b s_ab g_b), s_ab = 1 if a and b > a change places, �
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .dual import Array
+from .fields import inner, tree_map
 from .losses import LossFunction, loss_function
 from .models import Arrays, Model
 from .sweeps import channels_last, group_gradients, group_products
@@ -76,6 +79,42 @@ def predicted_change(
             if side == 0:
                 for name, product in products.items():
                     found[name][o] += product
+    return found
+
+
+def compare_passes(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    epsilons: Sequence[float],
+    seed: int,
+    loss: str | LossFunction = "bce",
+) -> list[dict[str, Any]]:
+    """Truth and prediction for passes over the first 2, 4, 8, … of the mini-batches x (k, m, …), y (k, m, …).
+
+    For each number of mini-batches and ε a dict of `mini_batches`, `epsilon`, and for each order, the reverse one and
+    for more than two mini-batches a random one, `cosine` of the two changes and `ratio` of their norms, truth first.
+    """
+    rng, found = np.random.default_rng(seed), []
+    for k in (2**n for n in range(1, len(x).bit_length())):
+        some = x[:k], y[:k]
+        orders = np.array([range(k)[::-1]] + ([rng.permutation(k)] if k > 2 else []))
+        predicted = predicted_change(model, params, buffers, *some, orders, loss)
+        for epsilon in epsilons:
+            given, *others = (
+                pass_displacement(model, params, buffers, *some, order, epsilon, loss) for order in (range(k), *orders)
+            )
+            entry: dict[str, Any] = {"mini_batches": k, "epsilon": epsilon, "cosine": [], "ratio": []}
+            for o, other in enumerate(others):
+                truth = tree_map(lambda b, a, e=epsilon: (b - a) / e**2, other, given)
+                prediction = tree_map(lambda p, o=o: p[o], predicted)
+                sizes = [float(np.sqrt(inner(a, a))) for a in (truth, prediction)]
+                if all(sizes):  # an order that is the given one changes nothing
+                    entry["cosine"].append(float(inner(truth, prediction)) / math.prod(sizes))
+                    entry["ratio"].append(sizes[0] / sizes[1])
+            found.append(entry)
     return found
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lie_ref.dataset import Dataset
-from lie_ref.experiment import Settings, run_experiment
+from lie_ref.experiment import run_experiment
 from lie_ref.process import use_one_blas_thread
+from lie_ref.settings import Settings
 from lie_ref.synthetic import faces_dataset
 
 SMALL = Settings(faces=400, size=16, steps=12)

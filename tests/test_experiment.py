@@ -23,10 +23,11 @@ from conftest import SMALL, SMALL_OPTIONS
 from lie_ref import experiment
 from lie_ref.dataset import Dataset
 from lie_ref.errors import InputError
-from lie_ref.experiment import FILES, Settings, run_experiment, train
+from lie_ref.experiment import FILES, run_experiment, train
 from lie_ref.files import read_npz, write_npz
 from lie_ref.headlines import headlines
 from lie_ref.models import preset
+from lie_ref.settings import Settings
 
 STEPS = [0, 10, 12]
 TINY = preset("mxresnet-tiny")

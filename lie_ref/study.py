@@ -1,0 +1,135 @@
+"""The study of the published claims: the experiment on several seeds and with several losses and faces, and verdicts.
+
+Each run is one of `lie-ref experiment` in a folder of its own, SET/VARIANT/seed-N, and is not done again where it is.
+The findings of all go to `summary.json` of the study; those of a set also to the summary and page of its first run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .claims import Claim, Run, compare, judge
+from .errors import InputError
+from .experiment import run_experiment
+from .files import to_json, write_text
+from .page import render
+from .settings import Settings
+
+SETS = {"celeba": "CelebA", "faces": "synthetic faces"}
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set changes
+    "celeba": {"plain": {}, "exclusive": {"exclusive_hair": True}},
+    "faces": {
+        "plain": {},
+        "exclusive": {"exclusive_hair": True},
+        "independent": {"independent_hair": True},
+        "clear": {"ambiguity": 0.0},
+        "ambiguous": {"ambiguity": 2.0},
+    },
+}
+SHARE = "hair’s share of all absolute changes of probability, steps ≥ 400, less the other’s"
+
+
+def _of_nothing(_: Run) -> Sequence[float]:
+    """The statistic of a claim that compares runs."""
+    return []
+
+
+COMPARED = (  # claim, its runs, and those beside them
+    (
+        Claim(
+            "3a",
+            "Hair’s share of the changes falls if the loss knows that hair colours exclude each other",
+            SHARE,
+            _of_nothing,
+            high=0.0,
+        ),
+        "exclusive",
+        "plain",
+    ),
+    (
+        Claim(
+            "3b",
+            "Hair’s share is larger where colours exclude each other than where they are independent",
+            SHARE,
+            _of_nothing,
+            low=0.0,
+        ),
+        "plain",
+        "independent",
+    ),
+    (
+        Claim(
+            "3c",
+            "Hair’s share is larger where colours are ambiguous (2) than where they are clear (0)",
+            SHARE,
+            _of_nothing,
+            low=0.0,
+        ),
+        "ambiguous",
+        "clear",
+    ),
+)
+
+
+def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[str, Any]:
+    """Run or finish all experiments of the study in the folder `out`; returns what its `summary.json` holds.
+
+    Without `settings.celeba` it is of the synthetic faces alone.  Raises InputError as `run_experiment` does.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds: expected an integer >= 1, got {seeds}")
+    sets = [name for name in SETS if name == "faces" or settings.celeba]
+    findings = {name: _study(name, settings, seeds, out, cache) for name in sets}
+    summary = {"format": "lie-ref-findings/1", "seeds": list(range(seeds)), "steps": settings.steps, "sets": findings}
+    write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
+    return summary
+
+
+def _study(name: str, settings: Settings, seeds: int, out: Path, cache: Path) -> list[dict[str, Any]]:
+    """The findings of one set, also written to the summary and page of its first plain run."""
+    runs: dict[str, list[Run]] = {}
+    for variant, changes in VARIANTS[name].items():
+        for seed in range(seeds):
+            folder = out / name / variant / f"seed-{seed}"
+            source = settings.celeba if name == "celeba" else None
+            print(f"{SETS[name]}, {variant}, seed {seed}", flush=True)
+            run_experiment(
+                replace(settings, celeba=source, seed=seed, **changes), folder, cache, resume=folder.exists()
+            )
+            runs.setdefault(variant, []).append(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
+    compared = [compare(claim, runs[a], runs[b]) for claim, a, b in COMPARED if {a, b} <= runs.keys()]
+    found = sorted(judge(runs["plain"]) + compared, key=lambda finding: str(finding["id"]))
+    first = out / name / "plain" / "seed-0"
+    write_text(first / "summary.json", to_json(runs["plain"][0] | {"findings": found}, indent=1) + "\n")
+    render(first)
+    return found
+
+
+def table(summary: dict[str, Any]) -> list[str]:
+    """The findings as a table in Markdown, a line each: every set's number, interval and verdict."""
+    sets = summary["sets"]
+    lines = [
+        f"| | claim | statistic | {' | '.join(SETS[name] for name in sets)} |",
+        "| --- | --- | --- |" + " --- |" * len(sets),
+    ]
+    entries: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, found in sets.items():
+        for entry in found:
+            entries.setdefault(entry["id"], {})[name] = entry
+    for key in sorted(entries):
+        of = entries[key]
+        first = next(iter(of.values()))
+        cells = " | ".join(_cell(of[name]) if name in of else "" for name in sets)
+        lines.append(f"| {key} | {first['claim']} | {first['statistic']} | {cells} |")
+    return lines
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return entry["verdict"]
+    between = "" if entry["low"] is None else f" ({entry['low']:.3g} … {entry['high']:.3g})"
+    return f"**{entry['verdict']}**: {entry['value']:.3g}{between}"
