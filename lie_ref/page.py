@@ -29,7 +29,7 @@ from .runs import SWAPS, RunFiles, read_run, views
 
 THUMBNAIL = 64  # pixels: sharp where a pair is shown large, yet 32 faces weigh half a MiB at most
 LOG_POINTS = 600  # points of the training loss that are drawn, spread evenly over the logarithmic axis
-CHART_WIDTH, CHART_HEIGHT = 760, 260  # units of the loss chart's frame
+CHART_WIDTH, CHART_HEIGHT = 560, 240  # units of the loss chart's frame
 CHART = Template(
     f"""<svg class="chart" viewBox="-104 -8 {CHART_WIDTH + 112} {CHART_HEIGHT + 64}" role="img" aria-label="$title">
 <path d="M0 0H{CHART_WIDTH}V{CHART_HEIGHT}H0Z$grid"/>$labels
@@ -47,6 +47,7 @@ CLAIMS = Template(
 <th scope="col" class="words">note</th></tr></thead><tbody>$rows</tbody></table></div></section>"""
 )
 WORDS = ' class="words"'
+DERIVATIONS = ("richardson", "hvp_modes")  # the checks that derive the bracket again
 
 
 def render(run: Path) -> Path:
@@ -271,10 +272,23 @@ def _findings_row(point: dict[str, Any]) -> str:
 
 
 def _checks_row(point: dict[str, Any]) -> str:
+    differences = [_number(point["checks"][name], ".1e") for name in DERIVATIONS]
+    return _row(point, _cells([*differences, *(_number(order, ".3f") for order in _orders(point))]))
+
+
+def _orders(point: dict[str, Any]) -> list[float | None]:
+    """The observed orders of the swaps, of plain gradient steps and of SWAPS."""
     checks = point["checks"]
-    swaps = [checks["order_swap"], *(checks["swaps"].get(name, {"observed_order": None}) for name in SWAPS)]
-    differences = [_number(checks[name], ".1e") for name in ("richardson", "hvp_modes")]
-    return _row(point, _cells([*differences, *(_number(swap["observed_order"], ".3f") for swap in swaps)]))
+    return [swap.get("observed_order") for swap in (checks["order_swap"], *(checks["swaps"].get(k, {}) for k in SWAPS))]
+
+
+def _checked(points: list[dict[str, Any]]) -> str:
+    """What the checks of all checkpoints come to, in one sentence."""
+    figures = [point["checks"][name] for point in points for name in DERIVATIONS]
+    largest = max((figure for figure in figures if figure is not None), default=None)
+    orders = [order for point in points for order in _orders(point) if order is not None]
+    span = f"{min(orders):.3f} to {max(orders):.3f}" if orders else "–"
+    return f"The largest difference at any checkpoint is {_number(largest, '.1e')}; the orders of all swaps are {span}."
 
 
 def _claims(findings: list[dict[str, Any]]) -> str:
@@ -325,6 +339,7 @@ def _page(run: RunFiles) -> str:
         claims=_claims(summary["findings"]),
         findings="".join(map(_findings_row, points)),
         swaps="".join(f'<th scope="col">swap with {name}</th>' for name in SWAPS),
+        checked=_checked(points),
         checks="".join(map(_checks_row, points)),
         config="".join(
             f'<tr><th scope="row">{escape(key)}</th><td>{escape(json.dumps(value, ensure_ascii=False))}</td></tr>'

@@ -10,7 +10,7 @@ const HAIR = new Set(data.hair);
 
 const VIEWS = {
   plain: {
-    label: "gradient",
+    label: "plain",
     words: "Steps along the negative gradient. What is shown is the Lie bracket [vᵢ, vⱼ] of the fields v = −∇L.",
     effect: "bracket",
     gradient: "gradients",
@@ -53,12 +53,13 @@ function format(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  const text = size >= 1e-3 && size < 1e5 ? String(Number(value.toPrecision(digits))) : value.toExponential(digits - 1);
+  const rounded = Number(value.toPrecision(digits));
+  const text = size >= 1e-4 && size < 1e5 ? String(rounded) : rounded.toExponential();
   return text.replaceAll("-", "−").replace("e+", "e");
 }
 
 const signed = (value) => (value > 0 ? "+" : "") + format(value);
-const percent = (share) => `${(100 * share).toFixed(share > 0.01 && share < 0.99 ? 0 : 2)} %`;
+const percent = (share) => `${(100 * share).toFixed(share > 0.01 && share < 0.99 ? 0 : 2)}\u00a0%`;
 
 // The data, decoded when they are first shown
 
@@ -124,10 +125,9 @@ const face = (n, alt = `example ${n}`) => element("img", { src: data.faces[n], a
 
 /** A group of radio buttons, `options` being value → label. */
 function makeChoice(id, options, choose) {
-  for (const [value, label] of Object.entries(options)) {
-    const input = element("input", { type: "radio", name: id, value, onchange: () => choose(value) });
-    byId(id).append(element("label", {}, input, label));
-  }
+  const labels = Object.entries(options).map(([value, label]) =>
+    element("label", {}, element("input", { type: "radio", name: id, value, onchange: () => choose(value) }), label));
+  byId(id).append(element("div", {}, ...labels));
 }
 
 function setChoice(id, value) {
@@ -228,10 +228,9 @@ function drawWords() {
   byId("missing").textContent = `Step ${step} has no ${state.view} view. ${words.missing}`;
   byId("view-words").textContent = words.words;
   byId("changes-words").replaceChildren(
-    element("b", { className: "raised" }, "Red"),
-    `: after training on example ${i} and then on ${j} the logit is higher than after ${j} and then ${i}. `,
-    element("b", { className: "lowered" }, "Blue"),
-    `: it is lower. ${words.unit[0].toUpperCase()}${words.unit.slice(1)}.`);
+    element("b", {}, "Red"), `: after training on example ${i} and then on ${j} the logit is higher than after ${j} and then ${i}. `,
+    element("b", {}, "Blue"), `: it is lower. In logits ${words.unit}. Rows are pictures (a bar marks the pair), columns the ` +
+    "network’s attributes (bold: hair colours).");
   byId("pair-faces").replaceChildren(face(i), " → ", face(j));
   const { p, sign } = selected();
   const opposite = sign < 0 ? ` This is the negative of ${j}, then ${i}.` : "";
@@ -254,7 +253,7 @@ function makeMatrix() {
     return cell;
   }));
   const rows = matrixCells.map((cells, r) => element("tr", {}, element("th", { scope: "row" }, face(EXAMPLES[r])), ...cells));
-  const table = element("table", { ariaLabel: label }, element("tr", {}, element("td", { className: "same" }), ...heads), ...rows);
+  const table = element("table", { ariaLabel: label }, element("tr", {}, element("td", { className: "corner" }, "then →", element("br"), "first ↓"), ...heads), ...rows);
   table.setAttribute("role", "grid");
   byId("matrix").append(table);
   const choose = (cell) => {
@@ -355,7 +354,7 @@ function drawHeatMap() {
   const [low, high] = byId("colours").querySelectorAll("span");
   low.textContent = shown() ? `−${format(limit)}` : "–";
   high.textContent = shown() ? `+${format(limit)}` : "–";
-  pointAt(heat.at ?? heat.cells[state.pair[0]][0]);
+  if (heat.at) pointAt(heat.at);
   fillTable("heat-table", () => [["example", ...heat.order.columns.map((a) => attributes[a])],
     ...heat.order.rows.map((n) => [String(n), ...heat.order.columns.map((a) => shown() ? signed(change(n, a)) : "–")])]);
 }
@@ -482,7 +481,7 @@ function drawScatter(range, fit) {
   }
   plot.frame.setAttribute("d", grid);
   plot.labels.replaceChildren(...labels);
-  pointAtTensor(plot.at ?? 0);
+  if (plot.at !== undefined) pointAtTensor(plot.at);
 }
 
 /** The whole decades of an axis, every other or fewer where there are many. */
@@ -517,7 +516,7 @@ function drawMultiples(range) {
 
 // The ranks of the attributes
 
-const BUMP = { width: 620, line: 15, top: 22, left: 26, right: 160 };
+const BUMP = { width: 720, line: 15, top: 26, left: 34, right: 170 };
 let bump;
 
 const bumpX = (k) => (last ? (BUMP.width * k) / last : BUMP.width / 2);
@@ -525,15 +524,15 @@ const bumpX = (k) => (last ? (BUMP.width * k) / last : BUMP.width / 2);
 function makeBump() {
   const { width, line, top, left, right } = BUMP;
   const height = line * (attributes.length - 1);
-  const now = svg("rect", { class: "now", y: -top + 6, width: 26, height: height + top + 8, rx: 4 });
+  const now = svg("rect", { class: "now", y: -top, width: 40, height: height + top + 10, rx: 4 });
   const lines = attributes.map((name, a) => {
-    const parts = { hit: svg("path", { class: "hit" }), line: svg("path", { class: "line" }), text: svg("text", { x: width + 12 }, name) };
+    const parts = { hit: svg("path", { class: "hit" }), line: svg("path", { class: "line" }), text: svg("text", { x: width + 26 }, name) };
     parts.group = svg("g", { tabindex: -1, role: "img", "aria-label": name, class: HAIR.has(a) ? "hair" : "" }, parts.hit, parts.line, parts.text);
     if (HAIR.has(a)) parts.line.style.stroke = `var(--${name})`;
     parts.group.addEventListener("pointerenter", () => pointAtAttribute(a));
     return parts;
   });
-  const steps = checkpoints.map(({ step }, k) => svg("text", { class: "middle", x: bumpX(k), y: -top + 18 }, String(step)));
+  const steps = checkpoints.map(({ step }, k) => svg("text", { class: "middle", x: bumpX(k), y: -top + 14 }, String(step)));
   const ranks = [1, 10, 20, 30, 40].filter((rank) => rank <= attributes.length)
     .map((rank) => svg("text", { class: "end axis", x: -10, y: line * (rank - 1) + 4 }, String(rank)));
   bump = { now, lines };
@@ -551,7 +550,7 @@ const byLastRank = () => attributes.map((_, a) => a).sort((a, b) => (ranksOf(a)[
 
 function drawBump() {
   const { line } = BUMP;
-  bump.now.setAttribute("x", bumpX(state.k) - 13);
+  bump.now.setAttribute("x", bumpX(state.k) - 20);
   bump.lines.forEach((parts, a) => {
     const ranks = ranksOf(a);
     const points = ranks.flatMap((rank, k) => (rank ? [[bumpX(k), line * (rank - 1)]] : []));
@@ -560,7 +559,7 @@ function drawBump() {
     parts.hit.setAttribute("d", d);
     parts.text.setAttribute("y", line * ((ranks[last] ?? a + 1) - 1) + 4);
   });
-  pointAtAttribute(bump.at ?? data.hair[0] ?? 0);
+  if (bump.at !== undefined) pointAtAttribute(bump.at);
   fillTable("bump-table", () => [["attribute", ...checkpoints.map(({ step }) => `step ${step}`)],
     ...byLastRank().map((a) => [attributes[a], ...ranksOf(a).map((rank) => String(rank ?? "–"))])]);
 }
