@@ -135,10 +135,10 @@ function setChoice(id, value) {
 }
 
 /**
- * Make one tab stop of `cells()`, rows of elements: arrows, Home and End move among them, Enter and Space call `enter`.
- * `announce` gives a cell its text before it gets the focus.
+ * Make one tab stop of `cells()`, rows of elements in `box`: arrows, Home and End move among them, which calls `point`;
+ * Enter and Space call `enter`. The box is no SVG element, as listening for the focus would make it a tab stop itself.
  */
-function makeRoving(box, cells, { announce = () => {}, enter = () => {} } = {}) {
+function makeRoving(box, cells, { point = () => {}, enter = () => {} }) {
   const place = (target) => {
     const rows = cells();
     const r = rows.findIndex((row) => row.includes(target));
@@ -152,7 +152,7 @@ function makeRoving(box, cells, { announce = () => {}, enter = () => {} } = {}) 
   box.addEventListener("focusin", ({ target }) => {
     if (!place(target)) return;
     rest(target);
-    announce(target);
+    point(target);
   });
   box.addEventListener("keydown", (event) => {
     const from = place(event.target);
@@ -166,11 +166,7 @@ function makeRoving(box, cells, { announce = () => {}, enter = () => {} } = {}) 
     else if (!moves[event.key]) return;
     else {
       const [toRow, toColumn] = moves[event.key];
-      const to = rows[toRow]?.[toColumn];
-      if (to) {
-        announce(to);
-        to.focus();
-      }
+      rows[toRow]?.[toColumn]?.focus();
     }
     event.preventDefault();
   });
@@ -309,7 +305,7 @@ function makeHeatMap() {
   const cells = rows.map((row) => row.cells);
   heat = { heads, rows, cells, at: null, order: null };
   table.addEventListener("pointerover", ({ target }) => target.matches("td") && pointAt(target));
-  makeRoving(table, () => cells, { announce: (cell) => cell.setAttribute("aria-label", pointAt(cell)) });
+  makeRoving(table, () => cells, { point: pointAt });
 }
 
 /** Rows and columns in the order in which they are shown. */
@@ -349,6 +345,7 @@ function drawHeatMap() {
       const value = change(n, a);
       const sign = value > 0 ? "raised" : "lowered";
       cells[c].style.backgroundColor = value ? `rgb(var(--${sign}) / ${Math.abs(value / limit).toFixed(3)})` : "";
+      cells[c].setAttribute("aria-label", `example ${n}, ${attributes[a]}: ${changeWords(value, n, a)}`);
     });
   });
   const [low, high] = byId("colours").querySelectorAll("span");
@@ -359,7 +356,12 @@ function drawHeatMap() {
     ...heat.order.rows.map((n) => [String(n), ...heat.order.columns.map((a) => shown() ? signed(change(n, a)) : "–")])]);
 }
 
-/** Say what a cell of the heat map holds, and mark its row and column; returns the text. */
+function changeWords(value, n, a) {
+  const change = shown() ? `change ${signed(value)}` : "no change to show";
+  return `${change} · target ${target(n, a) ? "yes" : "no"}, predicted ${percent(probability(n, a))}`;
+}
+
+/** Say what a cell of the heat map holds, and mark its row and column. */
 function pointAt(cell) {
   const r = heat.cells.findIndex((row) => row.includes(cell));
   const c = heat.cells[r].indexOf(cell);
@@ -367,12 +369,9 @@ function pointAt(cell) {
   heat.at = cell;
   heat.heads.forEach((head, k) => head.classList.toggle("on", k === c));
   heat.rows.forEach(({ head }, k) => head.classList.toggle("on", k === r));
-  const facts = `target ${target(n, a) ? "yes" : "no"}, predicted ${percent(probability(n, a))}`;
-  const value = shown() ? `change ${signed(changeOfPair()(n, a))}` : "no change to show";
-  const text = `Example ${n}, ${attributes[a]}: ${value}; ${facts}`;
+  const value = shown() ? changeOfPair()(n, a) : 0;
   byId("change-readout").replaceChildren(face(n, ""), element("span", {}, element("b", {}, attributes[a]),
-    ` of example ${n}: ${value} · ${facts}`));
-  return text;
+    ` of example ${n}: ${changeWords(value, n, a)}`));
 }
 
 // Bracket against gradient
@@ -421,7 +420,7 @@ function makeLaw() {
     role: "group", "aria-label": "RMS of the bracket against RMS of the gradients, one point a tensor" }, frame, labels, inner));
   circles.forEach((circle, t) => circle.addEventListener("pointerenter", () => pointAtTensor(t)));
   const order = () => [[...circles.keys()].sort((a, b) => tensorSizes()[a]?.gradient - tensorSizes()[b]?.gradient).map((t) => circles[t])];
-  makeRoving(inner, order, { announce: (circle) => circle.setAttribute("aria-label", pointAtTensor(circles.indexOf(circle))) });
+  makeRoving(byId("scatter"), order, { point: (circle) => pointAtTensor(circles.indexOf(circle)) });
   small = checkpoints.map(({ step }, k) => {
     const parts = { fit: svg("path", { class: "fit" }), points: svg("path", { class: "points" }), words: element("span") };
     const picture = svg("svg", { class: "small", viewBox: `0 0 ${SMALL.width} ${SMALL.height}`, "aria-hidden": "true" },
@@ -458,6 +457,7 @@ function drawScatter(range, fit) {
   plot.circles.forEach((circle, t) => {
     const size = sizes[t];
     circle.style.display = size && isOnAxes(size) ? "" : "none";
+    circle.setAttribute("aria-label", tensorWords(t));
     if (!size || !isOnAxes(size)) return;
     const [x, y] = placeIn(PLOT, range)(size);
     circle.style.transform = `translate(${x}px, ${y}px)`;
@@ -492,14 +492,17 @@ function decades([low, high]) {
   return all;
 }
 
-/** Name a tensor of the scatter plot; returns the text. */
-function pointAtTensor(t) {
+function tensorWords(t) {
   const size = tensorSizes()[t];
+  const { effect, gradient } = VIEWS[state.view];
+  return size ? `${tensors[t]}: ${effect} ${format(size.bracket)}, ${gradient} ${format(size.gradient)}` : tensors[t];
+}
+
+/** Name a tensor of the scatter plot. */
+function pointAtTensor(t) {
   plot.at = t;
   plot.circles.forEach((circle, k) => circle.classList.toggle("on", k === t));
-  const text = size ? `${tensors[t]}: bracket ${format(size.bracket)}, gradient ${format(size.gradient)}` : "–";
-  byId("tensor-readout").textContent = text;
-  return text;
+  byId("tensor-readout").textContent = tensorWords(t);
 }
 
 function drawMultiples(range) {
@@ -541,8 +544,8 @@ function makeBump() {
     role: "group", "aria-label": "Ranks of the attributes at each checkpoint" },
   now, ...steps, ...ranks, ...drawn.map(({ group }) => group));
   byId("bump").append(picture);
-  makeRoving(picture, () => byLastRank().map((a) => [lines[a].group]),
-    { announce: (group) => group.setAttribute("aria-label", pointAtAttribute(lines.findIndex((parts) => parts.group === group))) });
+  makeRoving(byId("bump"), () => byLastRank().map((a) => [lines[a].group]),
+    { point: (group) => pointAtAttribute(lines.findIndex((parts) => parts.group === group)) });
 }
 
 const ranksOf = (a) => checkpoints.map((_, k) => shown(k)?.ranks[a]);
@@ -558,22 +561,24 @@ function drawBump() {
     parts.line.setAttribute("d", d);
     parts.hit.setAttribute("d", d);
     parts.text.setAttribute("y", line * ((ranks[last] ?? a + 1) - 1) + 4);
+    parts.group.setAttribute("aria-label", rankWords(a));
   });
   if (bump.at !== undefined) pointAtAttribute(bump.at);
   fillTable("bump-table", () => [["attribute", ...checkpoints.map(({ step }) => `step ${step}`)],
     ...byLastRank().map((a) => [attributes[a], ...ranksOf(a).map((rank) => String(rank ?? "–"))])]);
 }
 
-/** Name an attribute of the bump chart; returns the text. */
+function rankWords(a) {
+  const rank = shown()?.ranks[a];
+  const place = rank ? `rank ${rank}, mean |logit change| ${format(shown().means[a])}` : "no rank";
+  return `${attributes[a]}: ${place} at step ${current().step}`;
+}
+
+/** Name an attribute of the bump chart. */
 function pointAtAttribute(a) {
   bump.at = a;
   bump.lines.forEach(({ group }, other) => group.classList.toggle("on", other === a));
-  const rank = shown()?.ranks[a];
-  const text = `${attributes[a]}: ` + (rank
-    ? `rank ${rank} at step ${current().step}, mean |logit change| ${format(shown().means[a])}`
-    : `no rank at step ${current().step}`);
-  byId("rank-readout").textContent = text;
-  return text;
+  byId("rank-readout").textContent = rankWords(a);
 }
 
 // State and its permalink
