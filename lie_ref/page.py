@@ -31,20 +31,12 @@ THUMBNAIL = 64  # pixels: sharp where a pair is shown large, yet 32 faces weigh 
 LOG_POINTS = 600  # points of the training loss that are drawn, spread evenly over the logarithmic axis
 CHART_WIDTH, CHART_HEIGHT = 560, 240  # units of the loss chart's frame
 CHART = Template(
-    f"""<svg class="chart" viewBox="-104 -8 {CHART_WIDTH + 112} {CHART_HEIGHT + 64}" role="img" aria-label="$title">
+    f"""<svg class="chart" viewBox="-104 -8 {CHART_WIDTH + 112} {CHART_HEIGHT + 64}" role="img"
+aria-label="Loss against training step">
 <path d="M0 0H{CHART_WIDTH}V{CHART_HEIGHT}H0Z$grid"/>$labels
-<text x="{CHART_WIDTH / 2}" y="{CHART_HEIGHT + 50}" class="middle">$x_name</text>
-<text transform="translate(-86 {CHART_HEIGHT / 2}) rotate(-90)" class="middle">$y_name</text>
+<text x="{CHART_WIDTH / 2}" y="{CHART_HEIGHT + 50}" class="middle">step (logarithmic)</text>
+<text transform="translate(-86 {CHART_HEIGHT / 2}) rotate(-90)" class="middle">loss</text>
 <svg width="{CHART_WIDTH}" height="{CHART_HEIGHT}">$marks</svg></svg>"""
-)
-
-CLAIMS = Template(
-    """<section aria-labelledby="claims"><h2 id="claims">Findings</h2>
-<p>What was claimed beforehand, the figure that decides it with its interval, and how it came out.</p>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="claims"><table><thead><tr><th scope="col">no.</th>
-<th scope="col" class="words">claim</th><th scope="col" class="words">statistic</th><th scope="col">value</th>
-<th scope="col">interval</th><th scope="col">verdict</th><th scope="col">runs</th>
-<th scope="col" class="words">note</th></tr></thead><tbody>$rows</tbody></table></div></section>"""
 )
 WORDS = ' class="words"'
 DERIVATIONS = ("richardson", "hvp_modes")  # the checks that derive the bracket again
@@ -100,24 +92,20 @@ class LogAxis:
         ]
 
 
-def _chart(
-    title: str, x: LogAxis, y: LogAxis, x_ticks: list[tuple[float, str]], names: Sequence[str], marks: str
-) -> str:
-    """An SVG chart: frame, grid, labels of both axes and, clipped to the frame, the `marks`."""
+def _chart(x: LogAxis, y: LogAxis, steps: Sequence[int], marks: str) -> str:
+    """The SVG chart: frame, grid, labels of both axes and, clipped to the frame, the `marks`."""
     grid, labels, last = [], [], -math.inf
-    for value, label in x_ticks:
-        at = float(x.place(value))
+    for step in steps:
+        at = float(x.place(1 + step))
         grid.append(f"M{at:.1f} 0V{CHART_HEIGHT}")
         if at - last >= 58:  # so that labels do not touch on a narrow screen, where they are drawn larger
-            labels.append(f'<text x="{at:.1f}" y="{CHART_HEIGHT + 24}" class="middle">{escape(label)}</text>')
+            labels.append(f'<text x="{at:.1f}" y="{CHART_HEIGHT + 24}" class="middle">{step}</text>')
             last = at
     for value, label in y.ticks():
         at = float(y.place(value))
         grid.append(f"M0 {at:.1f}H{CHART_WIDTH}")
-        labels.append(f'<text x="-8" y="{at + 5:.1f}" class="end">{escape(label)}</text>')
-    return CHART.substitute(
-        title=escape(title), grid="".join(grid), labels="".join(labels), x_name=names[0], y_name=names[1], marks=marks
-    )
+        labels.append(f'<text x="-8" y="{at + 5:.1f}" class="end">{label}</text>')
+    return CHART.substitute(grid="".join(grid), labels="".join(labels), marks=marks)
 
 
 def _dots(x: np.ndarray, y: np.ndarray, kind: str) -> str:
@@ -164,8 +152,7 @@ def _loss_chart(log: np.ndarray, checkpoints: list[dict[str, Any]]) -> str:
         at = x.place(1 + steps[shown]), y.place(values[shown])
         marks.append(_line(*at, part) + _dots(*at, part))
     marks.append('<path class="now" id="now"/>')  # the selected step, which the explorer places
-    ticks = [(1.0 + step, str(step)) for step in steps]
-    return _chart("Loss against training step", x, y, ticks, ("step (logarithmic)", "loss"), "".join(marks))
+    return _chart(x, y, steps.tolist(), "".join(marks))
 
 
 def _data_uri(picture: Image.Image) -> str:
@@ -291,11 +278,6 @@ def _checked(points: list[dict[str, Any]]) -> str:
     return f"The largest difference at any checkpoint is {_number(largest, '.1e')}; the orders of all swaps are {span}."
 
 
-def _claims(findings: list[dict[str, Any]]) -> str:
-    """The section of the findings of the whole run, or nothing where there are none."""
-    return CLAIMS.substitute(rows="".join(map(_claim_row, findings))) if findings else ""
-
-
 def _claim_row(finding: dict[str, Any]) -> str:
     words = {key: escape(finding[key]) for key in ("id", "claim", "statistic", "verdict", "note")}
     low, high = _number(finding["low"]), _number(finding["high"])
@@ -336,7 +318,8 @@ def _page(run: RunFiles) -> str:
         train_images=f"{final['train']['images']:,}",
         validation_images=f"{final['validation']['images']:,}",
         hair="".join(f'<th scope="col">{name.replace("_", " ")}</th>' for name in HAIR),
-        claims=_claims(summary["findings"]),
+        claims="".join(map(_claim_row, summary["findings"])),
+        without_claims="" if summary["findings"] else " hidden",
         findings="".join(map(_findings_row, points)),
         swaps="".join(f'<th scope="col">swap with {name}</th>' for name in SWAPS),
         checked=_checked(points),

@@ -220,6 +220,9 @@ def test_claims_have_their_figure_interval_and_verdict(page: Page) -> None:
     header = next(k for k, row in enumerate(page.rows) if row[1:2] == ["claim"])
     first, second = page.rows[header + 1 : header + 3]
     assert first[2:] == ["correlation", "0.975", "0.96 … 0.99", "holds", "5", "from step 100"]
+    assert ["hidden" in section for section in page.having("section") if section["aria-labelledby"] == "claims"] == [
+        False
+    ]
     assert second == ["2", "Hair colours are moved most", "mean rank", "–", "–", "undecided", "1", ""]
 
 
@@ -227,7 +230,8 @@ def test_without_claims_there_is_no_table_of_them(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps({**summary, "findings": []}))
-    assert "claims" not in [attributes.get("id") for _, attributes in Page(render(run).read_text("utf-8")).tags]
+    sections = Page(render(run).read_text("utf-8")).having("section")
+    assert ["hidden" in section for section in sections if section["aria-labelledby"] == "claims"] == [True]
 
 
 def test_without_a_script_the_static_parts_are_there_and_the_rest_is_hidden(page: Page) -> None:

@@ -138,7 +138,7 @@ function setChoice(id, value) {
  * Make one tab stop of `cells()`, rows of elements in `box`: arrows, Home and End move among them, which calls `point`;
  * Enter and Space call `enter`. The box is no SVG element, as listening for the focus would make it a tab stop itself.
  */
-function makeRoving(box, cells, { point = () => {}, enter = () => {} }) {
+function makeRoving(box, cells, { point, enter }) {
   const place = (target) => {
     const rows = cells();
     const r = rows.findIndex((row) => row.includes(target));
@@ -152,7 +152,7 @@ function makeRoving(box, cells, { point = () => {}, enter = () => {} }) {
   box.addEventListener("focusin", ({ target }) => {
     if (!place(target)) return;
     rest(target);
-    point(target);
+    point?.(target);
   });
   box.addEventListener("keydown", (event) => {
     const from = place(event.target);
@@ -162,12 +162,12 @@ function makeRoving(box, cells, { point = () => {}, enter = () => {} }) {
       ArrowLeft: [r, c - 1], ArrowRight: [r, c + 1], ArrowUp: [r - 1, c], ArrowDown: [r + 1, c],
       Home: [r, 0], End: [r, rows[r].length - 1],
     };
-    if (event.key === "Enter" || event.key === " ") enter(event.target);
-    else if (!moves[event.key]) return;
-    else {
+    if (moves[event.key]) {
       const [toRow, toColumn] = moves[event.key];
       rows[toRow]?.[toColumn]?.focus();
-    }
+    } else if (enter && ["Enter", " "].includes(event.key)) {
+      enter(event.target);
+    } else return;
     event.preventDefault();
   });
 }
@@ -430,7 +430,7 @@ function makeLaw() {
     return parts;
   });
   byId("multiples").append(...small.map(({ button }) => button));
-  makeRoving(byId("multiples"), () => [small.map(({ button }) => button)], { enter: (button) => button.click() });
+  makeRoving(byId("multiples"), () => [small.map(({ button }) => button)], {});
 }
 
 function drawLaw() {
