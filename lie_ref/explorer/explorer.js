@@ -12,8 +12,8 @@ const VIEWS = {
   plain: {
     label: "plain",
     words: "Steps along the negative gradient. What is shown is the Lie bracket [vᵢ, vⱼ] of the fields v = −∇L.",
-    effect: "bracket",
-    gradient: "gradients",
+    effect: "the bracket",
+    gradient: "the gradients",
     unit: "per unit of squared learning rate",
     missing: "",
   },
@@ -21,8 +21,8 @@ const VIEWS = {
     label: "preconditioned",
     words: "Gradient steps, each parameter scaled as Adam scales it now, the scales held fixed: the Lie bracket of the " +
       "fields −P∇L.",
-    effect: "bracket",
-    gradient: "scaled gradients",
+    effect: "the bracket",
+    gradient: "the scaled gradients",
     unit: "per unit of squared learning rate",
     missing: "Adam has no preconditioner before its first step.",
   },
@@ -30,7 +30,7 @@ const VIEWS = {
     label: "momentum",
     words: "The next two steps of Adam with its memory: what swapping their examples does to first order. This is no " +
       "bracket: the memory itself weighs the two examples differently.",
-    effect: "effect of the swap",
+    effect: "the swap’s effect",
     gradient: "Adam’s updates",
     unit: "per unit of learning rate",
     missing: "",
@@ -231,7 +231,7 @@ function drawWords() {
   const { p, sign } = selected();
   const opposite = sign < 0 ? ` This is the negative of ${j}, then ${i}.` : "";
   byId("pair-words").textContent = shown()
-    ? `Example ${i}, then ${j}: the ${words.effect} has the norm ${format(shown().norm[p])}.${opposite}`
+    ? `Example ${i}, then ${j}: ${words.effect} has the norm ${format(shown().norm[p])}.${opposite}`
     : `Example ${i}, then ${j}: nothing to show at this step.`;
 }
 
@@ -438,13 +438,13 @@ function drawLaw() {
   const { effect, gradient } = VIEWS[state.view];
   const range = lawRange();
   const fit = shown()?.fits[p];
-  byId("law-words").textContent = "One point is one tensor of the network, both axes are logarithmic. On the line " +
-    `the ${effect} is proportional to the ${gradient}. ` + (fit?.constant > 0
-    ? `Here ${effect} = ${format(fit.constant)} · ${gradient}, correlation of the logarithms ${format(fit.correlation)}.`
+  byId("law-words").textContent = `Each point is a tensor of the network: the root mean square (RMS) of ${effect} against ` +
+    `that of ${gradient}, of the pair; both axes are logarithmic. ` + (fit?.constant > 0
+    ? `On the line the first is ${format(fit.constant)} times the second; the logarithms’ correlation is ${format(fit.correlation)}.`
     : "At this step no line could be fitted.");
   drawScatter(range, fit);
   drawMultiples(range);
-  fillTable("scatter-table", () => [["tensor", `RMS of the ${gradient}`, `RMS of the ${effect}`],
+  fillTable("scatter-table", () => [["tensor", `RMS of ${gradient}`, `RMS of ${effect}`],
     ...tensorSizes().map((row) => [row.name, format(row.gradient), format(row.bracket)])]);
   fillTable("multiples-table", () => [["step", "constant c", "correlation"], ...checkpoints.map(({ step }, k) =>
     [String(step), format(shown(k)?.fits[p].constant), format(shown(k)?.fits[p].correlation)])]);
@@ -466,8 +466,8 @@ function drawScatter(range, fit) {
   let grid = `M0 0H${width}V${height}H0Z`;
   const text = (content, at) => svg("text", at, content);
   const labels = [
-    text(`RMS of the ${gradient}`, { x: width / 2, y: height + 42, class: "middle" }),
-    text(`RMS of the ${effect}`, { transform: `translate(-60 ${height / 2}) rotate(-90)`, class: "middle" }),
+    text(`RMS of ${gradient}`, { x: width / 2, y: height + 42, class: "middle" }),
+    text(`RMS of ${effect}`, { transform: `translate(-60 ${height / 2}) rotate(-90)`, class: "middle" }),
   ];
   for (const decade of range ? decades(range.x) : []) {
     const x = (width * (decade - range.x[0])) / (range.x[1] - range.x[0]);
@@ -495,7 +495,7 @@ function decades([low, high]) {
 function tensorWords(t) {
   const size = tensorSizes()[t];
   const { effect, gradient } = VIEWS[state.view];
-  return size ? `${tensors[t]}: ${effect} ${format(size.bracket)}, ${gradient} ${format(size.gradient)}` : tensors[t];
+  return size ? `${tensors[t]}: RMS of ${effect} ${format(size.bracket)}, of ${gradient} ${format(size.gradient)}` : tensors[t];
 }
 
 /** Name a tensor of the scatter plot. */

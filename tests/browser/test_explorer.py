@@ -311,8 +311,8 @@ def test_a_view_drives_matrix_heat_map_scatter_plot_and_ranks(page: Explorer, fi
         ranks = {entry["name"]: entry["rank"] for entry in rank_attributes(view["logit_delta"], ATTRIBUTES)}
         assert int(rank) == ranks[named]
         fit = proportionality(view["rms_bracket"][0], pair_rms_gradient(view["rms_gradient"], 0, 1))
-        assert f" = {fit['constant']:.3g} · " in page.text("#law-words")
-        assert f"correlation of the logarithms {fit['correlation']:.3g}".rstrip("0") in page.text("#law-words")
+        assert f" is {fit['constant']:.3g} times the second" in page.text("#law-words")
+        assert f"logarithms’ correlation is {fit['correlation']:.3g}".rstrip("0") in page.text("#law-words")
     assert "learning rate" in page.text("#changes-words")
     assert "squared" not in page.text("#changes-words")  # the last view is momentum
 
@@ -542,6 +542,7 @@ def test_print_is_black_on_white_unclipped_and_of_the_present_state(page: Explor
     assert body.value_of_css_property("color") == "rgba(0, 0, 0, 1)"
     assert body.value_of_css_property("background-color") == "rgba(255, 255, 255, 1)"
     assert page.find("#bar").value_of_css_property("position") == "static"
+    assert min(page.run(CONTRASTS))[0] >= 4.5
     clipped = """return [...document.querySelectorAll(".scroll")].filter((box) => box.checkVisibility()
       && box.scrollWidth > box.clientWidth + 1).map((box) => box.textContent.slice(0, 40))"""
     assert page.run(clipped) == []
