@@ -1,4 +1,4 @@
-// Draws what the page's data hold for one step, pair and view, and lets the reader choose them; it computes no findings.
+// Draws what the page's data hold for one step, pair and view, which the reader chooses; it computes no findings.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
@@ -19,8 +19,8 @@ const VIEWS = {
   },
   preconditioned: {
     label: "preconditioned",
-    words: "Gradient steps, each parameter scaled as Adam scales it now, the scales held fixed: the Lie bracket of the " +
-      "fields −P∇L.",
+    words: "Gradient steps, each parameter scaled as Adam scales it now, the scales held fixed: the Lie bracket of " +
+      "the fields −P∇L.",
     effect: "the bracket",
     gradient: "the scaled gradients",
     unit: "per unit of squared learning rate",
@@ -40,7 +40,13 @@ const SCALES = { step: "this step", all: "all steps" };
 const SORTS = { none: "neither", columns: "columns", rows: "rows", both: "both" };
 
 const last = checkpoints.length - 1;
-const state = { k: last, pair: pairs[largest(checkpoints[last].views.plain.norm)], view: "plain", scale: "step", sort: "none" };
+const state = {
+  k: last,
+  pair: pairs[largest(checkpoints[last].views.plain.norm)],
+  view: "plain",
+  scale: "step",
+  sort: "none",
+};
 
 // Numbers and words
 
@@ -137,6 +143,7 @@ function setChoice(id, value) {
 /**
  * Make one tab stop of `cells()`, rows of elements in `box`: arrows, Home and End move among them, which calls `point`;
  * Enter and Space call `enter`. The box is no SVG element, as listening for the focus would make it a tab stop itself.
+ * Returns what is to be called when there are other cells.
  */
 function makeRoving(box, cells, { point, enter }) {
   const place = (target) => {
@@ -146,9 +153,13 @@ function makeRoving(box, cells, { point, enter }) {
   };
   const rest = (target) => {
     for (const cell of box.querySelectorAll('[tabindex="0"]')) cell.setAttribute("tabindex", "-1");
-    target.setAttribute("tabindex", "0");
+    target?.setAttribute("tabindex", "0");
   };
-  rest(cells()[0][0]);
+  const settle = () => {
+    const all = cells().flat();
+    rest(all.find((cell) => cell.tabIndex === 0) ?? all[0]);
+  };
+  settle();
   box.addEventListener("focusin", ({ target }) => {
     if (!place(target)) return;
     rest(target);
@@ -170,6 +181,7 @@ function makeRoving(box, cells, { point, enter }) {
     } else return;
     event.preventDefault();
   });
+  return settle;
 }
 
 /** Fill the table below a picture while it is open; `rows` is a function that gives the texts of head and rows. */
@@ -224,9 +236,11 @@ function drawWords() {
   byId("missing").textContent = `Step ${step} has no ${state.view} view. ${words.missing}`;
   byId("view-words").textContent = words.words;
   byId("changes-words").replaceChildren(
-    element("b", {}, "Red"), `: after training on example ${i} and then on ${j} the logit is higher than after ${j} and then ${i}. `,
-    element("b", {}, "Blue"), `: it is lower. In logits ${words.unit}. Rows are pictures (a bar marks the pair), columns the ` +
-    "network’s attributes (bold: hair colours).");
+    element("b", {}, "Red"),
+    `: after training on example ${i} and then on ${j} the logit is higher than after ${j} and then ${i}. `,
+    element("b", {}, "Blue"),
+    `: it is lower. In logits ${words.unit}. Rows are pictures (a bar marks the pair), columns the network’s ` +
+    "attributes (bold: hair colours).");
   byId("pair-faces").replaceChildren(face(i), " → ", face(j));
   const { p, sign } = selected();
   const opposite = sign < 0 ? ` This is the negative of ${j}, then ${i}.` : "";
@@ -240,7 +254,6 @@ function drawWords() {
 let matrixCells;
 
 function makeMatrix() {
-  const label = "Sizes of the brackets, first example by row, second by column";
   const heads = EXAMPLES.map((n) => element("th", { scope: "col" }, face(n)));
   matrixCells = EXAMPLES.map((i) => EXAMPLES.map((j) => {
     const cell = element("td", { tabIndex: -1, className: i === j ? "same" : "" });
@@ -248,8 +261,11 @@ function makeMatrix() {
     Object.assign(cell.dataset, { i, j });
     return cell;
   }));
-  const rows = matrixCells.map((cells, r) => element("tr", {}, element("th", { scope: "row" }, face(EXAMPLES[r])), ...cells));
-  const table = element("table", { ariaLabel: label }, element("tr", {}, element("td", { className: "corner" }, "then →", element("br"), "first ↓"), ...heads), ...rows);
+  const corner = element("td", { className: "corner" }, "then →", element("br"), "first ↓");
+  const rows = matrixCells.map((cells, r) =>
+    element("tr", {}, element("th", { scope: "row" }, face(EXAMPLES[r])), ...cells));
+  const table = element("table", { ariaLabel: "Sizes, first example by row, second by column" },
+    element("tr", {}, corner, ...heads), ...rows);
   table.setAttribute("role", "grid");
   byId("matrix").append(table);
   const choose = (cell) => {
@@ -272,7 +288,7 @@ function drawMatrix() {
     cell.textContent = format(norm, 2);
     cell.style.setProperty("--share", (norm ?? 0) / limit);
     cell.setAttribute("aria-label", i === j ? `example ${i} with itself: 0`
-      : `example ${i}, then ${j}: ${norm === undefined ? "not to be had" : format(norm)}${i > j ? ", the negative" : ""}`);
+      : `example ${i}, then ${j}: ${norm === undefined ? "nothing" : format(norm)}${i > j ? ", the negative" : ""}`);
     cell.setAttribute("aria-selected", isSelected);
     cell.classList.toggle("opposite", i === state.pair[1] && j === state.pair[0]);
   }
@@ -297,10 +313,12 @@ function makeHeatMap() {
       return cell;
     }),
   }));
-  const table = element("table", { className: "heat", ariaLabel: "Change of each logit, pictures by row, attributes by column" },
+  const label = "Change of each logit, pictures by row, attributes by column";
+  const table = element("table", { className: "heat", ariaLabel: label },
     element("thead", {}, element("tr", {}, element("th"), ...heads)),
     element("tbody", {}, ...rows.map(({ head, cells }) => element("tr", {}, head, ...cells))));
   table.setAttribute("role", "grid");
+  table.style.setProperty("--columns", attributes.length);
   byId("heat").append(table);
   const cells = rows.map((row) => row.cells);
   heat = { heads, rows, cells, at: null, order: null };
@@ -310,15 +328,17 @@ function makeHeatMap() {
 
 /** Rows and columns in the order in which they are shown. */
 function heatOrder(change) {
-  const mean = (ns, as) => ns.flatMap((n) => as.map((a) => Math.abs(change(n, a)))).reduce((x, y) => x + y) / ns.length / as.length;
+  const sum = (keys, size) => keys.reduce((total, key) => total + Math.abs(size(key)), 0);
   const falling = (keys, size) => {
-    const sizes = new Map(keys.map((key) => [key, size(key)]));
-    return [...keys].sort((a, b) => sizes.get(b) - sizes.get(a));
+    const sizes = keys.map(size);
+    return [...keys].sort((a, b) => sizes[b] - sizes[a]);
   };
-  const [rows, columns] = [PICTURES, attributes.map((_, a) => a)];
+  const [rows, columns] = [PICTURES, [...attributes.keys()]];
+  const rowSize = (n) => sum(columns, (a) => change(n, a));
+  const columnSize = (a) => sum(rows, (n) => change(n, a));
   return {
-    rows: ["rows", "both"].includes(state.sort) ? falling(rows, (n) => mean([n], columns)) : rows,
-    columns: ["columns", "both"].includes(state.sort) ? falling(columns, (a) => mean(rows, [a])) : columns,
+    rows: ["rows", "both"].includes(state.sort) ? falling(rows, rowSize) : rows,
+    columns: ["columns", "both"].includes(state.sort) ? falling(columns, columnSize) : columns,
   };
 }
 
@@ -353,7 +373,8 @@ function drawHeatMap() {
   high.textContent = shown() ? `+${format(limit)}` : "–";
   if (heat.at) pointAt(heat.at);
   fillTable("heat-table", () => [["example", ...heat.order.columns.map((a) => attributes[a])],
-    ...heat.order.rows.map((n) => [String(n), ...heat.order.columns.map((a) => shown() ? signed(change(n, a)) : "–")])]);
+    ...heat.order.rows.map((n) =>
+      [String(n), ...heat.order.columns.map((a) => shown() ? signed(change(n, a)) : "–")])]);
 }
 
 function changeWords(value, n, a) {
@@ -377,7 +398,7 @@ function pointAt(cell) {
 // Bracket against gradient
 
 const PLOT = { width: 460, height: 300, left: 78, bottom: 48, top: 8, right: 10 };
-const SMALL = { width: 110, height: 80, left: 0, bottom: 0, top: 0, right: 0 };
+const SMALL = { width: 110, height: 80 };
 let plot, small;
 
 /** The axes, in decades, that show the selected pair's tensors at all checkpoints; null if there is nothing to show. */
@@ -404,27 +425,35 @@ function placeIn({ width, height }, { x, y }) {
 /** The path of bracket = c · gradient, across the picture. */
 function fitPath(constant, box, range) {
   if (!(constant > 0)) return "";
-  const place = placeIn(box, range);
-  return "M" + range.x.map((x) => place({ gradient: 10 ** x, bracket: constant * 10 ** x }).map((v) => v.toFixed(1))).join("L");
+  const ends = range.x.map((x) => ({ gradient: 10 ** x, bracket: constant * 10 ** x })).map(placeIn(box, range));
+  return "M" + ends.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L");
 }
 
-function makeLaw() {
+function makeScatter() {
   const { width, height, left, bottom, top, right } = PLOT;
   const frame = svg("path", { class: "grid" });
   const fit = svg("path", { class: "fit" });
-  const circles = tensors.map((name) => svg("circle", { r: 4.5, tabindex: -1, role: "img", "aria-label": name }));
+  const circles = tensors.map(() => svg("circle", { r: 4.5, tabindex: -1, role: "img" }));
   const labels = svg("g");
   const inner = svg("svg", { width, height }, fit, ...circles);
   plot = { frame, fit, circles, labels };
-  byId("scatter").append(svg("svg", { class: "plot", viewBox: `${-left} ${-top} ${width + left + right} ${height + top + bottom}`,
-    role: "group", "aria-label": "RMS of the bracket against RMS of the gradients, one point a tensor" }, frame, labels, inner));
+  const viewBox = [-left, -top, width + left + right, height + top + bottom].join(" ");
+  const label = "RMS of the bracket against RMS of the gradients, one point a tensor";
+  byId("scatter").append(
+    svg("svg", { class: "plot", viewBox, role: "group", "aria-label": label }, frame, labels, inner));
   circles.forEach((circle, t) => circle.addEventListener("pointerenter", () => pointAtTensor(t)));
-  const order = () => [[...circles.keys()].sort((a, b) => tensorSizes()[a]?.gradient - tensorSizes()[b]?.gradient).map((t) => circles[t])];
-  makeRoving(byId("scatter"), order, { point: (circle) => pointAtTensor(circles.indexOf(circle)) });
+  const drawn = () => tensorSizes().map((size, t) => ({ ...size, circle: circles[t] })).filter(isOnAxes);
+  const fromLeft = () => drawn().sort((a, b) => a.gradient - b.gradient).map(({ circle }) => circle);
+  plot.settle = makeRoving(byId("scatter"), () => [fromLeft()], { point: (circle) => pointAtTensor(circles.indexOf(circle)) });
+}
+
+function makeMultiples() {
   small = checkpoints.map(({ step }, k) => {
-    const parts = { fit: svg("path", { class: "fit" }), points: svg("path", { class: "points" }), words: element("span") };
-    const picture = svg("svg", { class: "small", viewBox: `0 0 ${SMALL.width} ${SMALL.height}`, "aria-hidden": "true" },
-      svg("path", { class: "frame", d: `M0 0H${SMALL.width}V${SMALL.height}H0Z` }), parts.points, parts.fit);
+    const [fit, points] = ["fit", "points"].map((name) => svg("path", { class: name }));
+    const parts = { fit, points, words: element("span") };
+    const { width, height } = SMALL;
+    const picture = svg("svg", { class: "small", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+      svg("path", { class: "frame", d: `M0 0H${width}V${height}H0Z` }), points, fit);
     parts.button = element("button", { type: "button", tabIndex: -1, onclick: () => update({ k }) },
       element("b", {}, `step ${step}`), picture, parts.words);
     return parts;
@@ -438,10 +467,12 @@ function drawLaw() {
   const { effect, gradient } = VIEWS[state.view];
   const range = lawRange();
   const fit = shown()?.fits[p];
-  byId("law-words").textContent = `Each point is a tensor of the network: the root mean square (RMS) of ${effect} against ` +
-    `that of ${gradient}, of the pair; both axes are logarithmic. ` + (fit?.constant > 0
-    ? `On the line the first is ${format(fit.constant)} times the second; the logarithms’ correlation is ${format(fit.correlation)}.`
-    : "At this step no line could be fitted.");
+  const line = fit?.constant > 0
+    ? `On the line the first is ${format(fit.constant)} times the second; the logarithms’ correlation is ` +
+      `${format(fit.correlation)}.`
+    : "At this step no line could be fitted.";
+  byId("law-words").textContent = `Each point is a tensor of the network: the root mean square (RMS) of ${effect} ` +
+    `against that of ${gradient}, of the pair; both axes are logarithmic. ${line}`;
   drawScatter(range, fit);
   drawMultiples(range);
   fillTable("scatter-table", () => [["tensor", `RMS of ${gradient}`, `RMS of ${effect}`],
@@ -481,6 +512,7 @@ function drawScatter(range, fit) {
   }
   plot.frame.setAttribute("d", grid);
   plot.labels.replaceChildren(...labels);
+  plot.settle();
   if (plot.at !== undefined) pointAtTensor(plot.at);
 }
 
@@ -495,7 +527,8 @@ function decades([low, high]) {
 function tensorWords(t) {
   const size = tensorSizes()[t];
   const { effect, gradient } = VIEWS[state.view];
-  return size ? `${tensors[t]}: RMS of ${effect} ${format(size.bracket)}, of ${gradient} ${format(size.gradient)}` : tensors[t];
+  const words = size ? `: RMS of ${effect} ${format(size.bracket)}, of ${gradient} ${format(size.gradient)}` : "";
+  return tensors[t] + words;
 }
 
 /** Name a tensor of the scatter plot. */
@@ -528,24 +561,29 @@ function makeBump() {
   const { width, line, top, left, right } = BUMP;
   const height = line * (attributes.length - 1);
   const now = svg("rect", { class: "now", y: -top, width: 40, height: height + top + 10, rx: 4 });
-  const lines = attributes.map((name, a) => {
-    const parts = { hit: svg("path", { class: "hit" }), line: svg("path", { class: "line" }), text: svg("text", { x: width + 26 }, name) };
-    parts.group = svg("g", { tabindex: -1, role: "img", "aria-label": name, class: HAIR.has(a) ? "hair" : "" }, parts.hit, parts.line, parts.text);
-    if (HAIR.has(a)) parts.line.style.stroke = `var(--${name})`;
-    parts.group.addEventListener("pointerenter", () => pointAtAttribute(a));
-    return parts;
-  });
-  const steps = checkpoints.map(({ step }, k) => svg("text", { class: "middle", x: bumpX(k), y: -top + 14 }, String(step)));
+  const lines = attributes.map(makeBumpLine);
+  const steps = checkpoints.map(({ step }, k) =>
+    svg("text", { class: "middle", x: bumpX(k), y: -top + 14 }, String(step)));
   const ranks = [1, 10, 20, 30, 40].filter((rank) => rank <= attributes.length)
     .map((rank) => svg("text", { class: "end axis", x: -10, y: line * (rank - 1) + 4 }, String(rank)));
   bump = { now, lines };
   const drawn = [...lines].sort((a, b) => a.group.classList.contains("hair") - b.group.classList.contains("hair"));
-  const picture = svg("svg", { class: "bump", viewBox: `${-left} ${-top - 4} ${left + width + right} ${height + top + 20}`,
-    role: "group", "aria-label": "Ranks of the attributes at each checkpoint" },
-  now, ...steps, ...ranks, ...drawn.map(({ group }) => group));
-  byId("bump").append(picture);
+  const viewBox = [-left, -top - 4, left + width + right, height + top + 20].join(" ");
+  const label = "Ranks of the attributes at each checkpoint";
+  byId("bump").append(svg("svg", { class: "bump", viewBox, role: "group", "aria-label": label },
+    now, ...steps, ...ranks, ...drawn.map(({ group }) => group)));
   makeRoving(byId("bump"), () => byLastRank().map((a) => [lines[a].group]),
     { point: (group) => pointAtAttribute(lines.findIndex((parts) => parts.group === group)) });
+}
+
+/** The line of one attribute, below it a broader one that is easier to point at, and its name. */
+function makeBumpLine(name, a) {
+  const [hit, line] = ["hit", "line"].map((kind) => svg("path", { class: kind }));
+  const text = svg("text", { x: BUMP.width + 26 }, name);
+  const group = svg("g", { tabindex: -1, role: "img", class: HAIR.has(a) ? "hair" : "" }, hit, line, text);
+  if (HAIR.has(a)) line.style.stroke = `var(--${name})`;
+  group.addEventListener("pointerenter", () => pointAtAttribute(a));
+  return { group, hit, line, text };
 }
 
 const ranksOf = (a) => checkpoints.map((_, k) => shown(k)?.ranks[a]);
@@ -619,7 +657,8 @@ function start() {
   makeBar();
   makeMatrix();
   makeHeatMap();
-  makeLaw();
+  makeScatter();
+  makeMultiples();
   makeBump();
   for (const details of document.querySelectorAll("#explorer details")) details.addEventListener("toggle", draw);
   addEventListener("hashchange", () => update(fragmentState()));

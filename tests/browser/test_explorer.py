@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_run import ALL_STEPS, ATTRIBUTES, HOSTILE, PAIRS, TENSORS, make_run
+from made_up_run import ALL_STEPS, ATTRIBUTES, HOSTILE, PAIRS, TENSORS, edit_evaluation, make_run
 
 from lie_ref.findings import pair_rms_gradient, proportionality, rank_attributes
 from lie_ref.page import render
@@ -353,6 +353,21 @@ def test_a_small_multiple_goes_to_its_step(page: Explorer) -> None:
     assert [button.text.split("\n")[0] for button in buttons] == [f"step {step}" for step in ALL_STEPS]
     buttons[4].click()
     assert page.text("#step-name") == str(ALL_STEPS[4])
+
+
+def test_a_run_of_one_step_in_which_nothing_moves_is_shown(page: Explorer, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (0,))
+    sizes = {"norm": (15,), "logit_delta": (15, 32, 40), "rms_bracket": (15, TENSORS)}
+    edit_evaluation(run / "evaluation" / "step_000000.npz", **{name: np.zeros(shape) for name, shape in sizes.items()})
+    page.driver.get(render(run).as_uri())
+    assert page.text("#selection") == "Step 0, plain: example 0, then 1, size 0"
+    assert "no line could be fitted" in page.text("#law-words")
+    assert page.change(2, 2) == 0
+    stops = "return document.querySelectorAll('#scatter [tabindex=\"0\"]').length"
+    assert page.run(stops) == 0
+    page.choose("views", "momentum")
+    assert page.change(2, 2) != 0
+    assert page.run(stops) == 1
 
 
 # The permalink
