@@ -15,7 +15,7 @@ const VIEWS = {
     effect: "the bracket",
     gradient: "the gradients",
     unit: "per unit of squared learning rate",
-    missing: "",
+    missingAtFirst: "",
   },
   preconditioned: {
     label: "preconditioned",
@@ -24,7 +24,7 @@ const VIEWS = {
     effect: "the bracket",
     gradient: "the scaled gradients",
     unit: "per unit of squared learning rate",
-    missing: "Adam has no preconditioner before its first step.",
+    missingAtFirst: "Adam has no preconditioner before its first step.",
   },
   momentum: {
     label: "momentum",
@@ -33,7 +33,7 @@ const VIEWS = {
     effect: "the swap’s effect",
     gradient: "Adam’s updates",
     unit: "per unit of learning rate",
-    missing: "",
+    missingAtFirst: "",
   },
 };
 const SCALES = { step: "this step", all: "all steps" };
@@ -233,7 +233,7 @@ function drawWords() {
   byId("selection").textContent =
     `Step ${step}, ${words.label}: example ${i}, then ${j}, ${norm ?? "not to be had"}`;
   byId("missing").hidden = Boolean(shown());
-  byId("missing").textContent = `Step ${step} has no ${state.view} view. ${words.missing}`;
+  byId("missing").textContent = `Step ${step} has no ${state.view} view. ${step === 0 ? words.missingAtFirst : ""}`;
   byId("view-words").textContent = words.words;
   byId("changes-words").replaceChildren(
     element("b", {}, "Red"),

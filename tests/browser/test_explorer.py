@@ -332,6 +332,18 @@ def test_a_checkpoint_that_lacks_a_view_says_so(page: Explorer) -> None:
     assert "–" not in page.texts("#matrix td:not(.same, .corner)")
 
 
+def test_a_run_without_further_views_says_so_at_every_step(page: Explorer, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    for path in (run / "evaluation").iterdir():
+        edit_evaluation(path, views=np.array([], str))
+    page.driver.get(render(run).as_uri())
+    for view in ("momentum", "preconditioned"):
+        page.choose("views", view)
+        assert page.find("#missing").text == f"Step 100 has no {view} view."
+    page.choose("views", "plain")
+    assert not page.find("#missing").is_displayed()
+
+
 def test_pointing_names_a_tensor_and_gives_its_sizes(page: Explorer, files: RunFiles) -> None:
     page.pair(0, 1).click()
     last = files.evaluations[-1]
