@@ -1,28 +1,45 @@
-"""Draws the page of a run: one self-contained HTML file made from nothing but the files in the run's folder."""
+"""Draws the page of a run: one self-contained HTML file made from nothing but the files in the run's folder.
+
+What holds for the whole run is drawn here; what the reader chooses is drawn by `explorer/explorer.js`, from data that
+the page carries and whose figures are computed here.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files as package_files
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from .files import write_text
-from .findings import HAIR, pair_rms_gradient
+from .findings import HAIR, pair_rms_gradient, proportionality, rank_attributes
 from .models import Arrays
-from .page_template import CHART, CHART_HEIGHT, CHART_WIDTH, DETAILS, HEAT_MAP, LOWERED, PAGE, RAISED, STYLE
-from .runs import RunFiles, read_run
+from .runs import SWAPS, RunFiles, read_run, views
 
-THUMBNAIL = 48  # pixels: sharp in a heat map's row, yet 13 checkpoints of 32 different faces weigh a few MiB at most
+THUMBNAIL = 64  # pixels: sharp where a pair is shown large, yet 32 faces weigh half a MiB at most
 LOG_POINTS = 600  # points of the training loss that are drawn, spread evenly over the logarithmic axis
+CHART_WIDTH, CHART_HEIGHT = 560, 240  # units of the loss chart's frame
+CHART = Template(
+    f"""<svg class="chart" viewBox="-104 -8 {CHART_WIDTH + 112} {CHART_HEIGHT + 64}" role="img"
+aria-label="Loss against training step">
+<path d="M0 0H{CHART_WIDTH}V{CHART_HEIGHT}H0Z$grid"/>$labels
+<text x="{CHART_WIDTH / 2}" y="{CHART_HEIGHT + 50}" class="middle">step (logarithmic)</text>
+<text transform="translate(-86 {CHART_HEIGHT / 2}) rotate(-90)" class="middle">loss</text>
+<svg width="{CHART_WIDTH}" height="{CHART_HEIGHT}">$marks</svg></svg>"""
+)
+WORDS = ' class="words"'
+DERIVATIONS = ("richardson", "hvp_modes")  # the checks that derive the bracket again
 
 
 def render(run: Path) -> Path:
@@ -75,24 +92,20 @@ class LogAxis:
         ]
 
 
-def _chart(
-    title: str, x: LogAxis, y: LogAxis, x_ticks: list[tuple[float, str]], names: Sequence[str], marks: str
-) -> str:
-    """An SVG chart: frame, grid, labels of both axes and, clipped to the frame, the `marks`."""
+def _chart(x: LogAxis, y: LogAxis, steps: Sequence[int], marks: str) -> str:
+    """The SVG chart: frame, grid, labels of both axes and, clipped to the frame, the `marks`."""
     grid, labels, last = [], [], -math.inf
-    for value, label in x_ticks:
-        at = float(x.place(value))
+    for step in steps:
+        at = float(x.place(1 + step))
         grid.append(f"M{at:.1f} 0V{CHART_HEIGHT}")
         if at - last >= 58:  # so that labels do not touch on a narrow screen, where they are drawn larger
-            labels.append(f'<text x="{at:.1f}" y="{CHART_HEIGHT + 24}" class="middle">{escape(label)}</text>')
+            labels.append(f'<text x="{at:.1f}" y="{CHART_HEIGHT + 24}" class="middle">{step}</text>')
             last = at
     for value, label in y.ticks():
         at = float(y.place(value))
         grid.append(f"M0 {at:.1f}H{CHART_WIDTH}")
-        labels.append(f'<text x="-8" y="{at + 5:.1f}" class="end">{escape(label)}</text>')
-    return CHART.substitute(
-        title=escape(title), grid="".join(grid), labels="".join(labels), x_name=names[0], y_name=names[1], marks=marks
-    )
+        labels.append(f'<text x="-8" y="{at + 5:.1f}" class="end">{label}</text>')
+    return CHART.substitute(grid="".join(grid), labels="".join(labels), marks=marks)
 
 
 def _dots(x: np.ndarray, y: np.ndarray, kind: str) -> str:
@@ -117,7 +130,13 @@ def running_mean(loss: np.ndarray) -> np.ndarray:
     return (sums[counts] - sums[starts]) / (counts - starts)
 
 
+def _loss_axis(log: np.ndarray, checkpoints: list[dict[str, Any]]) -> LogAxis:
+    """The axis of 1 + step, as step 0 has no logarithm."""
+    return LogAxis.around(1 + np.array([*log[:, 0], *(point["step"] for point in checkpoints)]), CHART_WIDTH)
+
+
 def _loss_chart(log: np.ndarray, checkpoints: list[dict[str, Any]]) -> str:
+    x = _loss_axis(log, checkpoints)
     log = log[np.isfinite(log[:, 1]) & (log[:, 1] > 0)]  # what diverged has no place on the axis
     chosen = np.unique(np.geomspace(1, len(log), LOG_POINTS).astype(int)) - 1 if len(log) else np.arange(0)
     steps = np.array([point["step"] for point in checkpoints])
@@ -125,7 +144,6 @@ def _loss_chart(log: np.ndarray, checkpoints: list[dict[str, Any]]) -> str:
     losses = np.concatenate([log[chosen, 1], *scores.values()])
     if not (losses > 0).any():
         return "<p>No loss is positive: there is nothing to draw.</p>"
-    x = LogAxis.around(1 + np.concatenate([log[:, 0], steps]), CHART_WIDTH)  # step 0 has no logarithm
     y = LogAxis.around(losses[losses > 0], -CHART_HEIGHT)
     marks = [_dots(x.place(1 + log[chosen, 0]), y.place(log[chosen, 1]), "raw")]
     marks.append(_line(x.place(1 + log[chosen, 0]), y.place(running_mean(log[:, 1])[chosen]), "mean"))
@@ -133,92 +151,8 @@ def _loss_chart(log: np.ndarray, checkpoints: list[dict[str, Any]]) -> str:
         shown = values > 0
         at = x.place(1 + steps[shown]), y.place(values[shown])
         marks.append(_line(*at, part) + _dots(*at, part))
-    ticks = [(1.0 + step, str(step)) for step in steps]
-    return _chart("Loss against training step", x, y, ticks, ("step (logarithmic)", "loss"), "".join(marks))
-
-
-def _scatter(evaluation: Arrays, constants: list[float]) -> str:
-    """RMS of the brackets against RMS of the gradients, and the line bracket = c · gradient, c the pairs' mean."""
-    rms_gradient, pairs = evaluation["rms_gradient"].astype(float), evaluation["pairs"].tolist()
-    gradient = np.concatenate([pair_rms_gradient(rms_gradient, i, j) for i, j in pairs])
-    bracket = evaluation["rms_bracket"].astype(float).ravel()
-    shown = (gradient > 0) & (bracket > 0)
-    if not shown.any():
-        return "<p>No tensor has both a gradient and a bracket: there is nothing to draw.</p>"
-    gradient, bracket = gradient[shown], bracket[shown]
-    x, y = LogAxis.around(gradient, CHART_WIDTH), LogAxis.around(bracket, -CHART_HEIGHT)
-    marks, caption = _dots(x.place(gradient), y.place(bracket), "tensor"), "No line could be fitted."
-    if constants:
-        ends, slope = np.array([x.low, x.high]), math.exp(np.log(constants).mean())
-        marks += _line(x.place(ends), y.place(slope * ends), "mean")
-        caption = f"Line: bracket = c · gradient with c = {slope:.3g}, the geometric mean of the pairs’ constants."
-    names = ("RMS of the gradients", "RMS of the bracket")
-    chart = _chart("RMS of brackets against RMS of gradients", x, y, x.ticks(), names, marks)
-    left_out = f" {(~shown).sum()} points with a zero are not drawn." if not shown.all() else ""
-    return f"{chart}<figcaption>One point a tensor and pair. {caption}{left_out}</figcaption>"
-
-
-def _face(name: str, label: str, x: float = 0, y: float = 0, size: int = 40) -> str:
-    at = f'x="{x}" y="{y}" width="{size}" height="{size}"'
-    return f'<use href="#{name}" {at} role="img" aria-label="{label}"><title>{label}</title></use>'
-
-
-def _matrix(point: dict[str, Any], faces: list[str]) -> str:
-    """The table of bracket norms, examples on both edges; the lower triangle repeats the upper one."""
-    norms = {tuple(bracket["pair"]): bracket["norm"] for bracket in point["brackets"]}
-    examples, largest = sorted({k for pair in norms for k in pair}), max(norms.values()) or 1.0
-
-    def edge(k: int, scope: str) -> str:
-        return f'<th scope="{scope}"><svg viewBox="0 0 40 40">{_face(faces[k], f"example {k}")}</svg></th>'
-
-    def cell(i: int, j: int) -> str:
-        if i == j:
-            return "<td>0</td>"
-        norm = norms.get((i, j), norms.get((j, i)))
-        if norm is None:
-            return "<td>–</td>"
-        shade = (*LOWERED, round(0.6 * norm / largest, 3))
-        return f'<td style="background:rgba{shade}">{norm:{".2g" if norm < 99.5 else ".0f"}}</td>'
-
-    rows = (f"<tr>{edge(i, 'row')}{''.join(cell(i, j) for j in examples)}</tr>" for i in examples)
-    head = "".join(edge(k, "col") for k in examples)
-    return f'<table class="matrix"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
-
-
-CELL, ROW, NAMES = 22, 26, 126  # units of the heat map: a column's width, a row's height, the height of the names
-
-
-def _heat_map(change: np.ndarray, attributes: list[str], faces: list[str], marked: Sequence[int]) -> str:
-    """The signed changes (inputs, attributes) as colours between LOWERED and RAISED, transparent at zero."""
-    limit = float(np.abs(change).max()) or 1.0
-    pixels = np.empty((*change.shape, 4), np.uint8)
-    pixels[..., :3] = np.where(change[..., None] > 0, RAISED, LOWERED)
-    pixels[..., 3] = np.rint(255 * np.abs(change) / limit)
-    width, height = CELL * change.shape[1], ROW * change.shape[0]
-    names = "".join(
-        f'<text class="{"hair" if name in HAIR else ""}" transform="translate({CELL * (k + 0.7):.1f} -6) rotate(-60)">'
-        f"{escape(name)}</text>"
-        for k, name in enumerate(attributes)
-    )
-    rows = "".join(
-        _face(face, f"example {k}", -ROW, ROW * k, ROW - 2)
-        + (f'<path class="marker" d="M{-ROW - 10} {ROW * k + 6}l7 7l-7 7z"/>' if k in marked else "")
-        for k, face in enumerate(faces)
-    )
-    return HEAT_MAP.substitute(
-        box=f"{-ROW - 12} {-NAMES} {width + ROW + 12 + 66} {NAMES + height + 44}",
-        picture=_data_uri(Image.fromarray(pixels)),
-        width=width,
-        height=height,
-        names=names,
-        rows=rows,
-        bar_top=height + 10,
-        bar_text=height + 38,
-        bar_left=width / 2 - 150,
-        bar_right=width / 2 + 150,
-        middle=width / 2,
-        limit=f"{limit:.2g}",
-    )
+    marks.append('<path class="now" id="now"/>')  # the selected step, which the explorer places
+    return _chart(x, y, steps.tolist(), "".join(marks))
 
 
 def _data_uri(picture: Image.Image) -> str:
@@ -236,6 +170,60 @@ def _thumbnails(x: np.ndarray) -> list[str]:
     return [_data_uri(picture) for picture in pictures]
 
 
+# The data of the explorer
+
+
+def _data(run: RunFiles) -> dict[str, Any]:
+    """What `explorer.js` draws: numbers as JSON, larger arrays as base64 of their little-endian bytes."""
+    summary, first = run.summary, run.evaluations[0]
+    points, attributes = summary["checkpoints"], summary["attributes"]
+    places = _loss_axis(run.log, points).place([1 + point["step"] for point in points])
+    return {
+        "attributes": attributes,
+        "hair": [attributes.index(name) for name in HAIR if name in attributes],
+        "tensors": first["tensor_names"].tolist(),
+        "pairs": first["pairs"].tolist(),
+        "faces": _thumbnails(first["x"]),
+        "targets": _base64(first["y"] > 0.5, "u1"),
+        "checkpoints": [
+            {
+                "step": point["step"],
+                "validation": point["validation"]["loss"],
+                "x": round(float(x), 1),
+                "logits": _base64(evaluation["logits"], "<f4"),
+                "views": {
+                    name: _view_data(arrays, evaluation["pairs"], attributes)
+                    for name, arrays in views(evaluation).items()
+                },
+            }
+            for point, evaluation, x in zip(points, run.evaluations, places, strict=True)
+        ],
+    }
+
+
+def _view_data(view: Arrays, pairs: np.ndarray, attributes: list[str]) -> dict[str, Any]:
+    """One view of a checkpoint: `change` (p, n, k) is int16, to be multiplied by the `scale` of its pair."""
+    delta, bracket = view["logit_delta"].astype(float), view["rms_bracket"].astype(float)
+    gradient = np.stack([pair_rms_gradient(view["rms_gradient"].astype(float), i, j) for i, j in pairs.tolist()])
+    scale = np.abs(delta).max(axis=(1, 2)) / np.iinfo(np.int16).max
+    ranking = {entry["name"]: entry for entry in rank_attributes(delta, attributes)}
+    fits = [proportionality(b, g) for b, g in zip(bracket, gradient, strict=True)]
+    return {
+        "norm": view["norm"].tolist(),
+        "scale": scale.tolist(),
+        "change": _base64(np.rint(delta / np.where(scale > 0, scale, 1)[:, None, None]), "<i2"),
+        "bracket": _base64(bracket, "<f4"),
+        "gradient": _base64(gradient, "<f4"),
+        "fits": [{key: fit[key] for key in ("constant", "correlation")} for fit in fits],
+        "ranks": [ranking[name]["rank"] for name in attributes],
+        "means": [ranking[name]["mean_abs_logit_change"] for name in attributes],
+    }
+
+
+def _base64(array: np.ndarray, dtype: str) -> str:
+    return base64.b64encode(array.astype(dtype).tobytes()).decode("ascii")
+
+
 # Composing
 
 
@@ -243,80 +231,101 @@ def _number(value: float | None, form: str = ".3g") -> str:
     return "–" if value is None else format(value, form)
 
 
-def _constants(point: dict[str, Any]) -> list[float]:
-    return [bracket["constant"] for bracket in point["brackets"] if (bracket["constant"] or 0) > 0]
+def _cells(texts: Sequence[str], kind: str = "") -> str:
+    return "".join(f"<td{kind}>{text}</td>" for text in texts)
 
 
-def _cells(texts: Sequence[str]) -> str:
-    return "".join(f"<td>{text}</td>" for text in texts)
+def _row(point: dict[str, Any], cells: str) -> str:
+    """A row of a table over the checkpoints, whose head chooses the step in the explorer."""
+    step = point["step"]
+    return f'<tr data-step="{step}"><th scope="row"><a href="#step={step}">{step}</a></th>{cells}</tr>'
+
+
+def _loss_row(point: dict[str, Any]) -> str:
+    return _row(point, _cells([_number(point[part]["loss"], ".4f") for part in ("train", "validation")]))
 
 
 def _findings_row(point: dict[str, Any]) -> str:
-    constants, checks = _constants(point), point["checks"]
-    top = ", ".join(escape(attribute["name"]) for attribute in point["attributes"][:3])
-    findings = [
+    constants = [bracket["constant"] for bracket in point["brackets"] if (bracket["constant"] or 0) > 0]
+    figures = [
         *(_number(point[part]["loss"], ".4f") for part in ("train", "validation")),
         *(_number(point[part]["accuracy"], ".2%") for part in ("train", "validation")),
         _number(point["mean_correlation"], ".3f"),
         f"{min(constants):.3g} … {max(constants):.3g}" if constants else "–",
         *(str(point["hair_ranks"][name]) for name in HAIR),
     ]
-    checked = [
-        _number(checks["richardson"], ".1e"),
-        _number(checks["hvp_modes"], ".1e"),
-        _number(checks["order_swap"]["observed_order"], ".3f"),
-    ]
-    step = point["step"]
-    head = f'<th scope="row"><a href="#step-{step}">{step}</a></th>'
-    return f'<tr>{head}{_cells(findings)}<td class="names">{top}</td>{_cells(checked)}</tr>'
+    top = ", ".join(escape(attribute["name"]) for attribute in point["attributes"][:3])
+    return _row(point, _cells(figures) + _cells([top], WORDS))
 
 
-def _checkpoint(
-    point: dict[str, Any], evaluation: Arrays, faces: list[str], attributes: list[str], is_open: bool
-) -> str:
-    largest = max(range(len(point["brackets"])), key=lambda k: point["brackets"][k]["norm"])
-    i, j = pair = point["brackets"][largest]["pair"]
-    return DETAILS.substitute(
-        step=point["step"],
-        open=" open" if is_open else "",
-        loss=_number(point["validation"]["loss"]),
-        first=escape(point["attributes"][0]["name"]) if point["attributes"] else "–",
-        matrix=_matrix(point, faces),
-        scatter=_scatter(evaluation, _constants(point)),
-        i=i,
-        j=j,
-        norm=_number(point["brackets"][largest]["norm"]),
-        heat_map=_heat_map(evaluation["logit_delta"][largest], attributes, faces, pair),
+def _checks_row(point: dict[str, Any]) -> str:
+    differences = [_number(point["checks"][name], ".1e") for name in DERIVATIONS]
+    return _row(point, _cells([*differences, *(_number(order, ".3f") for order in _orders(point))]))
+
+
+def _orders(point: dict[str, Any]) -> list[float | None]:
+    """The observed orders of the swaps, of plain gradient steps and of SWAPS."""
+    checks = point["checks"]
+    return [swap.get("observed_order") for swap in (checks["order_swap"], *(checks["swaps"].get(k, {}) for k in SWAPS))]
+
+
+def _checked(points: list[dict[str, Any]]) -> str:
+    """What the checks of all checkpoints come to, in one sentence."""
+    figures = [point["checks"][name] for point in points for name in DERIVATIONS]
+    largest = max((figure for figure in figures if figure is not None), default=None)
+    orders = [order for point in points for order in _orders(point) if order is not None]
+    span = f"{min(orders):.3f} to {max(orders):.3f}" if orders else "–"
+    return f"The largest difference at any checkpoint is {_number(largest, '.1e')}; the orders of all swaps are {span}."
+
+
+def _claim_row(finding: dict[str, Any]) -> str:
+    words = {key: escape(finding[key]) for key in ("id", "claim", "statistic", "verdict", "note")}
+    low, high = _number(finding["low"]), _number(finding["high"])
+    interval = f"{low} … {high}" if (low, high) != ("–", "–") else "–"
+    return (
+        f'<tr><th scope="row">{words["id"]}</th>{_cells([words["claim"], words["statistic"]], WORDS)}'
+        f"{_cells([_number(finding['value']), interval])}"
+        f'<td class="verdict {words["verdict"]}">{words["verdict"]}</td>'
+        f"{_cells([str(finding['runs'])])}{_cells([words['note']], WORDS)}</tr>"
     )
 
 
-def _page(files: RunFiles) -> str:
-    summary, evaluations = files.summary, files.evaluations
-    pictures = [_thumbnails(evaluation["x"]) for evaluation in evaluations]
-    names = {uri: f"face-{k}" for k, uri in enumerate(dict.fromkeys(uri for row in pictures for uri in row))}
-    points, final = summary["checkpoints"], summary["checkpoints"][-1]
-    blocks = (
-        _checkpoint(point, evaluation, [names[uri] for uri in row], summary["attributes"], point is final)
-        for point, evaluation, row in zip(points, evaluations, pictures, strict=True)
-    )
-    return PAGE.substitute(
-        style=STYLE,
-        faces="".join(
-            f'<symbol id="{name}" viewBox="0 0 1 1"><image href="{uri}" width="1" height="1"/></symbol>'
-            for uri, name in names.items()
-        ),
+def _source(name: str) -> str:
+    return (package_files(__package__) / "explorer" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What a content security policy calls an inline script or style by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+
+
+def _page(run: RunFiles) -> str:
+    summary, points = run.summary, run.summary["checkpoints"]
+    style, script, final = _source("style.css"), _source("explorer.js"), points[-1]
+    return Template(_source("page.html")).substitute(
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        style=style,
+        script=script,
+        data=json.dumps(_data(run), separators=(",", ":")).replace("<", "\\u003c"),  # no text may close the element
         **{key: escape(summary[key]) for key in ("dataset", "preset")},
         rms_gradient=escape(summary["rms_gradient"].rstrip(".")),
         **{key: f"{summary[key]:,}" for key in ("steps", "parameters")},
         seed=summary["seed"],
-        loss_chart=_loss_chart(files.log, points),
+        examples=len(np.unique(run.evaluations[0]["pairs"])),
+        loss_chart=_loss_chart(run.log, points),
+        loss_rows="".join(map(_loss_row, points)),
         train_images=f"{final['train']['images']:,}",
         validation_images=f"{final['validation']['images']:,}",
         hair="".join(f'<th scope="col">{name.replace("_", " ")}</th>' for name in HAIR),
+        claims="".join(map(_claim_row, summary["findings"])),
+        without_claims="" if summary["findings"] else " hidden",
         findings="".join(map(_findings_row, points)),
-        checkpoints="".join(blocks),
+        swaps="".join(f'<th scope="col">swap with {name}</th>' for name in SWAPS),
+        checked=_checked(points),
+        checks="".join(map(_checks_row, points)),
         config="".join(
             f'<tr><th scope="row">{escape(key)}</th><td>{escape(json.dumps(value, ensure_ascii=False))}</td></tr>'
-            for key, value in files.config.items()
+            for key, value in run.config.items()
         ),
     )

@@ -16,10 +16,15 @@ from .findings import HAIR
 from .models import Arrays
 
 EVALUATION = "lie-ref-evaluation/2"
+VIEWS = ("plain", "preconditioned", "momentum")  # the fields or steps that are swapped; the first is always there
+_VIEW = ("norm", "logit_delta", "rms_gradient", "rms_bracket")  # the arrays of each view
+SWAPS = ("preconditioned", "sgd-momentum", "adam")  # the optimizers with which swaps are really carried out
 
-# What is needed of summary.json: a leaf names one of _LEAVES, a list holds the shape of each of its items.
+# What is needed of summary.json: a leaf names one of _LEAVES, a list holds the shape of each of its items, and
+# a key that ends in ? may be missing.
 _SCORE = {"loss": "number", "accuracy": "number", "images": "integer"}
 _BRACKET = {"pair": ["integer"], "norm": "number", "correlation": "number or null", "constant": "number or null"}
+_SWAP = {"observed_order": "number or null"}
 _CHECKPOINT = {
     "step": "integer",
     "train": _SCORE,
@@ -31,8 +36,15 @@ _CHECKPOINT = {
     "checks": {
         "hvp_modes": "number or null",
         "richardson": "number or null",
-        "order_swap": {"observed_order": "number or null"},
+        "order_swap": _SWAP,
+        "swaps": {f"{name}?": _SWAP for name in SWAPS},
     },
+}
+_FINDING = {
+    **dict.fromkeys(("id", "claim", "statistic", "note"), "text"),
+    **dict.fromkeys(("value", "low", "high"), "number or null"),
+    "verdict": "holds, fails or undecided",
+    "runs": "integer",
 }
 _SUMMARY = {
     "format": "text",
@@ -44,6 +56,7 @@ _SUMMARY = {
     "attributes": ["text"],
     "rms_gradient": "text",
     "checkpoints": [_CHECKPOINT],
+    "findings": [_FINDING],
 }
 
 
@@ -53,6 +66,7 @@ def _is_number(value: Any) -> bool:
 
 _LEAVES = {
     "text": lambda value: isinstance(value, str),
+    "holds, fails or undecided": lambda value: value in ("holds", "fails", "undecided"),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "number": _is_number,
     "number or null": lambda value: value is None or _is_number(value),
@@ -64,14 +78,20 @@ class RunFiles:
     """What a run's folder holds.
 
     `config` and `summary` are the JSON objects; `log` is float64 (steps, 2), its rows (step, loss), where a loss may be
-    nan or inf; `evaluations` holds, for each checkpoint of the summary, the arrays of its file in `evaluation/`: pairs,
-    x, logit_delta, rms_gradient and rms_bracket, with their shapes agreeing with each other and with the summary.
+    nan or inf; `evaluations` holds, for each checkpoint of the summary, the arrays of its file in `evaluation/`, with
+    their shapes agreeing with each other and with the summary, and x and y the same in all.
     """
 
     config: dict[str, Any]
     summary: dict[str, Any]
     log: np.ndarray
     evaluations: list[Arrays]
+
+
+def views(evaluation: Arrays) -> dict[str, Arrays]:
+    """The views that an evaluation has: name → its `norm`, `logit_delta`, `rms_gradient` and `rms_bracket`."""
+    suffixes = {VIEWS[0]: ""} | {name: f"/{name}" for name in evaluation["views"].tolist()}
+    return {view: {name: evaluation[name + suffix] for name in _VIEW} for view, suffix in suffixes.items()}
 
 
 def read_run(run: Path) -> RunFiles:
@@ -86,7 +106,12 @@ def read_run(run: Path) -> RunFiles:
     log = _read_log(run / "log.csv")
     if len(log) < points[-1]["step"]:
         raise InputError(f"{run / 'log.csv'}: holds {len(log)} steps, expected at least {points[-1]['step']}")
-    return RunFiles(config, summary, log, [_read_evaluation(run, point, summary["attributes"]) for point in points])
+    evaluations = [_read_evaluation(_evaluation(run, point), point, summary["attributes"]) for point in points]
+    for point, evaluation in zip(points, evaluations, strict=True):
+        for name in ("x", "y"):
+            if not np.array_equal(evaluation[name], evaluations[0][name]):
+                raise InputError(f"{_evaluation(run, point)}: {name} is not that of {_evaluation(run, points[0])}")
+    return RunFiles(config, summary, log, evaluations)
 
 
 def _read_json(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
@@ -120,9 +145,11 @@ def _check(value: Any, shape: Any, place: str) -> None:
             _check(item, shape[0], f"{place}[{k}]")
     else:
         for key, inner in shape.items():
-            if key not in value:
-                raise InputError(f"{place}: {key} is missing")
-            _check(value[key], inner, f"{place}: {key}")
+            name = key.removesuffix("?")
+            if name in value:
+                _check(value[name], inner, f"{place}: {name}")
+            elif name == key:
+                raise InputError(f"{place}: {name} is missing")
 
 
 def _read_log(path: Path) -> np.ndarray:
@@ -151,31 +178,57 @@ def read_evaluation(path: Path, step: int) -> Arrays:
     return arrays
 
 
-def _read_evaluation(run: Path, point: dict[str, Any], attributes: list[str]) -> Arrays:
-    path = run / "evaluation" / f"step_{point['step']:06d}.npz"
+def _evaluation(run: Path, point: dict[str, Any]) -> Path:
+    return run / "evaluation" / f"step_{point['step']:06d}.npz"
+
+
+def _read_evaluation(path: Path, point: dict[str, Any], attributes: list[str]) -> Arrays:
     arrays = read_evaluation(path, point["step"])
-    missing = {"pairs", "x", "logit_delta", "rms_gradient", "rms_bracket"} - arrays.keys()
-    if missing:
-        raise InputError(f"{path}: array {min(missing)} is missing")
+    further = _further_views(path, arrays)
+    names = [f"{name}/{view}" for view in further for name in _VIEW]
+    _check_present(path, arrays, {"pairs", "x", "y", "logits", "tensor_names", *_VIEW, *names})
     if arrays["x"].ndim != 4 or arrays["rms_gradient"].ndim != 2:
         found = f"{arrays['x'].shape} and {arrays['rms_gradient'].shape}"
         raise InputError(f"{path}: x and rms_gradient have shapes {found}, expected four and two axes")
     (inputs, _, *size), (examples, tensors) = arrays["x"].shape, arrays["rms_gradient"].shape
     pairs = len(point["brackets"])
+    view = {
+        "norm": (pairs,),
+        "logit_delta": (pairs, inputs, len(attributes)),
+        "rms_gradient": (examples, tensors),
+        "rms_bracket": (pairs, tensors),
+    }
     expected = {
         "x": (inputs, 3, *size),
-        "rms_gradient": (examples, tensors),
+        "y": (inputs, len(attributes)),
+        "logits": (inputs, len(attributes)),
         "pairs": (pairs, 2),
-        "logit_delta": (pairs, inputs, len(attributes)),
-        "rms_bracket": (pairs, tensors),
+        **view,
+        **{f"{name}/{other}": shape for other in further for name, shape in view.items()},
     }
     for name, shape in expected.items():
         if arrays[name].shape != shape or 0 in shape:
             raise InputError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape} without a 0")
         if arrays[name].dtype.kind not in "iuf" or not np.isfinite(arrays[name]).all():
             raise InputError(f"{path}: {name} ({arrays[name].dtype}) holds values that are not finite numbers")
+    if arrays["tensor_names"].shape != (tensors,) or arrays["tensor_names"].dtype.kind != "U":
+        raise InputError(f"{path}: tensor_names are not {tensors} texts, one for each tensor of rms_gradient")
     if arrays["pairs"].tolist() != [bracket["pair"] for bracket in point["brackets"]]:
         raise InputError(f"{path}: pairs are not those of summary.json")
     if not 0 <= arrays["pairs"].min() <= arrays["pairs"].max() < min(examples, inputs):
         raise InputError(f"{path}: pairs name examples that rms_gradient or x does not have")
     return arrays
+
+
+def _further_views(path: Path, arrays: Arrays) -> list[str]:
+    _check_present(path, arrays, {"views"})
+    found = arrays["views"].tolist()
+    if arrays["views"].ndim != 1 or found != [view for view in VIEWS[1:] if view in found]:
+        raise InputError(f"{path}: views are {str(found)[:40]}, expected some of {', '.join(VIEWS[1:])}, in this order")
+    return found
+
+
+def _check_present(path: Path, arrays: Arrays, names: set[str]) -> None:
+    missing = names - arrays.keys()
+    if missing:
+        raise InputError(f"{path}: array {min(missing)} is missing")

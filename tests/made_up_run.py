@@ -10,21 +10,56 @@ from typing import Any
 import numpy as np
 
 from lie_ref.findings import HAIR
+from lie_ref.runs import SWAPS, VIEWS
 
 ALL_STEPS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000)
 HOSTILE = '<script>alert("&")</script>'
 ATTRIBUTES = [*HAIR, HOSTILE, *(f"Attribute_{k}" for k in range(35))]
 PAIRS = list(itertools.combinations(range(6), 2))
 TENSORS = 20
+FINDINGS = [
+    {
+        "id": "1a",
+        "claim": f"Brackets follow gradients {HOSTILE}",
+        "statistic": "correlation",
+        "value": 0.975,
+        "low": 0.96,
+        "high": 0.99,
+        "verdict": "holds",
+        "runs": 5,
+        "note": "from step 100",
+    },
+    {
+        "id": "2",
+        "claim": "Hair colours are moved most",
+        "statistic": "mean rank",
+        "value": None,
+        "low": None,
+        "high": None,
+        "verdict": "undecided",
+        "runs": 1,
+        "note": "",
+    },
+]
+
+
+def make_view(rng: np.random.Generator, inputs: int) -> dict[str, np.ndarray]:
+    """Made-up arrays of one view: brackets that follow the gradients, and change some logits more than others."""
+    rms_gradient = 10 ** rng.uniform(-5, -1, (1, TENSORS)) * rng.uniform(0.5, 2, (6, TENSORS))
+    squares = rms_gradient[np.array(PAIRS)] ** 2
+    return {
+        "norm": rng.uniform(0.1, 9, len(PAIRS)),
+        "logit_delta": rng.normal(size=(len(PAIRS), inputs, 40)) * 10 ** rng.normal(-2, 0.5, (len(PAIRS), 1, 40)),
+        "rms_gradient": rms_gradient,
+        "rms_bracket": 3 * np.sqrt(squares.mean(axis=1)) * 10 ** rng.normal(0, 0.2, (len(PAIRS), TENSORS)),
+    }
 
 
 def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
     """A made-up entry of summary.json and the arrays of its evaluation file."""
-    rms_gradient = 10 ** rng.uniform(-5, -1, (1, TENSORS)) * rng.uniform(0.5, 2, (6, TENSORS))
-    squares = rms_gradient[np.array(PAIRS)] ** 2
-    rms_bracket = 3 * np.sqrt(squares.mean(axis=1)) * 10 ** rng.normal(0, 0.2, (len(PAIRS), TENSORS))
-    change = rng.normal(size=(len(PAIRS), len(images), 40)) * 10 ** rng.normal(-2, 0.5, (len(PAIRS), 1, 40))
-    order = np.argsort(-np.abs(change).mean(axis=(0, 1)))
+    plain = make_view(rng, len(images))
+    further = [view for view in VIEWS[1:] if step or view == "momentum"]  # no preconditioner before the first step
+    order = np.argsort(-np.abs(plain["logit_delta"]).mean(axis=(0, 1)))
     rank = {ATTRIBUTES[k]: position + 1 for position, k in enumerate(order)}
     loss = 0.2 + 0.5 * float(np.exp(-step / 500))
     point = {
@@ -33,7 +68,7 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
         "validation": {"loss": loss + 0.02, "accuracy": 0.8025, "images": 256},
         "brackets": [
             {"pair": list(pair), "norm": float(norm), "correlation": 0.95, "constant": float(c), "tensors": TENSORS}
-            for pair, norm, c in zip(PAIRS, rng.uniform(0.1, 9, 15), rng.uniform(2, 4, 15), strict=True)
+            for pair, norm, c in zip(PAIRS, plain["norm"], rng.uniform(2, 4, 15), strict=True)
         ],
         "mean_correlation": 0.953,
         "attributes": [
@@ -45,19 +80,24 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
             "hvp_modes": 2.1e-15,
             "richardson": 3.4e-10,
             "order_swap": {"epsilon": [1e-3, 5e-4], "error": [1e-3, 5e-4], "observed_order": 1.002},
+            "swaps": {
+                name: {"epsilon": [1e-3, 5e-4], "error": [1e-3, 5e-4], "observed_order": 0.997}
+                for name in SWAPS
+                if step or name != "preconditioned"
+            },
         },
     }
     evaluation = {
-        "format": np.array("lie-ref-evaluation/1"),
+        "format": np.array("lie-ref-evaluation/2"),
         "step": np.array(step),
         "pairs": np.array(PAIRS),
         "x": images,
-        "y": np.zeros((len(images), 40)),
-        "logits": np.zeros((len(images), 40)),
-        "loss": np.zeros(len(images)),
-        "logit_delta": change,
-        "rms_gradient": rms_gradient,
-        "rms_bracket": rms_bracket,
+        "y": (np.arange(len(images) * 40).reshape(len(images), 40) % 3 == 0).astype(float),
+        "logits": rng.normal(size=(len(images), 40)),
+        "loss": rng.uniform(size=len(images)),
+        **plain,
+        "views": np.array(further),
+        **{f"{name}/{view}": array for view in further for name, array in make_view(rng, len(images)).items()},
         "tensor_names": np.array([f"{k}.weight" for k in range(TENSORS)]),
     }
     return point, evaluation
@@ -83,6 +123,7 @@ def make_run(run: Path, steps: tuple[int, ...] = (0, 100), images: np.ndarray | 
         "attributes": ATTRIBUTES,
         "rms_gradient": "the root mean square of both examples’ RMS gradients, for each tensor",
         "checkpoints": points,
+        "findings": FINDINGS,
     }
     (run / "summary.json").write_text(json.dumps(summary))
     (run / "config.json").write_text(

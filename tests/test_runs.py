@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_run import PAIRS, TENSORS, edit_evaluation, edited, make_run
+from made_up_run import FINDINGS, PAIRS, TENSORS, edit_evaluation, edited, make_run
 
 from lie_ref.errors import InputError
-from lie_ref.runs import read_run
+from lie_ref.runs import read_run, views
 
 
 def test_a_whole_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -24,8 +24,18 @@ def test_a_whole_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert files.log[6, 1] == float((run / "log.csv").read_text().splitlines()[7].split(",")[1])
     for evaluation, step in zip(files.evaluations, (0, 100), strict=True):
         with np.load(run / "evaluation" / f"step_{step:06d}.npz") as written:
-            for name in ("pairs", "x", "logit_delta", "rms_gradient", "rms_bracket"):
+            for name in ("pairs", "x", "y", "logits", "norm", "logit_delta", "rms_gradient", "rms_bracket"):
                 np.testing.assert_array_equal(evaluation[name], written[name])
+
+
+def test_a_checkpoint_has_the_plain_view_and_those_it_names(tmp_path: Path) -> None:
+    first, final = map(views, read_run(make_run(tmp_path / "run")).evaluations)
+    assert list(first) == ["plain", "momentum"]
+    assert list(final) == ["plain", "preconditioned", "momentum"]
+    with np.load(tmp_path / "run" / "evaluation" / "step_000100.npz") as written:
+        for name, array in final["preconditioned"].items():
+            np.testing.assert_array_equal(array, written[f"{name}/preconditioned"])
+        np.testing.assert_array_equal(final["plain"]["norm"], written["norm"])
 
 
 @pytest.mark.parametrize("name", ["config.json", "log.csv", "summary.json", "evaluation/step_000100.npz"])
@@ -54,11 +64,47 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str, damage: s
         ({"checks": 3}, r"checkpoints\[0\]: checks: found 3, expected an object"),
         ({"brackets": []}, r"at least one bracket was expected"),
         ({"step": 5}, r"step_000005.npz: no such file"),
+        ({"checks": {"hvp_modes": 0, "richardson": 0, "order_swap": {}}}, r"order_swap: observed_order is missing"),
     ],
 )
 def test_a_wrong_value_in_the_summary_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_run(edited(make_run(tmp_path / "run"), **changes))
+
+
+@pytest.mark.parametrize(
+    ("swaps", "message"),
+    [
+        ({"adam": {"observed_order": "1"}}, r'checks: swaps: adam: observed_order: found "1", expected number or null'),
+        ({"preconditioned": 1}, r"checks: swaps: preconditioned: found 1, expected an object"),
+        ([], r"checks: swaps: found \[\], expected an object"),
+    ],
+)
+def test_a_wrong_swap_is_named_and_a_missing_one_is_not(tmp_path: Path, swaps: Any, message: str) -> None:
+    checks = {"hvp_modes": 0.0, "richardson": 0.0, "order_swap": {"observed_order": None}}
+    run = edited(make_run(tmp_path / "run"), checks={**checks, "swaps": {}})
+    read_run(run)
+    with pytest.raises(InputError, match=message):
+        read_run(edited(run, checks={**checks, "swaps": swaps}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"verdict": "maybe"}, 'verdict: found "maybe", expected holds, fails or undecided'),
+        ({"verdict": ["holds"]}, 'verdict: found ["holds"], expected holds, fails or undecided'),
+        ({"low": "0.9"}, 'low: found "0.9", expected number or null'),
+        ({"claim": None}, "claim: found null, expected text"),
+        ({"runs": 1.5}, "runs: found 1.5, expected integer"),
+    ],
+)
+def test_a_wrong_finding_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    run = make_run(tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    summary["findings"] = [FINDINGS[0], FINDINGS[1] | changes]
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match=re.escape(f"summary.json: findings[1]: {message}")):
+        read_run(run)
 
 
 def test_another_format_of_the_summary_is_refused(tmp_path: Path) -> None:
@@ -91,11 +137,28 @@ def test_a_wrong_line_of_the_log_is_named(tmp_path: Path, lines: list[str], mess
     [
         ({"pairs": np.array(PAIRS)[::-1]}, "pairs are not those of summary.json"),
         ({"x": np.zeros((32, 1, 8, 8))}, "x has shape (32, 1, 8, 8), expected (32, 3, 8, 8)"),
-        ({"x": np.zeros((5, 3, 8, 8)), "logit_delta": np.zeros((15, 5, 40))}, "name examples that"),
+        ({"pairs": np.array(PAIRS) + 1}, "pairs are not those of summary.json"),
         ({"x": np.zeros(4)}, "expected four and two axes"),
         ({"logit_delta": np.zeros((15, 32, 39))}, "logit_delta has shape (15, 32, 39), expected (15, 32, 40)"),
         ({"rms_bracket": np.full((15, TENSORS), np.nan)}, "rms_bracket (float64) holds values that are not finite"),
         ({"rms_gradient": None}, "array rms_gradient is missing"),
+        ({"rms_gradient": np.ones((5, TENSORS)), "views": np.array([], str)}, "pairs name examples that rms_gradient"),
+        ({"norm": np.zeros(14)}, "norm has shape (14,), expected (15,)"),
+        ({"logits": np.zeros((32, 39))}, "logits has shape (32, 39), expected (32, 40)"),
+        ({"y": None}, "array y is missing"),
+        ({"tensor_names": np.array(["0.weight"])}, f"tensor_names are not {TENSORS} texts"),
+        ({"tensor_names": np.arange(TENSORS)}, f"tensor_names are not {TENSORS} texts"),
+        ({"views": None}, "array views is missing"),
+        (
+            {"views": np.array(["momentum", "preconditioned"])},
+            "expected some of preconditioned, momentum, in",
+        ),
+        ({"views": np.array(["adam"])}, "views are ['adam'], expected some of"),
+        ({"norm/momentum": None}, "array norm/momentum is missing"),
+        ({"rms_bracket/momentum": np.zeros((15, 2))}, "rms_bracket/momentum has shape (15, 2), expected (15, 20)"),
+        ({"logit_delta/preconditioned": np.full((15, 32, 40), np.inf)}, "logit_delta/preconditioned (float64) holds"),
+        ({"x": np.zeros((32, 3, 16, 16))}, "x is not that of"),
+        ({"y": np.ones((32, 40))}, "y is not that of"),
     ],
 )
 def test_a_wrong_array_of_an_evaluation_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
