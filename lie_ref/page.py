@@ -290,6 +290,21 @@ def _claim_row(finding: dict[str, Any]) -> str:
     )
 
 
+def _pass_rows(passes: list[dict[str, Any]]) -> tuple[str, str]:
+    """Of passes in other orders the table's heads, a learning rate each, and its rows, a network and number k each."""
+    epsilons = list(dict.fromkeys(entry["epsilon"] for entry in passes))
+    cells: dict[tuple[str, int], dict[float, str]] = {}
+    for entry in passes:
+        means = [_number(float(np.mean(entry[key])), ".2f") if entry[key] else "–" for key in ("cosine", "ratio")]
+        cells.setdefault((entry["network"], entry["mini_batches"]), {})[entry["epsilon"]] = " · ".join(means)
+    rows = (
+        f'<tr><th scope="row" class="words">{escape(network)}</th><td>{k}</td>'
+        f"{_cells([row.get(epsilon, '–') for epsilon in epsilons])}</tr>"
+        for (network, k), row in cells.items()
+    )
+    return "".join(f'<th scope="col">ε = {epsilon:g}</th>' for epsilon in epsilons), "".join(rows)
+
+
 def _source(name: str) -> str:
     return (package_files(__package__) / "explorer" / name).read_text(encoding="utf-8")
 
@@ -302,6 +317,7 @@ def _hash(text: str) -> str:
 def _page(run: RunFiles) -> str:
     summary, points = run.summary, run.summary["checkpoints"]
     style, script, final = _source("style.css"), _source("explorer.js"), points[-1]
+    epsilons, passes = _pass_rows(summary["passes"])
     return Template(_source("page.html")).substitute(
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
@@ -320,6 +336,9 @@ def _page(run: RunFiles) -> str:
         hair="".join(f'<th scope="col">{name.replace("_", " ")}</th>' for name in HAIR),
         claims="".join(map(_claim_row, summary["findings"])),
         without_claims="" if summary["findings"] else " hidden",
+        epsilons=epsilons,
+        passes=passes,
+        without_passes="" if summary["passes"] else " hidden",
         findings="".join(map(_findings_row, points)),
         swaps="".join(f'<th scope="col">swap with {name}</th>' for name in SWAPS),
         checked=_checked(points),

@@ -46,6 +46,13 @@ _FINDING = {
     "verdict": "holds, fails or undecided",
     "runs": "integer",
 }
+_PASS = {
+    "network": "text",
+    "mini_batches": "integer",
+    "epsilon": "number",
+    "cosine": ["number or null"],
+    "ratio": ["number or null"],
+}
 _SUMMARY = {
     "format": "text",
     "dataset": "text",
@@ -57,6 +64,7 @@ _SUMMARY = {
     "rms_gradient": "text",
     "checkpoints": [_CHECKPOINT],
     "findings": [_FINDING],
+    "passes": [_PASS],
 }
 
 

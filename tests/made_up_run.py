@@ -55,6 +55,20 @@ def make_view(rng: np.random.Generator, inputs: int) -> dict[str, np.ndarray]:
     }
 
 
+PASSES = [
+    {
+        "network": network,
+        "mini_batches": k,
+        "epsilon": epsilon,
+        "cosine": [0.5, 0.75][: k // 2],
+        "ratio": [2.0] * (k // 2),
+    }
+    for network in ("as trained", HOSTILE)
+    for k in (2, 4)
+    for epsilon in (0.1, 1e-5)
+]
+
+
 def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
     """A made-up entry of summary.json and the arrays of its evaluation file."""
     plain = make_view(rng, len(images))
@@ -124,6 +138,7 @@ def make_run(run: Path, steps: tuple[int, ...] = (0, 100), images: np.ndarray | 
         "rms_gradient": "the root mean square of both examples’ RMS gradients, for each tensor",
         "checkpoints": points,
         "findings": FINDINGS,
+        "passes": PASSES,
     }
     (run / "summary.json").write_text(json.dumps(summary))
     (run / "config.json").write_text(

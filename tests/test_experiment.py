@@ -20,15 +20,20 @@ import numpy as np
 import pytest
 from conftest import SMALL, SMALL_OPTIONS
 
-from lie_ref import experiment
+from lie_ref import examination, experiment
+from lie_ref.attributes import ATTRIBUTES
+from lie_ref.claims import CLAIMS
 from lie_ref.dataset import Dataset
 from lie_ref.errors import InputError
+from lie_ref.examination import EPSILONS
 from lie_ref.experiment import FILES, run_experiment, train
 from lie_ref.files import read_npz, write_npz
+from lie_ref.findings import HAIR
 from lie_ref.headlines import headlines
 from lie_ref.models import preset
 from lie_ref.settings import Settings
 
+VIEW = ("norm", "logit_delta", "rms_gradient", "rms_bracket")
 STEPS = [0, 10, 12]
 TINY = preset("mxresnet-tiny")
 
@@ -88,7 +93,9 @@ def refusal(out: Path, cache: Path, settings: Settings = SMALL, **how: bool) -> 
 
 def test_a_run_holds_the_files_of_the_contract_and_no_others(small_run: Path) -> None:
     steps = [f"{folder}/step_{step:06d}.npz" for folder in ("checkpoints", "evaluation") for step in STEPS]
-    assert sorted(content(small_run)) == sorted(["config.json", "log.csv", "summary.json", "report.html", *steps])
+    assert sorted(content(small_run)) == sorted(
+        ["config.json", "log.csv", "passes.json", "summary.json", "report.html", *steps]
+    )
 
 
 def test_a_checkpoint_holds_float32_arrays_by_their_pytorch_names(small_run: Path) -> None:
@@ -112,6 +119,7 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
         "logit_delta": (15, 32, 40),
         "rms_gradient": (6, len(names)),
         "rms_bracket": (15, len(names)),
+        "norm": (15,),
     }
     x, y = faces.batch(faces.indices("test")[:32], np.float64)
     for step in STEPS:
@@ -122,8 +130,13 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
         assert arrays["pairs"].tolist() == [[i, j] for i in range(6) for j in range(i + 1, 6)]
         np.testing.assert_array_equal(arrays["x"], x)
         np.testing.assert_array_equal(arrays["y"], y)
-        assert arrays.keys() - shapes.keys() == {"tensor_names", "format", "step", "findings"}
-        assert (str(arrays["format"]), int(arrays["step"])) == ("lie-ref-evaluation/1", step)
+        views = ["preconditioned", "momentum"] if step else ["momentum"]  # before its first step Adam has none
+        assert arrays["views"].tolist() == views
+        of_views = {f"{name}/{view}" for name in VIEW for view in views}
+        for name in of_views:
+            assert (arrays[name].shape, arrays[name].dtype) == (shapes[name.partition("/")[0]], np.float64)
+        assert arrays.keys() - shapes.keys() - of_views == {"tensor_names", "format", "step", "findings", "views"}
+        assert (str(arrays["format"]), int(arrays["step"])) == ("lie-ref-evaluation/2", step)
 
 
 def test_evaluation_is_computed_in_float64_from_the_weights_of_the_checkpoint(small_run: Path) -> None:
@@ -191,6 +204,45 @@ def test_the_checks_of_each_checkpoint_agree_with_its_bracket(small_run: Path) -
         assert point["checks"]["hvp_modes"] < 1e-12
         assert point["checks"]["richardson"] < 1e-7
         assert abs(point["checks"]["order_swap"]["observed_order"] - 1) < 0.05
+        swaps = {name: swap["observed_order"] for name, swap in point["checks"]["swaps"].items()}
+        assert swaps.keys() == {"sgd-momentum", "adam", *["preconditioned"] * (point["step"] > 0)}
+        # At step 0 Adam's update g / (|g| + 1e-8) bends where |g| is as small as that.
+        assert all(abs(order - 1) < (0.05 if point["step"] else 0.3) for order in swaps.values())
+        assert point["checks"]["mini_batches"] < 1e-13
+
+
+def test_the_summary_judges_every_claim_that_one_run_can(small_run: Path) -> None:
+    summary = json.loads((small_run / "summary.json").read_text())
+    assert [finding["id"] for finding in summary["findings"]] == [claim.id for claim in CLAIMS]
+    verdicts = {finding["id"]: finding["verdict"] for finding in summary["findings"]}
+    assert verdicts["4"] == "holds"
+    assert verdicts["1a"] == verdicts["2a"] == "undecided"  # of steps that come later
+
+
+def test_passes_are_compared_for_both_networks_all_learning_rates_and_numbers_of_mini_batches(small_run: Path) -> None:
+    passes = json.loads((small_run / "passes.json").read_text())
+    assert json.loads((small_run / "summary.json").read_text())["passes"] == passes
+    cases = [(p["network"], p["mini_batches"], p["epsilon"]) for p in passes]
+    assert cases == [(n, k, e) for n in ("as trained", "average pool") for k in (2, 4, 8) for e in EPSILONS]
+    smooth = [c for p in passes if p["network"] == "average pool" and p["epsilon"] < 1e-3 for c in p["cosine"]]
+    assert min(smooth) > 0.999
+
+
+def test_a_run_with_exclusive_hair_trains_another_network_from_the_same_weights(
+    cache: Path, small_run: Path, tmp_path: Path
+) -> None:
+    settings = replace(SMALL, steps=2, exclusive_hair=True)
+    run_experiment(settings, tmp_path / "run", cache)
+    first, other = (read_npz(run / "checkpoints/step_000000.npz") for run in (small_run, tmp_path / "run"))
+    assert all(np.array_equal(first[name], other[name]) for name in first)
+    logs = [(run / "log.csv").read_text().splitlines()[1] for run in (small_run, tmp_path / "run")]
+    assert logs[0] != logs[1]
+    evaluation = read_npz(tmp_path / "run/evaluation/step_000002.npz")
+    columns = [ATTRIBUTES.index(name) for name in HAIR]
+    z, y = evaluation["logits"], evaluation["y"]
+    others = np.delete(np.logaddexp(0, z) - y * z, columns, axis=1).sum(axis=1)
+    together = np.log(1 + np.exp(z[:, columns]).sum(axis=1)) - (y * z)[:, columns].sum(axis=1)
+    np.testing.assert_allclose(evaluation["loss"], (others + together) / 40, rtol=1e-12)
 
 
 # --- The same seed, the same files
@@ -423,9 +475,9 @@ def test_the_log_is_on_the_disk_before_any_state_that_needs_it(
 
 
 def test_findings_that_are_not_finite_are_null(cache: Path, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_bracket = experiment.check_bracket
+    check_bracket = examination.check_bracket
     monkeypatch.setattr(
-        experiment, "check_bracket", lambda *given: replace(check_bracket(*given), richardson=float("nan"))
+        examination, "check_bracket", lambda *given: replace(check_bracket(*given), richardson=float("nan"))
     )
     (run_copy / "evaluation/step_000012.npz").unlink()
     run_experiment(SMALL, run_copy, cache, resume=True)
@@ -482,7 +534,7 @@ def test_force_replaces_the_files_of_a_run_and_no_others(cache: Path, run_copy: 
     settings = replace(SMALL, steps=0)
     run_experiment(settings, run_copy, cache, force=True)
     steps = ["checkpoints/step_000000.npz", "evaluation/step_000000.npz"]
-    own = ["config.json", "log.csv", "summary.json", "report.html", *steps]
+    own = ["config.json", "log.csv", "passes.json", "summary.json", "report.html", *steps]
     assert sorted(content(run_copy)) == sorted([*foreign, *own])
     assert (run_copy / "log.csv").read_text() == "step,loss\n"
     assert {(run_copy / name).read_text() for name in foreign} == {"mine"}

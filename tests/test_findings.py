@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import lie_ref
 from lie_ref.attributes import ATTRIBUTES
 from lie_ref.evaluation import Evaluation, evaluate
 from lie_ref.files import read_npz
-from lie_ref.findings import beats_majority, checkpoint_findings, proportionality, rank_attributes
+from lie_ref.findings import HAIR, beats_majority, checkpoint_findings, proportionality, rank_attributes
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,49 @@ def test_constant_is_the_minimiser_of_the_squared_log_residual(points: list) -> 
             below, here, above = (((np.log(b) - np.log(np.exp(log_c) * g)) ** 2).sum() for log_c in at)
             least = (below - above) / (2 * (below - 2 * here + above))
             assert np.log(fit["constant"]) == pytest.approx(least, rel=1e-9)
+
+
+def test_slope_is_that_of_the_line_through_the_logarithms(points: list) -> None:
+    """The slope is the covariance over the variance."""
+    for point, arrays in points:
+        slopes = [np.cov(np.log(b), np.log(g))[0, 1] / np.var(np.log(g), ddof=1) for _, b, g in rms_pairs(arrays)]
+        assert [fit["slope"] for fit in point["brackets"]] == pytest.approx(slopes, rel=1e-9)
+        assert point["mean_slope"] == pytest.approx(np.mean(slopes), rel=1e-9)
+
+
+def test_mean_constant_is_the_geometric_mean_of_the_pairs(points: list) -> None:
+    for point, _ in points:
+        product = math.prod(fit["constant"] for fit in point["brackets"])
+        assert point["mean_constant"] == pytest.approx(product ** (1 / 15), rel=1e-12)
+
+
+def test_hair_shares_are_of_all_changes_of_logits_and_of_probabilities(points: list) -> None:
+    """The change of a probability is taken from σ itself, by central differences."""
+    for point, arrays in points:
+        z, dz, h = arrays["logits"], arrays["logit_delta"], 1e-6
+        dp = (1 / (1 + np.exp(-z - h * dz)) - 1 / (1 + np.exp(-z + h * dz))) / (2 * h)
+        for kind, change in (("logits", dz), ("probabilities", dp)):
+            total = np.abs(change).sum()
+            for name, share in point["hair_shares"][kind].items():
+                expected = np.abs(change[:, :, ATTRIBUTES.index(name)]).sum() / total
+                assert share == pytest.approx(expected, rel=1e-6)
+
+
+def test_changes_of_probabilities_of_exclusive_colours_are_those_of_their_softmax(evaluation: Evaluation) -> None:
+    columns = [ATTRIBUTES.index(name) for name in HAIR]
+    found = checkpoint_findings(evaluation, ATTRIBUTES, evaluation.rms_bracket, columns)["hair_shares"]
+
+    def p(z: np.ndarray) -> np.ndarray:
+        exponentials = np.exp(z[..., columns])
+        every = 1 / (1 + np.exp(-z))
+        every[..., columns] = exponentials / (1 + exponentials.sum(axis=-1, keepdims=True))
+        return every
+
+    h = 1e-6
+    z, dz = evaluation.logits, evaluation.logit_delta
+    dp = np.abs(p(z + h * dz) - p(z - h * dz)).sum(axis=(0, 1))
+    for name, column in zip(HAIR, columns, strict=True):
+        assert found["probabilities"][name] == pytest.approx(dp[column] / dp.sum(), rel=1e-6)
 
 
 def test_norm_is_that_of_the_whole_bracket(points: list) -> None:
@@ -117,7 +161,7 @@ def test_the_order_of_a_pair_does_not_matter(evaluation: Evaluation) -> None:
         brackets={name: -b for name, b in evaluation.brackets.items()},
         logit_delta=-evaluation.logit_delta,
     )
-    one, other = checkpoint_findings(evaluation, ATTRIBUTES), checkpoint_findings(swapped, ATTRIBUTES)
+    one, other = (checkpoint_findings(e, ATTRIBUTES, evaluation.rms_bracket) for e in (evaluation, swapped))
     for fit in other["brackets"]:
         fit["pair"].reverse()
     assert one == other
@@ -129,12 +173,14 @@ def test_findings_without_any_bracket_are_undefined_and_not_wrong(evaluation: Ev
         rms_bracket=np.zeros_like(evaluation.rms_bracket),
         brackets={name: np.zeros_like(b) for name, b in evaluation.brackets.items()},
     )
-    findings = checkpoint_findings(nothing, ATTRIBUTES)
-    assert findings["mean_correlation"] is None
+    findings = checkpoint_findings(nothing, ATTRIBUTES, nothing.rms_bracket)
+    assert {findings[key] for key in ("mean_correlation", "mean_slope", "mean_constant")} == {None}
+    assert set(findings["shuffled"].values()) == {None}
     assert findings["brackets"][0] == {
         "pair": [0, 1],
         "norm": 0.0,
         "correlation": None,
+        "slope": None,
         "constant": None,
         "tensors": 0,
     }
@@ -163,6 +209,7 @@ def test_scaling_the_bracket_scales_the_constant_and_keeps_the_correlation() -> 
 def test_fewer_than_three_tensors_give_no_fit(count: int) -> None:
     assert proportionality(np.ones(count), np.ones(count)) == {
         "correlation": None,
+        "slope": None,
         "constant": None,
         "tensors": count,
     }
@@ -174,11 +221,11 @@ def test_attributes_that_move_alike_keep_their_order() -> None:
 
 
 def answers(both: int, network: int, majority: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and targets (100, 1): where both are right, the network alone, the commoner answer 0 alone, or neither."""
+    """Probabilities and targets (100, 1): both right, the network alone, the commoner answer 0 alone, or neither."""
     neither = 100 - both - network - majority
     targets = np.repeat([0.0, 1.0, 0.0, 1.0], [both, network, majority, neither])
-    logits = np.repeat([-1.0, 1.0, 1.0, -1.0], [both, network, majority, neither])
-    return logits[:, None], targets[:, None]
+    p = np.repeat([0.4, 0.9, 0.6, 0.1], [both, network, majority, neither])
+    return p[:, None], targets[:, None]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +241,6 @@ def test_the_commoner_answer_is_beaten_by_more_than_two_standard_deviations(
 
 
 def test_the_commoner_answer_may_be_yes() -> None:
-    logits, targets = answers(60, 13, 4)
-    assert beats_majority(-logits, 1 - targets).tolist() == [True]
-    assert beats_majority(logits, 1 - targets).tolist() == [False]
+    p, targets = answers(60, 13, 4)
+    assert beats_majority(1 - p, 1 - targets).tolist() == [True]
+    assert beats_majority(p, 1 - targets).tolist() == [False]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
 from autograd import grad, make_jvp
 
 from lie_ref.dual import Dual
-from lie_ref.losses import LOSSES
+from lie_ref.losses import LOSSES, attribute_probabilities, exclusive, loss_function
+
+EVERY = LOSSES | {"exclusive": exclusive([0, 2]), "exclusive, all": exclusive(range(4))}
 
 
 def logits_and_targets(name: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -18,10 +21,10 @@ def logits_and_targets(name: str, scale: float = 1.0) -> tuple[np.ndarray, np.nd
     return z, rng.integers(0, 4, 3) if name == "softmax" else rng.integers(0, 2, (3, 4)).astype(float)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", EVERY)
 def test_gradient_and_its_derivative_are_those_of_the_definition(name):
     z, y = logits_and_targets(name)
-    loss = LOSSES[name]
+    loss = EVERY[name]
     gradient = grad(lambda z: loss.definition(z, y).sum())
     np.testing.assert_allclose(loss.gradient(z, y), gradient(z), rtol=1e-14, atol=1e-16)
     directions = np.random.default_rng(2).standard_normal((5, *z.shape))
@@ -45,14 +48,14 @@ def test_mse_is_the_mean_over_outputs_of_the_squared_error():
     assert LOSSES["mse"].definition(np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]])).tolist() == [2.5]
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", EVERY)
 def test_logits_of_a_thousand_give_finite_values_gradients_and_curvatures(name):
     z, y = logits_and_targets(name)
     z = 1000 * np.sign(z)
     dual = Dual(z, np.ones((1, *z.shape)))
     with np.errstate(over="raise", invalid="raise"):
-        value, gradient = LOSSES[name].definition(z, y), LOSSES[name].gradient(dual, y)
-        by_autograd = grad(lambda z: LOSSES[name].definition(z, y).sum())(z)
+        value, gradient = EVERY[name].definition(z, y), EVERY[name].gradient(dual, y)
+        by_autograd = grad(lambda z: EVERY[name].definition(z, y).sum())(z)
     assert np.isfinite(value).all()
     assert np.isfinite(gradient.tangent).all()
     np.testing.assert_allclose(gradient.value, by_autograd, rtol=1e-15, atol=0)
@@ -93,3 +96,53 @@ def test_softmax_of_one_output_is_zero():
     z, y = np.array([[3.0], [-2.0]]), np.array([0, 0])
     assert LOSSES["softmax"].definition(z, y).tolist() == [0, 0]
     assert not LOSSES["softmax"].gradient(z, y).any()
+
+
+def test_exclusive_is_minus_log_likelihood_of_the_class_and_of_each_other_attribute():
+    """Classes none, first and third of odds 1 : 2 : 3, and a second attribute of probability 0.8."""
+    z = np.array([[math.log(2), math.log(4), math.log(3)]])
+    for y, p in (([1.0, 1.0, 0.0], 2 / 6 * 0.8), ([0.0, 0.0, 1.0], 3 / 6 * 0.2), ([0.0, 1.0, 0.0], 1 / 6 * 0.8)):
+        found = exclusive([0, 2]).definition(z, np.array([y]))
+        assert found == pytest.approx([-math.log(p) / 3], rel=1e-14)
+
+
+def test_exclusive_shares_an_example_among_the_classes_that_it_is_labelled_with():
+    z, loss = np.array([[0.3, -1.0, 0.7]]), exclusive([0, 1, 2])
+    one, other, both = (loss.definition(z, np.array([y])) for y in ([1.0, 0, 0], [0, 1.0, 0], [1.0, 1.0, 0]))
+    assert both == pytest.approx((one + other) / 2, rel=1e-14)
+
+
+def test_exclusive_of_one_attribute_is_binary_cross_entropy():
+    z, y = logits_and_targets("bce")
+    np.testing.assert_allclose(exclusive([2]).definition(z, y), LOSSES["bce"].definition(z, y), rtol=1e-14)
+    np.testing.assert_allclose(exclusive([2]).gradient(z, y), LOSSES["bce"].gradient(z, y), rtol=1e-13)
+
+
+def test_exclusive_leaves_the_gradient_of_the_other_attributes_as_it_was():
+    z, y = logits_and_targets("bce")
+    found, bce = exclusive([0, 2]).gradient(z, y), LOSSES["bce"].gradient(z, y)
+    np.testing.assert_array_equal(found[:, [1, 3]], bce[:, [1, 3]])
+
+
+def test_exclusive_travels_to_another_process():
+    z, y = logits_and_targets("bce")
+    loss = exclusive([0, 2])
+    assert pickle.loads(pickle.dumps(loss)).definition(z, y).tolist() == loss.definition(z, y).tolist()
+
+
+@pytest.mark.parametrize("columns", [(), (0, 2)])
+def test_changes_of_probabilities_are_the_derivative_of_probabilities(columns):
+    z, d = np.random.default_rng(3).standard_normal((2, 3, 4))
+    found = attribute_probabilities(Dual(z, d[None]), columns)
+    h = 1e-6
+    ahead, behind = (attribute_probabilities(z + s * h * d, columns) for s in (1, -1))
+    np.testing.assert_allclose(found.tangent[0], (ahead - behind) / (2 * h), rtol=1e-8, atol=1e-10)
+    assert (found.value[:, [0, 2]].sum(axis=1) < 1).all() or not columns
+
+
+def test_a_loss_is_named_or_handed_in():
+    loss = exclusive([0])
+    assert loss_function(loss) is loss
+    assert loss_function("bce") is LOSSES["bce"]
+    with pytest.raises(ValueError, match="loss: expected one of bce, softmax, mse, got 3"):
+        loss_function(3)

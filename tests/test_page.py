@@ -187,6 +187,17 @@ def test_faces_are_those_of_the_first_evaluation(run: Path, page: Page) -> None:
     np.testing.assert_array_equal(np.stack([np.asarray(picture) for picture in pictures]), expected)
 
 
+def test_passes_in_other_orders_have_a_row_for_each_network_and_number_of_mini_batches(page: Page) -> None:
+    header = next(k for k, row in enumerate(page.rows) if row[:1] == ["network"])
+    assert page.rows[header] == ["network", "k", "ε = 0.1", "ε = 1e-05"]
+    assert page.rows[header + 1 : header + 5] == [
+        ["as trained", "2", "0.50 · 2.00", "0.50 · 2.00"],
+        ["as trained", "4", "0.62 · 2.00", "0.62 · 2.00"],  # means over the orders
+        [HOSTILE, "2", "0.50 · 2.00", "0.50 · 2.00"],
+        [HOSTILE, "4", "0.62 · 2.00", "0.62 · 2.00"],
+    ]
+
+
 def test_findings_table_has_one_row_a_checkpoint_with_its_figures(run: Path, page: Page) -> None:
     summary = json.loads((run / "summary.json").read_text())
     header = next(k for k, row in enumerate(page.rows) if row[:2] == ["step", "train loss"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lie_ref import synthetic
-from lie_ref.attributes import ATTRIBUTES, sample_attributes
+from lie_ref.attributes import ATTRIBUTES, HAIR_COLOURS, sample_attributes
 from lie_ref.errors import InputError
 from lie_ref.faces import draw_face
 from lie_ref.synthetic import faces_dataset
@@ -33,6 +33,7 @@ def test_second_call_draws_no_set_and_another_seed_or_drawing_does(
     with monkeypatch.context() as patch:
         patch.setattr(synthetic, "build_cache", None)
         assert faces_dataset(tmp_path, n=320, size=16).images == first.images
+    assert faces_dataset(tmp_path, n=320, size=16, ambiguity=2.0).images != first.images
     monkeypatch.setattr(synthetic, "draw_face", lambda *_: np.zeros((16, 16, 3), np.uint8))
     assert faces_dataset(tmp_path, n=320, size=16).images != first.images
 
@@ -40,3 +41,14 @@ def test_second_call_draws_no_set_and_another_seed_or_drawing_does(
 def test_too_few_faces_for_an_evaluation_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="310 synthetic faces: the test split has 31 images"):
         faces_dataset(tmp_path, n=310)
+
+
+def test_the_knobs_of_hair_reach_labels_and_pictures_and_are_named(tmp_path: Path) -> None:
+    several = faces_dataset(tmp_path, n=2000, size=8, exclusive=False)
+    np.testing.assert_array_equal(several.labels, sample_attributes(2000, seed=0, exclusive=False))
+    hair = [ATTRIBUTES.index(name) for name in HAIR_COLOURS]
+    assert several.labels[:, hair].sum(axis=1).max() > 1
+    clear = faces_dataset(tmp_path, n=320, size=16, ambiguity=0.0)
+    np.testing.assert_array_equal(np.load(clear.images)[7], draw_face(clear.labels[7], 0, 7, 16, ambiguity=0.0))
+    assert several.name == "synthetic faces, seed 0, hair colours independent"
+    assert clear.name == "synthetic faces, seed 0, ambiguity 0"

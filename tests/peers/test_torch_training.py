@@ -10,6 +10,8 @@ import pytest
 
 import lie_ref
 from lie_ref.derivatives import training_gradients
+from lie_ref.losses import exclusive
+from lie_ref.optimizers import AdamState, GradientDescent, Momentum
 from lie_ref.training import Adam
 
 torch = pytest.importorskip("torch")
@@ -106,3 +108,44 @@ def test_fifty_adam_steps_equal_those_of_torch(dtype: type, tolerance: float) ->
         for name in scales:  # one by one: a tensor with a small step must not hide behind another
             assert_agree({name: params[name]}, {name: peers[name].detach()}, tolerance=tolerance)
     np.testing.assert_array_equal(params["zero"], start["zero"])
+
+
+@pytest.mark.parametrize("kind", ["gradient descent", "momentum", "adam"])
+def test_states_of_optimizers_follow_torch(kind: str) -> None:
+    """From rest, through four gradients, for a learning rate of 1."""
+    rng = np.random.default_rng(15)
+    theta = torch.nn.Parameter(torch.zeros(7, dtype=torch.float64))
+    state, peer = {
+        "gradient descent": (GradientDescent(), torch.optim.SGD([theta], lr=1.0)),
+        "momentum": (Momentum(np.zeros(7), momentum=0.9), torch.optim.SGD([theta], lr=1.0, momentum=0.9)),
+        "adam": (
+            AdamState(np.zeros(7), np.zeros(7), count=0, betas=(0.8, 0.999)),
+            torch.optim.Adam([theta], lr=1.0, betas=(0.8, 0.999), eps=1e-8),
+        ),
+    }[kind]
+    moved = np.zeros(7)
+    for _ in range(4):
+        gradient = rng.normal(size=7)
+        update, state = state.step(gradient)
+        moved -= update
+        theta.grad = torch.from_numpy(gradient)
+        peer.step()
+        np.testing.assert_allclose(moved, theta.detach().numpy(), rtol=1e-13)
+
+
+def test_exclusive_attributes_have_the_cross_entropy_of_torch() -> None:
+    """Of classes none, first and third, and binary cross-entropy for the rest; gradients in the logits, too."""
+    rng = np.random.default_rng(16)
+    z, y = rng.normal(size=(5, 4)), np.array([[1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 0], [0, 1, 0, 1.0]])
+    logits = torch.from_numpy(z).requires_grad_()
+    classes = torch.cat([torch.zeros(5, 1), logits[:, [0, 2]]], dim=1)
+    shares = y[:, [0, 2]] / np.maximum(y[:, [0, 2]].sum(axis=1, keepdims=True), 1)
+    target = torch.from_numpy(np.concatenate([1 - shares.sum(axis=1, keepdims=True), shares], axis=1))
+    single = nn.functional.binary_cross_entropy_with_logits(
+        logits[:, [1, 3]], torch.from_numpy(y[:, [1, 3]]), reduction="none"
+    )
+    peer = (nn.functional.cross_entropy(classes, target, reduction="none") + single.sum(dim=1)) / 4
+    peer.sum().backward()
+    loss = exclusive([0, 2])
+    np.testing.assert_allclose(loss.definition(z, y), peer.detach().numpy(), rtol=1e-13)
+    np.testing.assert_allclose(loss.gradient(z, y), logits.grad.numpy(), rtol=1e-12, atol=1e-16)

@@ -1,0 +1,173 @@
+"""Verdicts follow from intervals, intervals from the runs, and each statistic from the findings that it names."""
+
+from __future__ import annotations
+
+import copy
+import math
+from itertools import combinations
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lie_ref.claims import CLAIMS, Claim, compare, interval, judge, rank_chance, verdict
+from lie_ref.findings import HAIR
+
+NAMES = [*HAIR, *(f"Attribute_{k}" for k in range(6))]
+RNG = np.random.default_rng(4)
+
+
+def make_point(step: int, ranks: list[int]) -> dict[str, Any]:
+    """A made-up checkpoint at which the attributes of `NAMES` have these ranks."""
+    shares = RNG.uniform(0, 0.2, 4).tolist()
+    fits = {"mean_correlation": 0.97, "mean_slope": 1.02, "mean_constant": float(RNG.uniform(2, 4))}
+    hair = dict(zip(HAIR, ranks[:4], strict=True))
+    return {
+        "step": step,
+        "brackets": [{"constant": c} for c in RNG.uniform(1, 2, 3).tolist()],
+        **fits,
+        "shuffled": {"mean_correlation": 0.95, "mean_slope": 1.0, "mean_constant": 0.5},
+        "attributes": [{"name": name, "rank": rank} for name, rank in zip(NAMES, ranks, strict=True)],
+        "hair_ranks": hair,
+        "hair_shares": {kind: dict(zip(HAIR, shares, strict=True)) for kind in ("logits", "probabilities")},
+        "views": {"momentum": {**fits, "hair_ranks": hair}},
+        "checks": {"mini_batches": 1e-15},
+    }
+
+
+def make_run(steps: tuple[int, ...] = (0, 100, 400, 1000)) -> dict[str, Any]:
+    passes = [
+        {"network": network, "mini_batches": k, "epsilon": e, "cosine": [0.9 + k / 100, 0.95], "ratio": [1.0, 1.0]}
+        for network in ("as trained", "average pool")
+        for k in (2, 8)
+        for e in (1e-1, 1e-3, 1e-7)
+    ]
+    ranks = [[int(r) for r in RNG.permutation(10) + 1] for _ in steps]
+    return {
+        "attributes": NAMES,
+        "checkpoints": [make_point(step, r) for step, r in zip(steps, ranks, strict=True)],
+        "passes": passes,
+    }
+
+
+RUNS = [make_run() for _ in range(3)]
+
+
+def values(key: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(finding for finding in judge(runs) if finding["id"] == key)
+
+
+def test_the_interval_of_several_runs_is_students() -> None:
+    means = [0.2, 0.5, 0.35, 0.3]
+    number, low, high = interval([[m - 0.1, m + 0.1] for m in means])
+    assert number == pytest.approx(mean(means))
+    half = 3.182446305284263 * stdev(means) / 2  # t of 3 degrees of freedom at 97.5 %, and √4
+    assert (low, high) == pytest.approx((mean(means) - half, mean(means) + half), rel=1e-3)
+
+
+def test_the_interval_of_one_run_is_the_range_over_its_checkpoints() -> None:
+    assert interval([[3.0, 1.0, 2.0]]) == (2.0, 1.0, 3.0)
+    assert interval([[3.0]]) == (3.0, None, None)
+    assert interval([]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.9, 1.1, "holds"),
+        (0.95, 1.0, "holds"),
+        (0.8, 0.89, "fails"),
+        (1.2, 1.3, "fails"),
+        (0.8, 1.0, "undecided"),
+        (1.0, 1.2, "undecided"),
+        (0.5, 1.5, "undecided"),
+        (None, None, "undecided"),
+    ],
+)
+def test_verdict_is_where_the_interval_lies(low: float | None, high: float | None, expected: str) -> None:
+    assert verdict(low, high, 0.9, 1.1) == expected
+
+
+def test_claims_have_names_of_their_own_and_bounds() -> None:
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
+    assert all(claim.low > -math.inf or claim.high < math.inf for claim in CLAIMS)
+    assert not any("|" in claim.claim + claim.statistic for claim in CLAIMS)  # they stand in a table in Markdown
+
+
+def test_only_the_checkpoints_from_the_step_that_is_named_count() -> None:
+    run = copy.deepcopy(RUNS[0])
+    for point, r in zip(run["checkpoints"], (0.1, 0.2, 0.6, 0.7), strict=True):
+        point["mean_correlation"] = r
+    assert values("1a", [run])["value"] == pytest.approx((0.2 + 0.6 + 0.7) / 3)
+    assert (values("1a", [run])["low"], values("1a", [run])["high"]) == (0.2, 0.7)
+    ranks = [sum(point["hair_ranks"].values()) / 4 for point in run["checkpoints"][2:]]
+    assert values("2b", [run])["value"] == pytest.approx(mean(ranks))
+
+
+def test_spreads_are_factors_of_one_standard_deviation() -> None:
+    for run in RUNS:
+        late = run["checkpoints"][1:]
+        pairs = [math.exp(stdev(math.log(b["constant"]) for b in point["brackets"])) for point in late]
+        assert values("1c", [run])["value"] == pytest.approx(mean(pairs))
+        training = math.exp(stdev(math.log(point["mean_constant"]) for point in late))
+        assert values("1d", [run])["value"] == pytest.approx(training)
+
+
+def test_what_shuffled_directions_do_is_taken_off() -> None:
+    assert values("1e", RUNS)["value"] == pytest.approx(0.97 - 0.95)
+    logs = [mean(math.log10(p["mean_constant"] / 0.5) for p in run["checkpoints"][1:]) for run in RUNS]
+    assert values("1f", RUNS)["value"] == pytest.approx(mean(logs))
+
+
+def test_both_colours_lead_only_where_they_have_the_first_two_ranks() -> None:
+    run = make_run((400, 600, 1000, 2000))
+    for point, ranks in zip(run["checkpoints"], ((1, 2), (2, 1), (1, 3), (2, 3)), strict=True):
+        point["hair_ranks"] |= dict(zip(("Black_Hair", "Brown_Hair"), ranks, strict=True))
+    assert values("2a", [run])["value"] == 0.5
+
+
+def test_the_chance_of_a_rank_is_the_share_of_all_sets_of_names_that_rank_as_high() -> None:
+    for run in RUNS:
+        late = [point for point in run["checkpoints"] if point["step"] >= 400]
+        mean_rank = {
+            name: mean(a["rank"] for point in late for a in point["attributes"] if a["name"] == name) for name in NAMES
+        }
+        hair = sum(mean_rank[name] for name in HAIR)
+        as_high = [sum(mean_rank[n] for n in names) <= hair + 1e-9 for names in combinations(NAMES, 4)]
+        assert rank_chance(run) == pytest.approx(mean(as_high))
+        assert f"{mean(as_high):.2g}" in values("2b", [run])["note"]
+    assert rank_chance(make_run((0, 100))) is None
+
+
+def test_a_view_that_checkpoints_lack_decides_nothing() -> None:
+    assert values("1g", RUNS) | {"note": ""} == {
+        "id": "1g",
+        "claim": "1a of fields scaled by Adam’s preconditioner",
+        "statistic": "log–log correlation, steps ≥ 100",
+        "value": None,
+        "low": None,
+        "high": None,
+        "verdict": "undecided",
+        "runs": 0,
+        "note": "",
+    }
+    assert values("1h", RUNS)["value"] == pytest.approx(0.97)
+
+
+def test_passes_are_judged_over_the_most_mini_batches() -> None:
+    assert values("5a", RUNS)["value"] == pytest.approx((0.98 + 0.95) / 2)
+
+
+def test_comparisons_pair_runs_of_the_same_seed() -> None:
+    claim = Claim("3", "falls", "share", lambda run: [], high=0.0)
+    others = copy.deepcopy(RUNS)
+    for run in others:
+        for point in run["checkpoints"]:
+            point["hair_shares"]["probabilities"]["Bald"] = 0.1  # the sum is a tenth larger, in each run
+    found = compare(claim, RUNS, others)
+    assert (found["value"], found["verdict"], found["runs"]) == (pytest.approx(-0.1), "holds", 3)
+    assert found["high"] - found["low"] < 1e-12  # though runs differ
+    assert compare(claim, others, RUNS)["verdict"] == "fails"
+    early = [make_run((0, 100))] * 2
+    assert compare(claim, early, early)["verdict"] == "undecided"

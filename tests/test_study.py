@@ -1,0 +1,71 @@
+"""The study runs the experiments that are missing, judges all of them, and tells each set's first run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+
+from lie_ref import study
+from lie_ref.claims import CLAIMS
+from lie_ref.errors import InputError
+from lie_ref.study import COMPARED, VARIANTS, run_study, table
+
+FEW = replace(SMALL, steps=2)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path, small_run: Path) -> Path:
+    """A study of one seed and few steps; `small_run` only has the threads set as the command line sets them."""
+    out = tmp_path_factory.mktemp("study")
+    run_study(FEW, 1, out, cache)
+    return out
+
+
+def test_each_variant_and_seed_is_a_run_with_its_own_settings(finished: Path) -> None:
+    for variant, changes in VARIANTS["faces"].items():
+        config = json.loads((finished / "faces" / variant / "seed-0" / "config.json").read_text())
+        assert {key: config[key] for key in changes} == changes
+        assert (config["seed"], config["steps"], config["celeba"]) == (0, 2, None)
+
+
+def test_the_findings_of_all_runs_are_in_the_summary_and_in_the_first_run(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert (summary["format"], summary["seeds"], list(summary["sets"])) == ("lie-ref-findings/1", [0], ["faces"])
+    found = summary["sets"]["faces"]
+    assert {finding["id"] for finding in found} == {claim.id for claim in CLAIMS} | {c.id for c, _, _ in COMPARED}
+    first = finished / "faces/plain/seed-0"
+    assert json.loads((first / "summary.json").read_text())["findings"] == found
+    assert "Hair’s share of the changes falls" in (first / "report.html").read_text("utf-8")
+
+
+def test_a_finished_study_is_not_run_again(finished: Path, cache: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("*/*/*/evaluation/*")}
+    text = (finished / "summary.json").read_text()
+    run_study(FEW, 1, finished, cache)
+    assert before == {path: path.stat().st_mtime_ns for path in finished.glob("*/*/*/evaluation/*")}
+    assert (finished / "summary.json").read_text() == text
+
+
+def test_the_table_has_a_line_a_finding_and_a_column_a_set(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    head, rule, *lines = table(summary | {"sets": {"celeba": [], **summary["sets"]}})
+    assert head == "| | claim | statistic | CelebA | synthetic faces |"
+    assert rule.count("---") == 5
+    assert len(lines) == len(summary["sets"]["faces"])
+    assert all(line.count("|") == 6 for line in lines)
+    mini_batches = next(line for line in lines if line.startswith("| 4 |"))
+    assert "**holds**" in mini_batches
+
+
+def test_a_study_without_runs_is_refused(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match="--seeds: expected an integer >= 1, got 0"):
+        run_study(SMALL, 0, tmp_path, cache)
+
+
+def test_celeba_has_the_variants_that_real_images_allow() -> None:
+    assert {name for changes in VARIANTS["celeba"].values() for name in changes} == {"exclusive_hair"}
+    assert study.SETS.keys() == VARIANTS.keys()
