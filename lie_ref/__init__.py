@@ -2,8 +2,8 @@
 
 __version__ = "0.1.0"  # before the imports: some of the modules below write it into their files
 
-from . import oracle
-from .derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward
+from . import optimizers, oracle
+from .derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
 from .evaluation import Evaluation, evaluate
 from .fields import (
     commutator,
@@ -30,8 +30,10 @@ __all__ = [
     "lie_bracket",
     "mlp",
     "mxresnet",
+    "optimizers",
     "oracle",
     "preset",
     "push_forward",
+    "swap_effects",
     "vector_field",
 ]

@@ -27,6 +27,7 @@ from .sweeps import (
     with_group_axis,
 )
 from .validation import (
+    check_optimizer,
     checked_directions,
     checked_inputs,
     checked_pairs,
@@ -208,6 +209,7 @@ def swap_effects(
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
     x, y, pairs = x[:, None], y[:, None], checked_pairs(pairs, len(x))
+    check_optimizer(params, optimizer)
     g = group_gradients(model, params, buffers, x, y, loss_function(loss))
     updates = optimizer.step(g)[0]
     products = [{name: np.empty((len(pairs), *p.shape), p.dtype) for name, p in params.items()} for _ in range(2)]

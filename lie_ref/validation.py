@@ -11,6 +11,7 @@ from .dual import Array
 from .layers import Shapes
 from .losses import LossFunction, loss_function
 from .models import Arrays, Model, check_shapes
+from .optimizers import Optimizer
 
 
 def checked_state(model: Model, params: Mapping[str, Array], buffers: Mapping[str, Array]) -> tuple[Arrays, Arrays]:
@@ -69,6 +70,17 @@ def checked_targets(model: Model, x: Array, y: Array, loss: str | LossFunction, 
     if loss == "bce" and ((y < 0).any() or (y > 1).any()):
         raise ValueError(f"y: expected targets in [0, 1] for loss 'bce', got {y.min():g} to {y.max():g}")
     return y
+
+
+def check_optimizer(params: Arrays, optimizer: Optimizer) -> None:
+    """ValueError unless the state of the optimizer has the parameters' names and shapes."""
+    try:
+        updates = optimizer.step(params)[0]
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"optimizer: expected a state with the parameters' names and shapes, got others ({error})"
+        ) from error
+    check_shapes("optimizer", updates, {name: p.shape for name, p in params.items()})
 
 
 def checked_pairs(pairs: Sequence[tuple[int, int]] | Array, count: int) -> Array:

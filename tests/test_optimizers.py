@@ -10,8 +10,8 @@ import pytest
 from autograd import elementwise_grad
 
 import lie_ref
+from lie_ref import swap_effects
 from lie_ref.checks import order_swap, order_swap_convergence, relative_error
-from lie_ref.derivatives import swap_effects
 from lie_ref.fields import grad, hvp_reverse_over_reverse, tree_map
 from lie_ref.optimizers import (
     AdamState,

@@ -130,3 +130,13 @@ def test_a_mini_batch_axis_is_expected_where_it_belongs():
 def test_pytorchs_counters_among_the_buffers_are_passed_over():
     counted = changed(BUFFERS, "0.1.num_batches_tracked", np.array(7))
     assert all(np.array_equal(a, b) for a, b in zip(call(buffers=counted).values(), call().values(), strict=True))
+
+
+def test_the_state_of_an_optimizer_must_have_the_names_and_shapes_of_the_parameters():
+    for bad, message in (
+        (without(PARAMS, "7.bias"), r"optimizer: expected a state with the parameters' names .*'7.bias'"),
+        (changed(PARAMS, "7.bias", np.ones(4)), r"optimizer: expected a state with the parameters' names and shapes"),
+        (changed(PARAMS, "7.bias", np.ones((2, 3))), r"optimizer\['7.bias'\]: expected shape \(3,\), got \(2, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lie_ref.swap_effects(MODEL, PARAMS, BUFFERS, X, Y, [(0, 1)], lie_ref.optimizers.Momentum(bad))
