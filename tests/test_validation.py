@@ -134,7 +134,7 @@ def test_pytorchs_counters_among_the_buffers_are_passed_over():
 
 def test_the_state_of_an_optimizer_must_have_the_names_and_shapes_of_the_parameters():
     for bad, message in (
-        (without(PARAMS, "7.bias"), r"optimizer: expected a state with the parameters' names .*'7.bias'"),
+        (without(PARAMS, "7.bias"), r"optimizer: expected the model's 17 names, but '7.bias' is missing"),
         (changed(PARAMS, "7.bias", np.ones(4)), r"optimizer: expected a state with the parameters' names and shapes"),
         (changed(PARAMS, "7.bias", np.ones((2, 3))), r"optimizer\['7.bias'\]: expected shape \(3,\), got \(2, 3\)"),
     ):
