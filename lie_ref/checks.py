@@ -25,6 +25,7 @@ GRADIENT_DESCENT = GradientDescent()
 # step is tried.  Differences are formed so that rounding leaves enough digits even at the smallest.
 STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
 AGREEMENT = 1e-7  # of two differences of the gradient, if nothing jumps
+NEARER = 256
 STRAIGHTNESS = 0.1  # of order swaps as a function of ε: how much two extrapolations may differ, relative to the change
 
 
@@ -125,8 +126,8 @@ def order_swap_convergence(
     """Compare a bracket, or another effect of the given order in ε, with the order swap at ε, ε/2, ε/4 and ε/8.
 
     `steps` are ε · max(|u_x|, |u_y|) / |θ| with the optimizer's updates u, largest first; the first is taken at which
-    the four swaps lie on a line in ε, to `STRAIGHTNESS`, or else the last.  Where the line meets ε = 0 is then
-    compared, so the choice does not depend on `limit`.
+    the four swaps lie on a line in ε, to `STRAIGHTNESS`, and in the first order that line leads to the swap at
+    ε / `NEARER`; or else the last.  The choice does not depend on `limit`.
 
     >>> x, y = (lambda t: t**2), (lambda t: np.ones(1))
     >>> swap = order_swap_convergence(x, y, np.array([3.0]), limit=np.array([-6.0]))
@@ -138,7 +139,10 @@ def order_swap_convergence(
         epsilons = [step * (_norm(theta) or 1.0) / longest / 2**k for k in range(4)]
         swaps = [order_swap(gradient_x, gradient_y, theta, epsilon, optimizer, order) for epsilon in epsilons]
         limits = [tree_map(lambda s, t: 2 * t - s, *swaps[k : k + 2]) for k in (0, 2)]
-        if _norm(_difference(*limits)) <= STRAIGHTNESS * _norm(_difference(swaps[0], swaps[-1])):
+        if order == 1:  # then a jump that all four cross shifts their line and leaves it straight
+            limits.append(order_swap(gradient_x, gradient_y, theta, epsilons[0] / NEARER, optimizer, order))
+        apart = max(_norm(_difference(other, limits[1])) for other in limits)
+        if apart <= STRAIGHTNESS * _norm(_difference(swaps[0], swaps[-1])):
             break
     errors = [relative_error(swap, limit) for swap in swaps]
     if not all(0 < error < np.inf for error in errors):

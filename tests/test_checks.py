@@ -19,6 +19,7 @@ from lie_ref.checks import (
     order_swap_convergence,
     relative_error,
 )
+from lie_ref.optimizers import Momentum
 
 NETWORKS = [
     ("tanh", MLPS[0], (5,)),
@@ -121,3 +122,15 @@ def test_a_bracket_in_float32_is_checked_in_float64():
     check = check_bracket(model, single, buffers, x.astype(np.float32), y, bracket)
     assert 1e-8 < check.richardson < 1e-4
     assert check.richardson == pytest.approx(check.hvp_modes, rel=1e-2)
+
+
+def test_a_jump_that_four_swaps_cross_alike_is_noticed_in_the_first_order():
+    """The gradient of y jumps 1e-7 away; with momentum μ the swap does −μ (g_x − g_y) to first order."""
+    theta, state = np.array([1.0]), Momentum(np.zeros(1), momentum=0.5)
+    g_x, g_y = (lambda t: t**2), (lambda t: 3 * t + (t < 1 - 1e-7))
+    limit = -0.5 * (g_x(theta) - g_y(theta))
+    found = order_swap_convergence(g_x, g_y, theta, limit, state, order=1)
+    assert found.epsilon[0] < 1e-7
+    assert found.observed_order == pytest.approx(1, abs=0.01)
+    misled = order_swap_convergence(g_x, g_y, theta, limit, state, order=1, steps=[1e-5])
+    assert misled.observed_order < 0.1

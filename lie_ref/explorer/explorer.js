@@ -500,15 +500,15 @@ function drawScatter(range, fit) {
     text(`RMS of ${gradient}`, { x: width / 2, y: height + 42, class: "middle" }),
     text(`RMS of ${effect}`, { transform: `translate(-60 ${height / 2}) rotate(-90)`, class: "middle" }),
   ];
-  for (const decade of range ? decades(range.x) : []) {
-    const x = (width * (decade - range.x[0])) / (range.x[1] - range.x[0]);
+  for (const tick of range ? ticks(range.x) : []) {
+    const x = (width * (tick - range.x[0])) / (range.x[1] - range.x[0]);
     grid += `M${x.toFixed(1)} 0V${height}`;
-    labels.push(text(format(10 ** decade), { x, y: height + 20, class: "middle" }));
+    labels.push(text(format(10 ** tick), { x, y: height + 20, class: "middle" }));
   }
-  for (const decade of range ? decades(range.y) : []) {
-    const y = (height * (range.y[1] - decade)) / (range.y[1] - range.y[0]);
+  for (const tick of range ? ticks(range.y) : []) {
+    const y = (height * (range.y[1] - tick)) / (range.y[1] - range.y[0]);
     grid += `M0 ${y.toFixed(1)}H${width}`;
-    labels.push(text(format(10 ** decade), { x: -8, y: y + 5, class: "end" }));
+    labels.push(text(format(10 ** tick), { x: -8, y: y + 5, class: "end" }));
   }
   plot.frame.setAttribute("d", grid);
   plot.labels.replaceChildren(...labels);
@@ -516,12 +516,15 @@ function drawScatter(range, fit) {
   if (plot.at !== undefined) pointAtTensor(plot.at);
 }
 
-/** The whole decades of an axis, every other or fewer where there are many. */
-function decades([low, high]) {
-  const all = [];
+/** The values, as logarithms, at which an axis has a tick: few whole decades, or some between them. */
+function ticks([low, high]) {
   const every = Math.ceil((high - low) / 6);
-  for (let decade = Math.ceil(low); decade <= high; decade++) if (decade % every === 0) all.push(decade);
-  return all;
+  const digits = high - low < 2 ? [1, 2, 5] : [1];
+  const all = [];
+  for (let decade = Math.floor(low); decade <= high; decade++) {
+    if (decade % every === 0) all.push(...digits.map((digit) => decade + Math.log10(digit)));
+  }
+  return all.filter((tick) => low <= tick && tick <= high);
 }
 
 function tensorWords(t) {
