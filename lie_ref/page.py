@@ -24,6 +24,7 @@ from PIL import Image
 
 from .files import write_text
 from .findings import HAIR, pair_rms_gradient, proportionality, rank_attributes
+from .losses import attribute_probabilities
 from .models import Arrays
 from .runs import SWAPS, RunFiles, read_run, views
 
@@ -177,10 +178,12 @@ def _data(run: RunFiles) -> dict[str, Any]:
     """What `explorer.js` draws: numbers as JSON, larger arrays as base64 of their little-endian bytes."""
     summary, first = run.summary, run.evaluations[0]
     points, attributes = summary["checkpoints"], summary["attributes"]
+    hair = [attributes.index(name) for name in HAIR if name in attributes]
+    exclusive = hair if run.config.get("exclusive_hair") else []
     places = _loss_axis(run.log, points).place([1 + point["step"] for point in points])
     return {
         "attributes": attributes,
-        "hair": [attributes.index(name) for name in HAIR if name in attributes],
+        "hair": hair,
         "tensors": first["tensor_names"].tolist(),
         "pairs": first["pairs"].tolist(),
         "faces": _thumbnails(first["x"]),
@@ -190,7 +193,7 @@ def _data(run: RunFiles) -> dict[str, Any]:
                 "step": point["step"],
                 "validation": point["validation"]["loss"],
                 "x": round(float(x), 1),
-                "logits": _base64(evaluation["logits"], "<f4"),
+                "probabilities": _base64(attribute_probabilities(evaluation["logits"], exclusive), "<f4"),
                 "views": {
                     name: _view_data(arrays, evaluation["pairs"], attributes)
                     for name, arrays in views(evaluation).items()

@@ -22,7 +22,7 @@ from lie_ref.page import LogAxis, render, running_mean
 from lie_ref.runs import read_run, views
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
-TYPES = {"change": "<i2", "bracket": "<f4", "gradient": "<f4", "logits": "<f4", "targets": "u1"}
+TYPES = {"change": "<i2", "bracket": "<f4", "gradient": "<f4", "probabilities": "<f4", "targets": "u1"}
 
 
 class Page(HTMLParser):
@@ -178,7 +178,17 @@ def test_the_data_hold_what_is_common_to_the_views(run: Path, page: Page) -> Non
     np.testing.assert_array_equal(unpacked(data, "targets", 32, 40), evaluations[0]["y"])
     for checkpoint, evaluation, step in zip(data["checkpoints"], evaluations, (0, 100), strict=True):
         assert checkpoint["step"] == step
-        np.testing.assert_allclose(unpacked(checkpoint, "logits", 32, 40), evaluation["logits"], rtol=1e-7)
+        p = 1 / (1 + np.exp(-evaluation["logits"]))
+        np.testing.assert_allclose(unpacked(checkpoint, "probabilities", 32, 40), p, rtol=1e-6)
+
+
+def test_probabilities_of_exclusive_hair_colours_are_those_of_their_softmax(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "config.json").write_text(json.dumps({"exclusive_hair": True}))
+    checkpoint = Page(render(run).read_text("utf-8")).data["checkpoints"][0]
+    z = read_run(run).evaluations[0]["logits"][:, [ATTRIBUTES.index(name) for name in HAIR]]
+    found = unpacked(checkpoint, "probabilities", 32, 40)[:, [ATTRIBUTES.index(name) for name in HAIR]]
+    np.testing.assert_allclose(found, np.exp(z) / (1 + np.exp(z).sum(axis=1, keepdims=True)), rtol=1e-6)
 
 
 def test_faces_are_those_of_the_first_evaluation(run: Path, page: Page) -> None:

@@ -100,7 +100,7 @@ function changeOfPair() {
   return (n, a) => sign * view.scale[p] * all[start + n * attributes.length + a];
 }
 
-const probability = (n, a) => 1 / (1 + Math.exp(-values(current(), "logits", Float32Array)[n * attributes.length + a]));
+const probability = (n, a) => values(current(), "probabilities", Float32Array)[n * attributes.length + a];
 const target = (n, a) => values(data, "targets", Uint8Array)[n * attributes.length + a];
 
 /** RMS of gradient and bracket of each tensor, for the selected pair. */
