@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lie-ref: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("lie-ref: stopped (--resume goes on with an experiment)", file=sys.stderr)
+        print("lie-ref: stopped (--resume goes on with an experiment, the same command with findings)", file=sys.stderr)
         return 130
 
 
