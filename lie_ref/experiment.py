@@ -30,7 +30,7 @@ from .findings import RMS_GRADIENT
 from .models import Arrays, Model, preset
 from .page import render
 from .progress import Progress
-from .runs import read_evaluation
+from .runs import read_evaluation, read_passes
 from .settings import Settings
 from .synthetic import faces_dataset
 from .training import Training, read_checkpoint, two_processes
@@ -159,11 +159,7 @@ def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path
     if not path.exists():
         state = read_checkpoint(_checkpoint(out, settings.steps), model, settings.steps, settings.steps)
         write_text(path, to_json(change_passes(settings, model, dataset, state)) + "\n")
-    try:
-        passes: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
-    return passes
+    return read_passes(path)
 
 
 def _dataset(settings: Settings, cache: Path) -> Dataset:

@@ -122,7 +122,13 @@ def read_run(run: Path) -> RunFiles:
     return RunFiles(config, summary, log, evaluations)
 
 
-def _read_json(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
+def read_passes(path: Path) -> list[dict[str, Any]]:
+    """The passes in other orders of `passes.json`; InputError, naming it, if it is damaged or holds anything else."""
+    passes: list[dict[str, Any]] = _read_json(path, [_PASS])
+    return passes
+
+
+def _read_json(path: Path, shape: Any) -> Any:
     try:
         value = json.loads(_read_text(path))
     except json.JSONDecodeError as error:

@@ -498,6 +498,13 @@ def test_resuming_without_the_log_names_it(cache: Path, run_copy: Path) -> None:
     assert refusal(run_copy, cache, resume=True).startswith("log.csv: cannot be read")
 
 
+@pytest.mark.parametrize("passes", ["[", "3", '[{"network": "as trained"}]'])
+def test_resuming_with_foreign_passes_names_them(cache: Path, run_copy: Path, passes: str) -> None:
+    (run_copy / "passes.json").write_text(passes)
+    with pytest.raises(InputError, match=r"passes\.json(\[0\])?: "):
+        run_experiment(SMALL, run_copy, cache, resume=True)
+
+
 @pytest.mark.parametrize("findings", [None, "{", "3"])
 def test_resuming_with_a_foreign_evaluation_names_it(cache: Path, run_copy: Path, findings: str | None) -> None:
     path = run_copy / "evaluation/step_000010.npz"
