@@ -18,7 +18,6 @@ from .layers import Shapes
 from .losses import LossFunction, attribute_probabilities
 from .models import Arrays, Model, with_average_pool
 from .optimizers import AdamState, FixedPreconditioner, Optimizer
-from .parallel import in_threads
 from .passes import compare_passes
 from .runs import EVALUATION
 from .settings import Settings
@@ -98,13 +97,12 @@ def change_passes(settings: Settings, model: Model, dataset: Dataset, state: Arr
     x, y = (a.reshape(count, settings.batch, *a.shape[1:]) for a in (x, y))
     loss = settings.loss(dataset.attributes)
     networks = {"as trained": model, "average pool": with_average_pool(model)}
-
-    def compared(name: str) -> list[dict[str, Any]]:
-        found = compare_passes(networks[name], params, buffers, x, y, EPSILONS, settings.seed, loss)
-        return [{"network": name, **entry} for entry in found]
-
     with np.errstate(all="ignore"):  # ε may be too long a step
-        return [entry for entries in in_threads(compared, networks) for entry in entries]
+        return [
+            {"network": name, **entry}
+            for name, network in networks.items()
+            for entry in compare_passes(network, params, buffers, x, y, EPSILONS, settings.seed, loss)
+        ]
 
 
 def _scores(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from .dual import Array
 from .fields import inner, tree_map
 from .losses import LossFunction, loss_function
 from .models import Arrays, Model
-from .sweeps import channels_last, group_gradients, group_products
+from .parallel import in_threads
+from .sweeps import channels_last, group_gradients, group_hvps
 
 
 def pass_displacement(
@@ -71,14 +73,12 @@ def predicted_change(
     x, of = channels_last(x), loss_function(loss)
     g = group_gradients(model, params, buffers, x, y, of, training)
     found = {name: np.zeros((len(orders), *p.shape), p.dtype) for name, p in params.items()}
-    itself = np.repeat(np.arange(len(x))[:, None], 2, axis=1)
-    for o, order in enumerate(orders):
-        signs = turned_pairs(order)
-        directions = {name: np.tensordot(signs.astype(a.dtype), a, axes=1) for name, a in g.items()}
-        for _, side, products in group_products(model, params, buffers, x, y, directions, itself, of, training):
-            if side == 0:
-                for name, product in products.items():
-                    found[name][o] += product
+    signs = np.stack([turned_pairs(order) for order in orders])
+    for a in range(len(x)):  # one after the other: a mini-batch's products take much memory
+        directions = {name: np.tensordot(signs[:, a].astype(b.dtype), b, axes=1) for name, b in g.items()}
+        products = group_hvps(model, params, buffers, x[a : a + 1], y[a : a + 1], directions, of, training)
+        for name, product in products.items():
+            found[name] += product[:, 0]
     return found
 
 
@@ -102,10 +102,15 @@ def compare_passes(
         some = x[:k], y[:k]
         orders = np.array([range(k)[::-1]] + ([rng.permutation(k)] if k > 2 else []))
         predicted = predicted_change(model, params, buffers, *some, orders, loss)
+
+        def moved(task: tuple[float, Array], some: tuple[Array, Array] = some) -> Arrays:
+            epsilon, order = task
+            return pass_displacement(model, params, buffers, *some, order, epsilon, loss)
+
+        everything = [(epsilon, order) for epsilon in epsilons for order in (np.arange(k), *orders)]
+        displacements = in_threads(moved, everything)
         for epsilon in epsilons:
-            given, *others = (
-                pass_displacement(model, params, buffers, *some, order, epsilon, loss) for order in (range(k), *orders)
-            )
+            given, *others = islice(displacements, 1 + len(orders))
             entry: dict[str, Any] = {"mini_batches": k, "epsilon": epsilon, "cosine": [], "ratio": []}
             for o, other in enumerate(others):
                 truth = tree_map(lambda b, a, e=epsilon: (b - a) / e**2, other, given)
