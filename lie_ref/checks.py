@@ -25,8 +25,10 @@ GRADIENT_DESCENT = GradientDescent()
 # step is tried.  Differences are formed so that rounding leaves enough digits even at the smallest.
 STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
 AGREEMENT = 1e-7  # of two differences of the gradient, if nothing jumps
+# By the order, how much two extrapolations of order swaps in ε may differ, relative to the change.  In the second
+# a jump adds 1/ε; in the first it only shifts the line, which one more swap, so many times nearer, tells.
+STRAIGHTNESS = {1: 0.01, 2: 0.1}
 NEARER = 256
-STRAIGHTNESS = 0.1  # of order swaps as a function of ε: how much two extrapolations may differ, relative to the change
 
 
 def hvp_by_differences(gradient: Gradient, theta: Point, direction: Point, steps: Sequence[float] = STEPS) -> Point:
@@ -142,7 +144,7 @@ def order_swap_convergence(
         if order == 1:  # then a jump that all four cross shifts their line and leaves it straight
             limits.append(order_swap(gradient_x, gradient_y, theta, epsilons[0] / NEARER, optimizer, order))
         apart = max(_norm(_difference(other, limits[1])) for other in limits)
-        if apart <= STRAIGHTNESS * _norm(_difference(swaps[0], swaps[-1])):
+        if apart <= STRAIGHTNESS[order] * _norm(_difference(swaps[0], swaps[-1])):
             break
     errors = [relative_error(swap, limit) for swap in swaps]
     if not all(0 < error < np.inf for error in errors):

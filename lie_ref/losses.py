@@ -92,26 +92,21 @@ def exclusive(columns: Sequence[int]) -> LossFunction:
 
 
 def _exclusive(z: Any, y: Array, columns: tuple[int, ...]) -> Any:
-    """[Σ_k binary cross-entropy_k + log(1 + Σ_c exp z_c) − Σ_c t_c z_c] / k, over other columns k and the group's c."""
+    """[Σ binary cross-entropies of other columns + Σ_c t_c · cross-entropy of class c] / k, t the example's shares."""
     k, group = z.shape[-1], list(columns)
     others = [column for column in range(k) if column not in columns]
     terms = [_bce(z[..., others], y[..., others]) * len(others)] if others else []
-    zero = 0.0 * z[..., :1]
-    classes = anp.concatenate([zero, z[..., group]], axis=-1)
-    largest = np.max(getval(classes), axis=-1, keepdims=True)
-    log_sum = largest[..., 0] + anp.log(anp.sum(anp.exp(classes - largest), axis=-1))
-    target = _shared(y[..., group])
-    # Σ_c t_c (log Σ exp − z_c) + t_none (log Σ exp): the targets add up to one
-    terms.append(log_sum - anp.sum(target * z[..., group], axis=-1))
+    classes = anp.concatenate([0.0 * z[..., :1], z[..., group]], axis=-1)
+    target = _class_shares(y[..., group])
+    labels = np.broadcast_to(np.arange(classes.shape[-1]), target.shape)
+    terms += [target[..., c] * _softmax(classes, labels[..., c]) for c in range(classes.shape[-1])]
     return sum(terms) / k
 
 
 def _exclusive_gradient(z: Number, y: Array, columns: tuple[int, ...]) -> Number:
     """(σ(z) − y) / k, and in the group's columns (p − t) / k."""
     k, group = z.shape[-1], list(columns)
-    target = _shared(y[..., group])
-    none = 1 - target.sum(axis=-1, keepdims=True)
-    excess = _excess(class_probabilities(z, columns), np.concatenate([none, target], axis=-1))
+    excess = _excess(class_probabilities(z, columns), _class_shares(y[..., group]))
     return _with_columns(_bce_gradient(z, y), linear(lambda e: e[..., 1:] / k, excess), columns)
 
 
@@ -146,9 +141,10 @@ def _with_columns(whole: Number, part: Number, columns: Sequence[int]) -> Number
     return linear(lambda w: w * keep.astype(w.dtype), whole) + linear(lambda c: c @ places.astype(c.dtype), part)
 
 
-def _shared(labels: Array) -> Array:
-    """Labels (…, c) of 0 and 1 as shares of one example."""
-    return labels / np.maximum(labels.sum(axis=-1, keepdims=True), 1)
+def _class_shares(labels: Array) -> Array:
+    """Labels (…, c) of 0 and 1 as shares (…, 1 + c) of one example: of none of them first, then of each."""
+    shares = labels / np.maximum(labels.sum(axis=-1, keepdims=True), 1)
+    return np.concatenate([1 - shares.sum(axis=-1, keepdims=True), shares], axis=-1)
 
 
 def _mse(z: Any, y: Array) -> Any:

@@ -298,7 +298,8 @@ def _pass_rows(passes: list[dict[str, Any]]) -> tuple[str, str]:
     epsilons = list(dict.fromkeys(entry["epsilon"] for entry in passes))
     cells: dict[tuple[str, int], dict[float, str]] = {}
     for entry in passes:
-        means = [_number(float(np.mean(entry[key])), ".2f") if entry[key] else "–" for key in ("cosine", "ratio")]
+        defined = ([value for value in entry[key] if value is not None] for key in ("cosine", "ratio"))
+        means = [_number(float(np.mean(values)), ".2f") if values else "–" for values in defined]
         cells.setdefault((entry["network"], entry["mini_batches"]), {})[entry["epsilon"]] = " · ".join(means)
     rows = (
         f'<tr><th scope="row" class="words">{escape(network)}</th><td>{k}</td>'

@@ -97,9 +97,8 @@ def _study(name: str, settings: Settings, seeds: int, out: Path, cache: Path) ->
             folder = out / name / variant / f"seed-{seed}"
             source = settings.celeba if name == "celeba" else None
             print(f"{SETS[name]}, {variant}, seed {seed}", flush=True)
-            run_experiment(
-                replace(settings, celeba=source, seed=seed, **changes), folder, cache, resume=folder.exists()
-            )
+            begun = (folder / "config.json").exists()
+            run_experiment(replace(settings, celeba=source, seed=seed, **changes), folder, cache, resume=begun)
             runs.setdefault(variant, []).append(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
     compared = [compare(claim, runs[a], runs[b]) for claim, a, b in COMPARED if {a, b} <= runs.keys()]
     found = sorted(judge(runs["plain"]) + compared, key=lambda finding: str(finding["id"]))

@@ -60,8 +60,8 @@ PASSES = [
         "network": network,
         "mini_batches": k,
         "epsilon": epsilon,
-        "cosine": [0.5, 0.75][: k // 2],
-        "ratio": [2.0] * (k // 2),
+        "cosine": [0.5, 0.75, None][: k - 1],
+        "ratio": [2.0, 2.0, None][: k - 1],
     }
     for network in ("as trained", HOSTILE)
     for k in (2, 4)

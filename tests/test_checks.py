@@ -13,13 +13,14 @@ import lie_ref
 from lie_ref.checks import (
     bracket_by_differences,
     check_bracket,
+    check_swaps,
     hvp_by_differences,
     largest_relative_error,
     order_swap,
     order_swap_convergence,
     relative_error,
 )
-from lie_ref.optimizers import Momentum
+from lie_ref.optimizers import AdamState, Momentum
 
 NETWORKS = [
     ("tanh", MLPS[0], (5,)),
@@ -134,3 +135,22 @@ def test_a_jump_that_four_swaps_cross_alike_is_noticed_in_the_first_order():
     assert found.observed_order == pytest.approx(1, abs=0.01)
     misled = order_swap_convergence(g_x, g_y, theta, limit, state, order=1, steps=[1e-5])
     assert misled.observed_order < 0.1
+
+
+def test_swaps_with_optimizers_tell_a_wrong_formula_from_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = lie_ref.preset("mxresnet-tiny")
+    params, buffers = generic_state(model, seed=2)
+    x, y = examples(model, (2, 3, 32, 32), seed=2)
+    rng = np.random.default_rng(8)
+    mean, square = ({name: rng.uniform(0.5, 2, p.shape) for name, p in params.items()} for _ in range(2))
+    adam = AdamState(mean, square, count=9, betas=(0.8, 0.999))
+    right = check_swaps(model, params, buffers, x, y, adam)
+    assert right.keys() == {"preconditioned", "sgd-momentum", "adam"}
+    assert all(abs(swap.observed_order - 1) < 0.02 for swap in right.values())
+
+    def scaled(*given):
+        return [{name: 1.01 * a for name, a in effect.items()} for effect in lie_ref.swap_effects(*given)]
+
+    monkeypatch.setattr("lie_ref.checks.swap_effects", scaled)
+    wrong = check_swaps(model, params, buffers, x, y, adam)
+    assert all(abs(swap.observed_order) < 0.2 for swap in wrong.values())

@@ -67,6 +67,10 @@ def test_saturated_gradients_keep_their_digits():
     np.testing.assert_allclose(right, [[-tail / 2, tail / 2]], rtol=1e-15)
     confident = LOSSES["softmax"].gradient(np.array([[40.0, 0.0]]), np.array([0]))
     np.testing.assert_allclose(confident, [[-tail, tail]], rtol=1e-15)
+    z, y, loss = np.array([[40.0, 40.0]]), np.array([[1.0, 1.0]]), exclusive([0])
+    assert loss.definition(z, y) == pytest.approx([math.log1p(math.exp(-40))], rel=1e-14)
+    np.testing.assert_allclose(loss.gradient(z, y), [[-tail / 2, -tail / 2]], rtol=1e-14)
+    np.testing.assert_allclose(grad(lambda z: loss.definition(z, y).sum())(z), [[-tail / 2, -tail / 2]], rtol=1e-13)
 
 
 def test_softmax_keeps_its_digits_where_the_label_is_nearly_certain_or_nearly_impossible():

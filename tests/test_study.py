@@ -12,6 +12,8 @@ from conftest import SMALL
 from lie_ref import study
 from lie_ref.claims import CLAIMS
 from lie_ref.errors import InputError
+from lie_ref.findings import HAIR
+from lie_ref.settings import Settings
 from lie_ref.study import COMPARED, VARIANTS, run_study, table
 
 FEW = replace(SMALL, steps=2)
@@ -64,6 +66,35 @@ def test_the_table_has_a_line_a_finding_and_a_column_a_set(finished: Path) -> No
 def test_a_study_without_runs_is_refused(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(InputError, match="--seeds: expected an integer >= 1, got 0"):
         run_study(SMALL, 0, tmp_path, cache)
+
+
+def test_a_study_that_could_not_begin_says_the_same_again(tmp_path: Path, cache: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(InputError, match="nowhere: no such folder"):
+            run_study(replace(SMALL, celeba="nowhere"), 1, tmp_path, cache)
+
+
+def test_variants_are_compared_in_the_order_that_their_claims_say(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs made up so that hair's share is 0.1, 0.2, … in the order of the variants, and differs by the seed, too."""
+
+    def made_up(settings: Settings, out: Path, cache: Path, resume: bool) -> None:
+        name, variant = out.parts[-3:-1]
+        share = (1 + list(VARIANTS[name]).index(variant) + settings.seed) / 40  # for each of four colours
+        point = {"step": 400, "hair_shares": {"probabilities": dict.fromkeys(HAIR, share)}}
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "summary.json").write_text(json.dumps({"checkpoints": [point]}))
+
+    monkeypatch.setattr(study, "run_experiment", made_up)
+    monkeypatch.setattr(study, "render", lambda run: run)
+    monkeypatch.setattr(study, "judge", lambda runs: [])
+    found = run_study(replace(SMALL, celeba="somewhere"), 2, tmp_path, cache)["sets"]
+    order = ["plain", "exclusive", "independent", "clear", "ambiguous"]
+    pairs = {"3a": ("exclusive", "plain"), "3b": ("plain", "independent"), "3c": ("ambiguous", "clear")}
+    expected = {key: pytest.approx((order.index(a) - order.index(b)) / 10) for key, (a, b) in pairs.items()}
+    assert {entry["id"]: entry["value"] for entry in found["faces"]} == expected
+    assert [(entry["id"], entry["runs"]) for entry in found["celeba"]] == [("3a", 2)]
 
 
 def test_celeba_has_the_variants_that_real_images_allow() -> None:
