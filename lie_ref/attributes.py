@@ -33,9 +33,9 @@ def load_statistics() -> Statistics:
 
 
 ATTRIBUTES: tuple[str, ...] = load_statistics().names
-HAIR_COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
+HAIR = ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair")
 _COLUMN = {name: column for column, name in enumerate(ATTRIBUTES)}
-_HAIR = [_COLUMN[name] for name in HAIR_COLOURS]
+_HAIR = [_COLUMN[name] for name in HAIR]
 
 # (attributes, condition, value): these attributes are possible only where the condition has that value.
 _POSSIBLE_IF = (

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .findings import HAIR
+from .attributes import HAIR
 
 Run = dict[str, Any]  # of a run: what is in its summary.json
 
@@ -33,7 +33,7 @@ class Claim:
     id: str
     claim: str
     statistic: str
-    of_run: Callable[[Run], Sequence[float]]
+    of_run: Callable[[Run], Sequence[float]] = lambda run: ()  # none, where runs are compared
     low: float = -UNBOUNDED
     high: float = UNBOUNDED
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from .attributes import HAIR
 from .derivatives import squared_norms
 from .dual import Array, Dual
 from .evaluation import Evaluation, SwapEffects
 from .losses import attribute_probabilities
 
-HAIR = ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair")
 RMS_GRADIENT = "the root of the mean of the two examples' squared RMS gradients, tensor by tensor"
 
 

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .attributes import HAIR
 from .files import write_text
-from .findings import HAIR, pair_rms_gradient, proportionality, rank_attributes
+from .findings import pair_rms_gradient, proportionality, rank_attributes
 from .losses import attribute_probabilities
 from .models import Arrays
 from .runs import SWAPS, RunFiles, read_run, views

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .attributes import HAIR
 from .errors import InputError
 from .files import read_npz
-from .findings import HAIR
 from .models import Arrays
 
 EVALUATION = "lie-ref-evaluation/2"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .attributes import HAIR
 from .errors import InputError
-from .findings import HAIR
 from .losses import LOSSES, LossFunction, exclusive
 from .models import PRESETS
 

@@ -7,7 +7,6 @@ The findings of all go to `summary.json` of the study; those of a set also to th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,18 +32,12 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set cha
 SHARE = "hair’s share of all absolute changes of probability, steps ≥ 400, less the other’s"
 
 
-def _of_nothing(_: Run) -> Sequence[float]:
-    """The statistic of a claim that compares runs."""
-    return []
-
-
 COMPARED = (  # claim, its runs, and those beside them
     (
         Claim(
             "3a",
             "Hair’s share of the changes falls if the loss knows that hair colours exclude each other",
             SHARE,
-            _of_nothing,
             high=0.0,
         ),
         "exclusive",
@@ -55,7 +48,6 @@ COMPARED = (  # claim, its runs, and those beside them
             "3b",
             "Hair’s share is larger where colours exclude each other than where they are independent",
             SHARE,
-            _of_nothing,
             low=0.0,
         ),
         "plain",
@@ -66,7 +58,6 @@ COMPARED = (  # claim, its runs, and those beside them
             "3c",
             "Hair’s share is larger where colours are ambiguous (2) than where they are clear (0)",
             SHARE,
-            _of_nothing,
             low=0.0,
         ),
         "ambiguous",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lie_ref.findings import HAIR
+from lie_ref.attributes import HAIR
 from lie_ref.runs import SWAPS, VIEWS
 
 ALL_STEPS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000)

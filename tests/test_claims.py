@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lie_ref.attributes import HAIR
 from lie_ref.claims import CLAIMS, Claim, compare, finding, interval, judge, rank_chance, verdict
-from lie_ref.findings import HAIR
 from lie_ref.study import COMPARED
 
 NAMES = [*HAIR, *(f"Attribute_{k}" for k in range(6))]

@@ -21,14 +21,13 @@ import pytest
 from conftest import SMALL, SMALL_OPTIONS
 
 from lie_ref import examination, experiment
-from lie_ref.attributes import ATTRIBUTES
+from lie_ref.attributes import ATTRIBUTES, HAIR
 from lie_ref.claims import CLAIMS
 from lie_ref.dataset import Dataset
 from lie_ref.errors import InputError
 from lie_ref.examination import EPSILONS
 from lie_ref.experiment import FILES, run_experiment, train
 from lie_ref.files import read_npz, write_npz
-from lie_ref.findings import HAIR
 from lie_ref.headlines import headlines
 from lie_ref.models import preset
 from lie_ref.settings import Settings

@@ -10,14 +10,14 @@ import pytest
 
 from lie_ref import attributes as attributes_module
 from lie_ref import faces
-from lie_ref.attributes import ATTRIBUTES, HAIR_COLOURS, load_statistics, sample_attributes
+from lie_ref.attributes import ATTRIBUTES, HAIR, load_statistics, sample_attributes
 from lie_ref.errors import InputError
 from lie_ref.faces import draw_face
 
 N = 20_000
 CALIBRATION = 1 << 17  # rows of the fixed sample on which frequencies are calibrated
 COLUMN = {name: column for column, name in enumerate(ATTRIBUTES)}
-HAIR = [COLUMN[name] for name in HAIR_COLOURS]
+HAIR = [COLUMN[name] for name in HAIR]
 
 
 def labelled(*names: str) -> np.ndarray:

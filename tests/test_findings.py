@@ -13,10 +13,10 @@ import pytest
 from networks import examples, generic_state
 
 import lie_ref
-from lie_ref.attributes import ATTRIBUTES
+from lie_ref.attributes import ATTRIBUTES, HAIR
 from lie_ref.evaluation import Evaluation, evaluate
 from lie_ref.files import read_npz
-from lie_ref.findings import HAIR, beats_majority, checkpoint_findings, proportionality, rank_attributes
+from lie_ref.findings import beats_majority, checkpoint_findings, proportionality, rank_attributes
 
 
 @pytest.fixture(scope="module")

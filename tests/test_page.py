@@ -16,8 +16,9 @@ import pytest
 from made_up_run import ALL_STEPS, ATTRIBUTES, HOSTILE, PAIRS, TENSORS, edit_evaluation, edited, make_run
 from PIL import Image
 
+from lie_ref.attributes import HAIR
 from lie_ref.errors import InputError
-from lie_ref.findings import HAIR, pair_rms_gradient, proportionality, rank_attributes
+from lie_ref.findings import pair_rms_gradient, proportionality, rank_attributes
 from lie_ref.page import LogAxis, render, running_mean
 from lie_ref.runs import read_run, views
 

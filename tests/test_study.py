@@ -10,9 +10,9 @@ import pytest
 from conftest import SMALL
 
 from lie_ref import study
+from lie_ref.attributes import HAIR
 from lie_ref.claims import CLAIMS
 from lie_ref.errors import InputError
-from lie_ref.findings import HAIR
 from lie_ref.settings import Settings
 from lie_ref.study import COMPARED, VARIANTS, run_study, table
 

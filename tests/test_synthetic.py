@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lie_ref import synthetic
-from lie_ref.attributes import ATTRIBUTES, HAIR_COLOURS, sample_attributes
+from lie_ref.attributes import ATTRIBUTES, HAIR, sample_attributes
 from lie_ref.errors import InputError
 from lie_ref.faces import draw_face
 from lie_ref.synthetic import faces_dataset
@@ -46,7 +46,7 @@ def test_too_few_faces_for_an_evaluation_are_refused(tmp_path: Path) -> None:
 def test_the_knobs_of_hair_reach_labels_and_pictures_and_are_named(tmp_path: Path) -> None:
     several = faces_dataset(tmp_path, n=2000, size=8, exclusive=False)
     np.testing.assert_array_equal(several.labels, sample_attributes(2000, seed=0, exclusive=False))
-    hair = [ATTRIBUTES.index(name) for name in HAIR_COLOURS]
+    hair = [ATTRIBUTES.index(name) for name in HAIR]
     assert several.labels[:, hair].sum(axis=1).max() > 1
     clear = faces_dataset(tmp_path, n=320, size=16, ambiguity=0.0)
     np.testing.assert_array_equal(np.load(clear.images)[7], draw_face(clear.labels[7], 0, 7, 16, ambiguity=0.0))
