@@ -24,12 +24,14 @@ from .dual import Array, Number, elementwise, linear, value
 class LossFunction:
     """`definition(z, y)` → (…,) and `gradient(z, y)` → ∂L/∂z (…, k), for logits z (…, k).
 
-    Targets y are (…, k), or with `labels` integers (…,) in 0 … k − 1.
+    Targets y are (…, k), with `binary` between 0 and 1, or with `labels` integers (…,) in 0 … k − 1; errors say `name`.
     """
 
     definition: Callable[[Any, Array], Any]
     gradient: Callable[[Number, Array], Number]
     labels: bool = False
+    binary: bool = False
+    name: str = "of your own"
 
 
 def _bce(z: Any, y: Array) -> Any:
@@ -88,7 +90,8 @@ def exclusive(columns: Sequence[int]) -> LossFunction:
     True
     """
     chosen = tuple(int(column) for column in columns)
-    return LossFunction(partial(_exclusive, columns=chosen), partial(_exclusive_gradient, columns=chosen))
+    definition, gradient = (partial(f, columns=chosen) for f in (_exclusive, _exclusive_gradient))
+    return LossFunction(definition, gradient, binary=True, name="exclusive")
 
 
 def _exclusive(z: Any, y: Array, columns: tuple[int, ...]) -> Any:
@@ -176,7 +179,7 @@ def loss_function(loss: str | LossFunction) -> LossFunction:
 
 
 LOSSES = {
-    "bce": LossFunction(_bce, _bce_gradient),
-    "softmax": LossFunction(_softmax, _softmax_gradient, labels=True),
-    "mse": LossFunction(_mse, _mse_gradient),
+    "bce": LossFunction(_bce, _bce_gradient, binary=True, name="bce"),
+    "softmax": LossFunction(_softmax, _softmax_gradient, labels=True, name="softmax"),
+    "mse": LossFunction(_mse, _mse_gradient, name="mse"),
 }

@@ -52,23 +52,23 @@ def checked_inputs(argument: str, model: Model, params: Arrays, x: Array, batche
 
 def checked_targets(model: Model, x: Array, y: Array, loss: str | LossFunction, batches: bool = False) -> Array:
     """Targets that fit the inputs and the loss, in the inputs' dtype; integer labels for "softmax"."""
-    labels = loss_function(loss).labels
+    of = loss_function(loss)
     y = np.asarray(y)
     lead = x.shape[: 2 if batches else 1]
-    shape = lead if labels else (*lead, model.n_out)
+    shape = lead if of.labels else (*lead, model.n_out)
     if y.shape != shape:
-        raise ValueError(f"y: expected shape {shape} for loss {loss!r}, got {y.shape}")
-    if labels:
+        raise ValueError(f"y: expected shape {shape} for loss {of.name!r}, got {y.shape}")
+    if of.labels:
         if not np.issubdtype(y.dtype, np.integer):
-            raise TypeError(f"y: expected integer labels for loss {loss!r}, got dtype {y.dtype}")
+            raise TypeError(f"y: expected integer labels for loss {of.name!r}, got dtype {y.dtype}")
         if (y < 0).any() or (y >= model.n_out).any():
             raise ValueError(f"y: expected labels 0 to {model.n_out - 1}, got {y.min()} to {y.max()}")
         return y
     if y.dtype == bool or np.issubdtype(y.dtype, np.integer):
         y = y.astype(x.dtype)
     y = _checked_numbers("y", y, x.dtype)
-    if loss == "bce" and ((y < 0).any() or (y > 1).any()):
-        raise ValueError(f"y: expected targets in [0, 1] for loss 'bce', got {y.min():g} to {y.max():g}")
+    if of.binary and ((y < 0).any() or (y > 1).any()):
+        raise ValueError(f"y: expected targets in [0, 1] for loss {of.name!r}, got {y.min():g} to {y.max():g}")
     return y
 
 

@@ -7,6 +7,7 @@ import pytest
 from networks import examples
 
 import lie_ref
+from lie_ref.losses import LossFunction, exclusive
 
 MODEL = lie_ref.mxresnet((2, 2, 2), (2,), (1,), n_out=3)
 PARAMS, BUFFERS = MODEL.init(0)
@@ -33,6 +34,12 @@ BAD = [
     ({"x": np.where(X > 0, np.nan, X)}, ValueError, r"x: expected finite numbers"),
     ({"y": Y[:3]}, ValueError, r"y: expected shape \(4, 3\) for loss 'bce', got \(3, 3\)"),
     ({"y": 2 * Y - 1}, ValueError, r"y: expected targets in \[0, 1\] for loss 'bce', got -1 to 1"),
+    (
+        {"y": 2 * Y, "loss": exclusive([0, 1])},
+        ValueError,
+        r"y: expected targets in \[0, 1\] for loss 'exclusive', got 0 to 2",
+    ),
+    ({"y": Y[:3], "loss": LossFunction(len, len)}, ValueError, r"y: expected shape .* for loss 'of your own', got"),
     ({"y": Y.astype(complex)}, TypeError, r"y: expected a floating-point array, got dtype complex128"),
     ({"y": np.full_like(Y, np.inf), "loss": "mse"}, ValueError, r"y: expected finite numbers"),
     ({"loss": "softmax"}, ValueError, r"y: expected shape \(4,\) for loss 'softmax', got \(4, 3\)"),
