@@ -44,9 +44,9 @@ def gradients(
 ) -> Arrays:
     """g_i = ∇_θ L_i for each example, batch-norm in evaluation mode: name → (n, *shape), dtype of the parameters.
 
-    x is (n, channels, height, width) or (n, features); y is (n, n_out), or (n,) integers for "softmax"; `loss` is "bce",
-    "softmax", "mse" or a `losses.LossFunction`.  The vector field of example i is v_i = −g_i.  Raises ValueError or
-    TypeError for arrays that do not fit.
+    x is (n, channels, height, width) or (n, features); y is (n, n_out), or (n,) integers for "softmax"; `loss` is
+    "bce", "softmax", "mse" or a `losses.LossFunction`.  The vector field of example i is v_i = −g_i.  Raises ValueError
+    or TypeError for arrays that do not fit.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
