@@ -34,11 +34,10 @@ def pass_displacement(
     order: Sequence[int] | Array,
     epsilon: float,
     loss: str | LossFunction = "bce",
-    training: bool = True,
 ) -> Arrays:
     """θ after one SGD step of size ε on each mini-batch x (k, m, …), y (k, m, …), in this order, minus θ before.
 
-    As a displacement it loses few digits where two of them are compared.  Batch-norm is in training mode, or not;
+    As a displacement it loses few digits where two of them are compared.  Batch-norm is in training mode;
     `buffers` do not change.
     """
     x, of = channels_last(x), loss_function(loss)
@@ -46,7 +45,7 @@ def pass_displacement(
     for batch in order:
         here = {name: p + moved[name] for name, p in params.items()}
         chosen = slice(batch, batch + 1)
-        for name, g in group_gradients(model, here, buffers, x[chosen], y[chosen], of, training).items():
+        for name, g in group_gradients(model, here, buffers, x[chosen], y[chosen], of, training=True).items():
             moved[name] -= epsilon * g[0]
     return moved
 
@@ -59,9 +58,10 @@ def predicted_change(
     y: Array,
     orders: Array,
     loss: str | LossFunction = "bce",
-    training: bool = True,
 ) -> Arrays:
     """Σ [v_b, v_a] over the pairs that each order (o, k) turns round: name → (o, *shape), in units of ε².
+
+    Batch-norm is in training mode, its statistics differentiated through, as in `pass_displacement`.
 
     >>> from lie_ref import batch_brackets, mlp
     >>> model, rng = mlp([2, 3, 1]), np.random.default_rng(0)
@@ -71,12 +71,12 @@ def predicted_change(
     True
     """
     x, of = channels_last(x), loss_function(loss)
-    g = group_gradients(model, params, buffers, x, y, of, training)
+    g = group_gradients(model, params, buffers, x, y, of, training=True)
     found = {name: np.zeros((len(orders), *p.shape), p.dtype) for name, p in params.items()}
     signs = np.stack([turned_pairs(order) for order in orders])
     for a in range(len(x)):  # one after the other: a mini-batch's products take much memory
         directions = {name: np.tensordot(signs[:, a].astype(b.dtype), b, axes=1) for name, b in g.items()}
-        products = group_hvps(model, params, buffers, x[a : a + 1], y[a : a + 1], directions, of, training)
+        products = group_hvps(model, params, buffers, x[a : a + 1], y[a : a + 1], directions, of, training=True)
         for name, product in products.items():
             found[name] += product[:, 0]
     return found
