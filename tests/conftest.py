@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from lie_ref.experiment import run_experiment
 from lie_ref.process import use_one_blas_thread
 from lie_ref.settings import Settings
 from lie_ref.synthetic import faces_dataset
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in whose background the tests run has it ignored
 
 SMALL = Settings(faces=400, size=16, steps=12)
 SMALL_OPTIONS = ("--faces", "400", "--size", "16", "--steps", "12")  # the same for the command line
