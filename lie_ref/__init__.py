@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"  # before the imports: some of the modules below write it into their files
 
-from . import optimizers, oracle
+from . import connectivity, kernels, optimizers, oracle, scores
 from .derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
 from .evaluation import Evaluation, evaluate
 from .fields import (
@@ -21,12 +21,14 @@ __all__ = [
     "bracket_norms",
     "brackets",
     "commutator",
+    "connectivity",
     "evaluate",
     "gradient_step",
     "gradients",
     "hvp_forward_over_reverse",
     "hvp_reverse_over_reverse",
     "hvps",
+    "kernels",
     "lie_bracket",
     "mlp",
     "mxresnet",
@@ -34,6 +36,7 @@ __all__ = [
     "oracle",
     "preset",
     "push_forward",
+    "scores",
     "swap_effects",
     "vector_field",
 ]
