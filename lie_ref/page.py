@@ -7,29 +7,25 @@ the page carries and whose figures are computed here.
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files as package_files
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from .attributes import HAIR
 from .files import write_text
 from .findings import pair_rms_gradient, proportionality, rank_attributes
 from .losses import attribute_probabilities
+from .markup import WORDS, cells, claim_row, content_policy, number, source, thumbnails
 from .models import Arrays
 from .runs import SWAPS, RunFiles, read_run, views
 
-THUMBNAIL = 64  # pixels: sharp where a pair is shown large, yet 32 faces weigh half a MiB at most
 LOG_POINTS = 600  # points of the training loss that are drawn, spread evenly over the logarithmic axis
 CHART_WIDTH, CHART_HEIGHT = 560, 240  # units of the loss chart's frame
 CHART = Template(
@@ -40,7 +36,6 @@ aria-label="Loss against training step">
 <text transform="translate(-86 {CHART_HEIGHT / 2}) rotate(-90)" class="middle">loss</text>
 <svg width="{CHART_WIDTH}" height="{CHART_HEIGHT}">$marks</svg></svg>"""
 )
-WORDS = ' class="words"'
 DERIVATIONS = ("richardson", "hvp_modes")  # the checks that derive the bracket again
 
 
@@ -157,21 +152,6 @@ def _loss_chart(log: np.ndarray, checkpoints: list[dict[str, Any]]) -> str:
     return _chart(x, y, steps.tolist(), "".join(marks))
 
 
-def _data_uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _thumbnails(x: np.ndarray) -> list[str]:
-    """PNG data URIs of images (n, 3, height, width) with values pixel/127.5 − 1."""
-    pixels = np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
-    pictures = [Image.fromarray(image) for image in pixels]
-    for picture in pictures:
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    return [_data_uri(picture) for picture in pictures]
-
-
 # The data of the explorer
 
 
@@ -187,7 +167,7 @@ def _data(run: RunFiles) -> dict[str, Any]:
         "hair": hair,
         "tensors": first["tensor_names"].tolist(),
         "pairs": first["pairs"].tolist(),
-        "faces": _thumbnails(first["x"]),
+        "faces": thumbnails(first["x"]),
         "targets": _base64(first["y"] > 0.5, "u1"),
         "checkpoints": [
             {
@@ -231,40 +211,32 @@ def _base64(array: np.ndarray, dtype: str) -> str:
 # Composing
 
 
-def _number(value: float | None, form: str = ".3g") -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _cells(texts: Sequence[str], kind: str = "") -> str:
-    return "".join(f"<td{kind}>{text}</td>" for text in texts)
-
-
-def _row(point: dict[str, Any], cells: str) -> str:
+def _row(point: dict[str, Any], rest: str) -> str:
     """A row of a table over the checkpoints, whose head chooses the step in the explorer."""
     step = point["step"]
-    return f'<tr data-step="{step}"><th scope="row"><a href="#step={step}">{step}</a></th>{cells}</tr>'
+    return f'<tr data-step="{step}"><th scope="row"><a href="#step={step}">{step}</a></th>{rest}</tr>'
 
 
 def _loss_row(point: dict[str, Any]) -> str:
-    return _row(point, _cells([_number(point[part]["loss"], ".4f") for part in ("train", "validation")]))
+    return _row(point, cells([number(point[part]["loss"], ".4f") for part in ("train", "validation")]))
 
 
 def _findings_row(point: dict[str, Any]) -> str:
     constants = [bracket["constant"] for bracket in point["brackets"] if (bracket["constant"] or 0) > 0]
     figures = [
-        *(_number(point[part]["loss"], ".4f") for part in ("train", "validation")),
-        *(_number(point[part]["accuracy"], ".2%") for part in ("train", "validation")),
-        _number(point["mean_correlation"], ".3f"),
+        *(number(point[part]["loss"], ".4f") for part in ("train", "validation")),
+        *(number(point[part]["accuracy"], ".2%") for part in ("train", "validation")),
+        number(point["mean_correlation"], ".3f"),
         f"{min(constants):.3g} … {max(constants):.3g}" if constants else "–",
         *(str(point["hair_ranks"][name]) for name in HAIR),
     ]
     top = ", ".join(escape(attribute["name"]) for attribute in point["attributes"][:3])
-    return _row(point, _cells(figures) + _cells([top], WORDS))
+    return _row(point, cells(figures) + cells([top], WORDS))
 
 
 def _checks_row(point: dict[str, Any]) -> str:
-    differences = [_number(point["checks"][name], ".1e") for name in DERIVATIONS]
-    return _row(point, _cells([*differences, *(_number(order, ".3f") for order in _orders(point))]))
+    differences = [number(point["checks"][name], ".1e") for name in DERIVATIONS]
+    return _row(point, cells([*differences, *(number(order, ".3f") for order in _orders(point))]))
 
 
 def _orders(point: dict[str, Any]) -> list[float | None]:
@@ -279,53 +251,31 @@ def _checked(points: list[dict[str, Any]]) -> str:
     largest = max((figure for figure in figures if figure is not None), default=None)
     orders = [order for point in points for order in _orders(point) if order is not None]
     span = f"{min(orders):.3f} to {max(orders):.3f}" if orders else "–"
-    return f"The largest difference at any checkpoint is {_number(largest, '.1e')}; the orders of all swaps are {span}."
-
-
-def _claim_row(finding: dict[str, Any]) -> str:
-    words = {key: escape(finding[key]) for key in ("id", "claim", "statistic", "verdict", "note")}
-    low, high = _number(finding["low"]), _number(finding["high"])
-    interval = f"{low} … {high}" if (low, high) != ("–", "–") else "–"
-    return (
-        f'<tr><th scope="row">{words["id"]}</th>{_cells([words["claim"], words["statistic"]], WORDS)}'
-        f"{_cells([_number(finding['value']), interval])}"
-        f'<td class="verdict {words["verdict"]}">{words["verdict"]}</td>'
-        f"{_cells([str(finding['runs'])])}{_cells([words['note']], WORDS)}</tr>"
-    )
+    return f"The largest difference at any checkpoint is {number(largest, '.1e')}; the orders of all swaps are {span}."
 
 
 def _pass_rows(passes: list[dict[str, Any]]) -> tuple[str, str]:
     """Of passes in other orders the table's heads, a learning rate each, and its rows, a network and number k each."""
     epsilons = list(dict.fromkeys(entry["epsilon"] for entry in passes))
-    cells: dict[tuple[str, int], dict[float, str]] = {}
+    means: dict[tuple[str, int], dict[float, str]] = {}
     for entry in passes:
         defined = ([value for value in entry[key] if value is not None] for key in ("cosine", "ratio"))
-        means = [_number(float(np.mean(values)), ".2f") if values else "–" for values in defined]
-        cells.setdefault((entry["network"], entry["mini_batches"]), {})[entry["epsilon"]] = " · ".join(means)
+        texts = [number(float(np.mean(values)), ".2f") if values else "–" for values in defined]
+        means.setdefault((entry["network"], entry["mini_batches"]), {})[entry["epsilon"]] = " · ".join(texts)
     rows = (
         f'<tr><th scope="row" class="words">{escape(network)}</th><td>{k}</td>'
-        f"{_cells([row.get(epsilon, '–') for epsilon in epsilons])}</tr>"
-        for (network, k), row in cells.items()
+        f"{cells([row.get(epsilon, '–') for epsilon in epsilons])}</tr>"
+        for (network, k), row in means.items()
     )
     return "".join(f'<th scope="col">ε = {epsilon:g}</th>' for epsilon in epsilons), "".join(rows)
 
 
-def _source(name: str) -> str:
-    return (package_files(__package__) / "explorer" / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """What a content security policy calls an inline script or style by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
-
-
 def _page(run: RunFiles) -> str:
     summary, points = run.summary, run.summary["checkpoints"]
-    style, script, final = _source("style.css"), _source("explorer.js"), points[-1]
+    style, script, final = source("style.css"), source("explorer.js"), points[-1]
     epsilons, passes = _pass_rows(summary["passes"])
-    return Template(_source("page.html")).substitute(
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
+    return Template(source("page.html")).substitute(
+        policy=content_policy(style, script),
         style=style,
         script=script,
         data=json.dumps(_data(run), separators=(",", ":")).replace("<", "\\u003c"),  # no text may close the element
@@ -339,7 +289,7 @@ def _page(run: RunFiles) -> str:
         train_images=f"{final['train']['images']:,}",
         validation_images=f"{final['validation']['images']:,}",
         hair="".join(f'<th scope="col">{name.replace("_", " ")}</th>' for name in HAIR),
-        claims="".join(map(_claim_row, summary["findings"])),
+        claims="".join(map(claim_row, summary["findings"])),
         without_claims="" if summary["findings"] else " hidden",
         epsilons=epsilons,
         passes=passes,
