@@ -1,0 +1,50 @@
+"""Statistics of ranks: whether two scores order examples alike, and whether a score finds the marked ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .dual import Array
+
+
+def ranks(a: Array) -> Array:
+    """The rank of each entry (n,) from 0 up, equal entries sharing the mean of theirs.
+
+    >>> ranks(np.array([5.0, 2.0, 5.0, 9.0]))
+    array([1.5, 0. , 1.5, 3. ])
+    """
+    _, place, counts = np.unique(a, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[place]
+
+
+def spearman(a: Array, b: Array, given: Sequence[Array] = ()) -> float:
+    """Spearman's correlation of a and b (n,); with `given` the partial one, of what their ranks do not explain.
+
+    That is the correlation of the residuals of both ranks after linear regression on the ranks of `given`.  nan where
+    one of them does not vary.
+
+    >>> spearman(np.array([1.0, 2.0, 9.0]), np.array([0.0, 3.0, 4.0]))
+    1.0
+    """
+    known = np.stack([np.ones(len(a)), *(ranks(c) for c in given)], axis=1)
+    left = np.stack([ranks(a), ranks(b)], axis=1)
+    residual = left - known @ np.linalg.lstsq(known, left, rcond=None)[0]
+    size = np.linalg.norm(residual, axis=0)
+    if (size <= 1e-9 * np.linalg.norm(left, axis=0)).any():  # nothing but rounding is left
+        return float("nan")
+    return float(residual[:, 0] @ residual[:, 1] / size.prod())
+
+
+def auroc(score: Array, marked: Array) -> float:
+    """The chance that a marked example (n,) bool has a higher score than one that is not, ties counting half.
+
+    nan where all are marked, or none.  (Mann & Whitney 1947: the area under the receiver operating characteristic.)
+
+    >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
+    0.875
+    """
+    count = int(marked.sum())
+    pairs = count * (len(marked) - count)
+    return float((ranks(score)[marked].sum() - count * (count - 1) / 2) / pairs) if pairs else float("nan")

@@ -1,0 +1,61 @@
+"""Statistics of ranks against counting pairs, closed forms, and the laws they obey."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lie_ref.ranks import auroc, ranks, spearman
+
+RNG = np.random.default_rng(0)
+few = st.lists(st.integers(0, 5), min_size=2, max_size=20)
+
+
+@given(few)
+def test_a_rank_is_how_many_are_less_and_half_of_the_others_that_are_equal(entries):
+    a = np.array(entries)
+    expected = [(a < x).sum() + ((a == x).sum() - 1) / 2 for x in a]
+    np.testing.assert_array_equal(ranks(a), expected)
+
+
+def test_spearman_without_ties_has_its_closed_form():
+    a, b = RNG.permutation(30), RNG.permutation(30)
+    d = ranks(a) - ranks(b)
+    assert spearman(a, b) == pytest.approx(1 - 6 * np.sum(d**2) / (30 * (30**2 - 1)), rel=1e-12)
+
+
+def test_spearman_with_ties_is_pearsons_correlation_of_the_ranks():
+    a, b = RNG.integers(0, 4, 50), RNG.integers(0, 4, 50)
+    assert spearman(a, b) == pytest.approx(np.corrcoef(ranks(a), ranks(b))[0, 1], rel=1e-12)
+
+
+def test_the_partial_correlation_given_one_is_that_of_the_three_pairs():
+    c = RNG.standard_normal(200)
+    a, b = c + RNG.standard_normal(200), c + RNG.standard_normal(200)
+    ab, ac, bc = spearman(a, b), spearman(a, c), spearman(b, c)
+    expected = (ab - ac * bc) / np.sqrt((1 - ac**2) * (1 - bc**2))
+    assert spearman(a, b, [c]) == pytest.approx(expected, rel=1e-10)
+    assert abs(expected) < 0.2 < ab  # which took out what the two have in common
+
+
+def test_only_the_order_counts():
+    a, b, c = RNG.standard_normal((3, 40))
+    assert spearman(np.exp(a), b**3, [5 * c]) == pytest.approx(spearman(a, b, [c]), rel=1e-12)
+    assert spearman(-a, b) == pytest.approx(-spearman(a, b), rel=1e-12)
+
+
+def test_what_does_not_vary_has_no_correlation():
+    a = RNG.standard_normal(20)
+    assert np.isnan(spearman(a, np.ones(20)))
+    assert np.isnan(spearman(a, RNG.standard_normal(20), [a]))
+
+
+@given(few, st.data())
+def test_auroc_is_the_share_of_pairs_in_which_the_marked_one_is_higher(entries, data):
+    score = np.array(entries)
+    marked = np.array(data.draw(st.lists(st.booleans(), min_size=len(score), max_size=len(score))))
+    pairs = [(s > t) + (s == t) / 2 for s in score[marked] for t in score[~marked]]
+    expected = np.mean(pairs) if pairs else np.nan
+    np.testing.assert_allclose(auroc(score, marked), expected, rtol=1e-12)
