@@ -267,7 +267,7 @@ def training_gradients(
     """
     params, buffers = checked_state(model, params, buffers)
     x, y = _checked_examples(model, params, x, y, loss)
-    return mini_batch_gradient(model, params, buffers, x, y, loss_function(loss), len(x))
+    return mini_batch_gradient(model, params, buffers, x, y, loss_function(loss), len(x))[:3]
 
 
 def squared_norms(a: Array) -> Array:

@@ -113,7 +113,7 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
             if training.step == settings.steps:
                 break
             with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is an error in the next line
-                loss = training.advance()
+                loss = training.advance().loss
             if not (math.isfinite(loss) and training.finite):
                 raise InputError(f"--lr: training with {settings.lr} went beyond float32 at step {training.step}")
             lines.write(f"{training.step},{loss!r}\n")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .dual import Array, Dual, Number
+from .dual import Array, Dual, Number, value
 from .layers import Sweep
 from .losses import LossFunction
 from .models import Arrays, Model, folded
@@ -42,19 +42,19 @@ def mini_batch_gradient(
     loss: LossFunction,
     members: int,
     total: Reduce = lambda a: a,
-) -> tuple[float, Arrays, Arrays]:
-    """Of a mini-batch in training mode: its mean loss, the gradient name → (*shape), and the buffers after the pass.
+) -> tuple[float, Arrays, Arrays, Array]:
+    """Of a mini-batch in training mode: its mean loss, the gradient name → (*shape), buffers after the pass, logits.
 
-    x and y may be a part of its `members`; then `total` adds up over all parts.
+    x and y may be a part of its `members`; then `total` adds up over all parts, and the logits are those of the part.
     """
     sweep = Sweep(with_group_axis(params), buffers, training=True, members=members, reduce=total)
-    z = sweep_over(model, sweep, x[None], y[None], loss)
+    z = value(sweep_over(model, sweep, x[None], y[None], loss))
     mean_loss = total(loss.definition(z, y[None]).sum(keepdims=True) / members)
     gradient = total(np.concatenate([sweep.grads[name].ravel() for name in params]))
     ends = np.cumsum([p.size for p in params.values()])
     parts = zip(params.items(), np.split(gradient, ends[:-1]), strict=True)
     grads = {name: part.reshape(p.shape) for (name, p), part in parts}
-    return float(mean_loss[0, 0]), grads, buffers | sweep.running_statistics()
+    return float(mean_loss[0, 0]), grads, buffers | sweep.running_statistics(), z[0]
 
 
 def group_gradients(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -87,6 +88,17 @@ class Sampler:
         self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
 
 
+class Step(NamedTuple):
+    """What a step was taken on: the mean loss, and of this process's examples the row numbers (m,) and logits (m, k).
+
+    Loss and logits are in training mode, before the step.
+    """
+
+    loss: float
+    rows: Array
+    logits: Array
+
+
 class Training:
     """A training run on the train split: its whole state, after `step` steps; `advance` takes one more."""
 
@@ -107,8 +119,8 @@ class Training:
         self.sampler = Sampler(dataset.indices("train"), batch, seed)
         self.partner: Partner | None = None
 
-    def advance(self) -> float:
-        """One step on the next mini-batch, or with a partner on this process's half of it; the mean loss before it."""
+    def advance(self) -> Step:
+        """One step on the next mini-batch, or with a partner on this process's half of it."""
         rows = self.sampler.next()
         total: Reduce = lambda a: a  # noqa: E731
         own = rows
@@ -116,12 +128,12 @@ class Training:
             total = self.partner.total
             own = np.array_split(rows, 2)[0 if self.partner.first else 1]
         x, y = self.dataset.batch(own)
-        loss, grads, self.buffers = mini_batch_gradient(
+        loss, grads, self.buffers, z = mini_batch_gradient(
             self.model, self.params, self.buffers, channels_last(x), y, self.loss, len(rows), total
         )
         self.adam.step(self.params, grads)
         self.step += 1
-        return loss
+        return Step(loss, own, z)
 
     @property
     def finite(self) -> bool:

@@ -126,6 +126,6 @@ def test_a_mini_batch_in_parts_gives_the_gradients_and_statistics_of_the_whole(m
 
     first, second = together(*map(half, np.array_split(np.arange(members), 2)))
     assert first[0] == second[0] == pytest.approx(whole[0], rel=1e-13)
-    for mine, his, expected, tolerance in zip(first[1:], second[1:], whole[1:], (1e-11, 1e-13), strict=True):
+    for mine, his, expected, tolerance in zip(first[1:3], second[1:3], whole[1:], (1e-11, 1e-13), strict=True):
         assert largest_relative_error(mine, expected) < tolerance
         assert all(np.array_equal(mine[name], his[name]) for name in mine)

@@ -111,10 +111,23 @@ def test_training_lowers_the_loss_and_takes_train_images_only(faces: Dataset, mo
     batch = Dataset.batch
     monkeypatch.setattr(Dataset, "batch", lambda self, rows, *dtype: used.append(rows) or batch(self, rows, *dtype))
     run = training(faces)
-    losses = [run.advance() for _ in range(30)]
+    losses = [run.advance().loss for _ in range(30)]
     assert run.step == 30
     assert np.mean(losses[-5:]) < 0.75 * losses[0]
     assert set(np.concatenate(used)) == set(faces.indices("train"))
+
+
+def test_a_step_tells_its_examples_and_their_logits_before_it(faces: Dataset) -> None:
+    run = training(faces)
+    run.advance()
+    before = {name: p.copy() for name, p in run.params.items()}
+    buffers = {name: b.copy() for name, b in run.buffers.items()}
+    expected_rows = Sampler(faces.indices("train"), run.sampler.batch, run.sampler.seed)
+    expected_rows.next()
+    step = run.advance()
+    np.testing.assert_array_equal(step.rows, expected_rows.next())
+    expected = run.model.apply(before, buffers, faces.batch(step.rows)[0], training=True)
+    np.testing.assert_allclose(step.logits, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_parameters_and_buffers_stay_float32(faces: Dataset) -> None:
@@ -129,13 +142,13 @@ def test_a_loaded_checkpoint_goes_on_bit_for_bit(faces: Dataset, tmp_path: Path)
         run.advance()
     run.save(tmp_path / "a.npz")
     at_save = state(run)
-    losses = [run.advance() for _ in range(3)]
+    losses = [run.advance().loss for _ in range(3)]
     again = training(faces, batch=100)
     again.load(read_checkpoint(tmp_path / "a.npz", again.model, 2, 2))
     assert (again.step, again.adam.count, state(again)) == (2, 2, at_save)
     again.save(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert [again.advance() for _ in range(3)] == losses
+    assert [again.advance().loss for _ in range(3)] == losses
     assert state(again) == state(run)
     assert (again.sampler.epoch, again.sampler.position) == (run.sampler.epoch, run.sampler.position) == (1, 200)
 
@@ -145,7 +158,7 @@ def test_a_loaded_checkpoint_goes_on_bit_for_bit(faces: Dataset, tmp_path: Path)
 
 def test_two_processes_take_the_steps_of_one_up_to_rounding_and_the_same_bits_every_time(faces: Dataset) -> None:
     def steps(run: Training) -> list[float]:
-        return [run.advance() for _ in range(3)]
+        return [run.advance().loss for _ in range(3)]
 
     alone, *shared = (training(faces) for _ in range(3))
     losses = []
@@ -156,7 +169,7 @@ def test_two_processes_take_the_steps_of_one_up_to_rounding_and_the_same_bits_ev
     assert state(shared[0]) == state(shared[1])
     for name, p in alone.params.items():
         np.testing.assert_allclose(shared[0].params[name], p, atol=1e-3)
-    assert np.isfinite(shared[0].advance())  # goes on by itself
+    assert np.isfinite(shared[0].advance().loss)  # goes on by itself
 
 
 def test_a_second_process_that_was_killed_is_said_in_one_line(faces: Dataset) -> None:

@@ -76,7 +76,7 @@ def training(preset: str, batch: int, steps: int, lr: float, betas: tuple[float,
         OPEN.enter_context(two_processes(run, steps=sys.maxsize))
 
         def advance(steps: int) -> Arrays:
-            losses = [run.advance() for _ in range(steps)]
+            losses = [run.advance().loss for _ in range(steps)]
             return step_results(losses[-1], mean=run.adam.mean, param=run.params, buffer=run.buffers)
 
         return advance
