@@ -6,23 +6,20 @@ A cache is a folder of two files: `images.npy`, uint8 (n, size, size, 3), and `t
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
-import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .errors import InputError
 from .files import first_line, read_npz
-from .process import interrupt_held
+from .process import end_with_parent, interrupt_held
 from .progress import Progress
 
 FORMAT = "lie-ref-cache/1"
@@ -36,9 +33,10 @@ MAX_WORKERS = 4  # each may hold the directory of a big archive in memory; two a
 class Dataset:
     """n square RGB images with binary attributes, each in one of three splits.
 
-    `files` (n,) str are the images' names; `labels` (n, k) uint8 are 0/1; `split` (n,) uint8 indexes `SPLITS`;
-    `images` is the `.npy` file with the pixels. `listed` images were named by the source, of which `skipped` could not
-    be read and others may be absent. `notes` are sentences worth printing: where the split comes from, what is missing.
+    `files` (n,) str are the images' names; `labels` (n, k) uint8 are 0/1, or (n,) integers the one class of each;
+    `split` (n,) uint8 indexes `SPLITS`, or is beyond them for an image that is not used; `images` is the `.npy` file
+    with the pixels. `listed` images were named by the source, of which `skipped` could not be read and others may be
+    absent. `notes` are sentences worth printing: where the split comes from, what is missing.
     """
 
     name: str
@@ -64,13 +62,31 @@ class Dataset:
     def batch(self, indices: np.ndarray, dtype: type[np.floating] = np.float32) -> tuple[np.ndarray, np.ndarray]:
         """The images and labels of m rows: x (m, 3, size, size) in [-1, 1] (a view with channels last), y (m, k).
 
+        Both are in this dtype, but y (m,) is the classes' own integers where the labels are classes.
+
         The file is mapped anew for each call: pages of a mapping that stays open count as the process's memory, and
         in the course of an epoch they would add up to the whole file.
         """
         x = _map_images(self.images)[indices].astype(dtype)
         x /= 127.5
         x -= 1
-        return x.transpose(0, 3, 1, 2), self.labels[indices].astype(dtype)
+        y = self.labels[indices]
+        return x.transpose(0, 3, 1, 2), y if y.ndim == 1 else y.astype(dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of some rows of a data set, read when they are sliced: (m, 3, size, size), as `batch` gives them."""
+
+    dataset: Dataset
+    rows: np.ndarray
+    dtype: type[np.floating] = np.float32
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, some: slice) -> np.ndarray:
+        return self.dataset.batch(self.rows[some], self.dtype)[0]
 
 
 def split_in_order(n: int) -> np.ndarray:
@@ -242,14 +258,7 @@ _job: tuple[Callable[[int], np.ndarray], int]  # of a worker process: what decod
 def _start_worker(decode: Callable[[int], np.ndarray], size: int) -> None:
     global _job
     _job = decode, size
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Without this, the workers of a parent that was killed would wait for work for ever."""
-    parent: Any = multiprocessing.parent_process()
-    parent.join()
-    os._exit(1)
+    end_with_parent()
 
 
 def _decode_rows(rows: range) -> Chunk:

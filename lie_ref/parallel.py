@@ -1,18 +1,24 @@
-"""Computing side by side: in threads, and with a second process, whose sums do not depend on which is faster."""
+"""Computing side by side: in threads, in worker processes, and in two processes whose sums are always the same."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
+from multiprocessing.synchronize import Event as EventType
 from typing import TypeVar
 
 import numpy as np
+
+from .process import end_with_parent, interrupt_held, keep_freed_memory, use_one_blas_thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,8 +52,48 @@ def in_threads(f: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[R
 
 
 def threads() -> int:
-    """How many processors this process may use."""
+    """How many processors this process may use; a worker of `workers` has one to itself."""
+    if _is_worker:
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_is_worker = False
+
+
+@contextmanager
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """An executor of as many processes as there are processors, each computing in one thread.
+
+    When the block ends with an exception, such as Ctrl-C, they end at once, whatever they are at.
+    """
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(threads(), context, _become_worker, (stop,))
+    try:
+        yield pool
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        with interrupt_held():
+            pool.shutdown(cancel_futures=True)
+
+
+def _become_worker(stop: EventType) -> None:
+    """Ctrl-C is for the parent."""
+    global _is_worker
+    _is_worker = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    use_one_blas_thread()
+    keep_freed_memory()
+    end_with_parent()
+
+    def end() -> None:
+        stop.wait()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 class Side:

@@ -1,4 +1,4 @@
-"""What concerns the whole process: one BLAS thread, memory that is kept, and Ctrl-C at the wrong moment.
+"""What concerns the whole process: one BLAS thread, memory that is kept, its end, and Ctrl-C at the wrong moment.
 
 The first two are for speed; the command line asks for them, the library does not.
 """
@@ -6,11 +6,14 @@ The first two are for speed; the command line asks for them, the library does no
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 THREAD_SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads")
 MALLOPT = {-1: 2**31 - 1, -2: 2**26, -3: 2**31 - 1}  # glibc's M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD
@@ -45,6 +48,17 @@ def keep_freed_memory() -> None:
         return
     for option, value in MALLOPT.items():
         mallopt(option, value)
+
+
+def end_with_parent() -> None:
+    """Let this process, a child, end when its parent has: without it, workers of one that was killed wait for ever."""
+
+    def wait() -> None:
+        parent: Any = multiprocessing.parent_process()
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager
