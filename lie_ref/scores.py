@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,7 +26,15 @@ ROWS = 256  # examples that are scored at a time
 State = tuple[Arrays, Arrays]
 
 
-def grand(model: Model, states: Sequence[State], x: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
+class Rows(Protocol):
+    """What scores need of x and y: how many rows there are, and the rows of a slice as an array."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, some: slice, /) -> Array: ...
+
+
+def grand(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | LossFunction = "bce") -> Array:
     """GraNd: E ‖∇_θ L_i‖ over the states, for each example: (n,) float64.
 
     The shapes of x and y, and the errors, are those of `lie_ref.gradients`.
@@ -40,7 +48,7 @@ def grand(model: Model, states: Sequence[State], x: Array, y: Array, loss: str |
 
 
 def gradient_norms(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str | LossFunction = "bce"
+    model: Model, params: Arrays, buffers: Arrays, x: Rows, y: Rows, loss: str | LossFunction = "bce"
 ) -> Array:
     """‖∇_θ L_i‖ of one network for each example: (n,) float64.  Else as `grand`."""
 
@@ -51,7 +59,7 @@ def gradient_norms(
     return _in_batches(norms, x, y, most=BUDGET // model.parameter_count)
 
 
-def el2n(model: Model, states: Sequence[State], x: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
+def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | LossFunction = "bce") -> Array:
     """EL2N: E ‖error vector‖ over the states, for each example: (n,) float64.  See `error_vectors`; else as `grand`.
 
     >>> from lie_ref import mlp
@@ -143,8 +151,8 @@ class BracketScore(NamedTuple):
 def bracket_score(
     model: Model,
     states: Sequence[State],
-    x: Array,
-    y: Array,
+    x: Rows,
+    y: Rows,
     partners: Sequence[int] | Array,
     loss: str | LossFunction = "bce",
 ) -> BracketScore:
@@ -189,7 +197,7 @@ def _expected(states: Sequence[State], score: Callable[[State], Array]) -> Array
     return np.mean([score(state) for state in states], axis=0)
 
 
-def _in_batches(score: Callable[[slice], Array], x: Array, y: Array, most: int | None = None) -> Array:
+def _in_batches(score: Callable[[slice], Array], x: Rows, y: Rows, most: int | None = None) -> Array:
     """The score of all examples, so many at a time; ValueError if there are none, or not as many targets."""
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(f"y: expected as many targets as examples, at least one, got {len(y)} for {len(x)}")
