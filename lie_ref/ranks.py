@@ -25,7 +25,7 @@ def spearman(a: Array, b: Array, given: Sequence[Array] = ()) -> float:
     That is the correlation of the residuals of both ranks after linear regression on the ranks of `given`.  nan where
     one of them does not vary.
 
-    >>> spearman(np.array([1.0, 2.0, 9.0]), np.array([0.0, 3.0, 4.0]))
+    >>> round(spearman(np.array([1.0, 2.0, 9.0]), np.array([0.0, 3.0, 4.0])), 12)
     1.0
     """
     known = np.stack([np.ones(len(a)), *(ranks(c) for c in given)], axis=1)
