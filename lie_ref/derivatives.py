@@ -163,11 +163,13 @@ def bracket_norms(
     x, y = _checked_examples(model, params, x, y, loss)
     columns = np.arange(len(x)) if partners is None else checked_partners(partners, len(x))
     norms = np.zeros((len(x), len(columns)), next(iter(params.values())).dtype)
-    block = max(1, min(8, math.isqrt(BUDGET // model.parameter_count)))
-    for row in range(0, len(x), block):
-        rows = np.arange(row, min(row + block, len(x)))
-        for column in range(row if partners is None else 0, len(columns), block):
-            chosen = columns[column : column + block]
+    held = max(1, min(128, BUDGET // model.parameter_count))
+    width = min(8, len(columns), math.isqrt(held))
+    height = width if partners is None else held // width
+    for row in range(0, len(x), height):
+        rows = np.arange(row, min(row + height, len(x)))
+        for column in range(row if partners is None else 0, len(columns), width):
+            chosen = columns[column : column + width]
             both = np.sort([(i, j) for i in rows for j in chosen])  # for [v_j, v_i] = −[v_i, v_j]
             pairs, place = np.unique(both, axis=0, return_inverse=True)
             used, local = np.unique(pairs, return_inverse=True)

@@ -152,6 +152,13 @@ def test_bracket_norms_compute_each_bracket_once_and_hold_no_more_than_the_budge
     np.testing.assert_allclose(lie_ref.bracket_norms(model, params, buffers, x, y), expected, rtol=1e-12)
     assert sum(computed) == 19 * 18 / 2
     assert max(computed) * model.parameter_count <= max(budget, model.parameter_count)
+    computed.clear()
+    partners = [2, 5, 11]
+    np.testing.assert_allclose(
+        lie_ref.bracket_norms(model, params, buffers, x, y, partners), expected[:, partners], rtol=1e-12
+    )
+    assert sum(computed) in (19 * 3 - 3, 19 * 3 - 3 - 3)  # a pair of partners is one bracket where a block has it twice
+    assert max(computed) * model.parameter_count <= max(budget, model.parameter_count)
 
 
 def test_results_do_not_depend_on_how_the_examples_are_chunked(monkeypatch):
