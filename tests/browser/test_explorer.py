@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +16,7 @@ from lie_ref.page import render
 from lie_ref.runs import RunFiles, read_run, views
 
 pytest.importorskip("selenium")
+from opened import CONTRASTS, Page
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -27,67 +25,11 @@ from selenium.webdriver.remote.webelement import WebElement
 
 pytestmark = pytest.mark.browser
 
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1280,900",
-)
 LAST = ALL_STEPS[-1]
-# The text of every visible element that has some, and its contrast (WCAG 2) with what lies behind it.
-CONTRASTS = """
-const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-const over = ([r, g, b, a = 1], behind) => [r, g, b].map((v, k) => a * v + (1 - a) * behind[k]);
-const behind = (node) => node ? over(channels(getComputedStyle(node).backgroundColor), behind(node.parentElement))
-  : [255, 255, 255];
-const luminance = (colour) => colour.map((v) => v / 255).map((v) => v <= .04045 ? v / 12.92
-  : ((v + .055) / 1.055) ** 2.4).reduce((sum, v, k) => sum + v * [.2126, .7152, .0722][k], 0);
-return [...document.body.querySelectorAll("*")]
-  .filter((node) => node.checkVisibility() && [...node.childNodes].some((c) => c.nodeType === 3 && c.data.trim()))
-  .map((node) => {
-    const style = getComputedStyle(node);
-    const paper = behind(node);
-    const ink = over(channels(node instanceof SVGElement ? style.fill : style.color), paper);
-    const [dark, light] = [luminance(ink), luminance(paper)].sort((a, b) => a - b);
-    return [(light + .05) / (dark + .05), node.textContent];
-  });
-"""
 
 
-class Explorer:
-    """The page of a run, opened in a browser, by what a reader does with it."""
-
-    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
-        self.driver, self.address = driver, address
-
-    def open(self, fragment: str = "") -> None:
-        self.driver.get("about:blank")  # or only the fragment would change
-        self.driver.get(f"{self.address}{fragment}")
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def find(self, selector: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def text(self, selector: str) -> str:
-        return self.run("return document.querySelector(arguments[0]).textContent", selector)
-
-    def texts(self, selector: str) -> list[str]:
-        script = "return [...document.querySelectorAll(arguments[0])].map((node) => node.textContent)"
-        return self.run(script, selector)
-
-    def keys(self, *keys: str) -> None:
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    def hover(self, element: WebElement) -> None:
-        self.run("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", element)
-        ActionChains(self.driver).move_to_element(element).perform()
+class Explorer(Page):
+    """The page of a run, by what a reader does with it."""
 
     def choose(self, name: str, value: str) -> None:
         self.find(f'#{name} [value="{value}"]').click()
@@ -117,14 +59,6 @@ class Explorer:
     def fragment(self) -> dict[str, str]:
         return dict(part.split("=") for part in self.run("return location.hash")[1:].split("&"))
 
-    def emulate(self, media: str = "", scheme: str = "light") -> None:
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-
-    def resize(self, width: int) -> None:
-        size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
 
 def number(text: str) -> float:
     return float(text.replace("−", "-"))
@@ -144,35 +78,11 @@ def files(run: Path) -> RunFiles:
     return read_run(run)
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    assert all(programs.values()), f"missing of {list(programs)}: see make test-browser"
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs["chromium"]
-    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs["chromedriver"]))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def page(driver: webdriver.Chrome, run: Path) -> Iterator[Explorer]:
     """The page, just opened; no test may leave an error in the console or have sent a request."""
-    for log in ("browser", "performance"):
-        driver.get_log(log)
-    page = Explorer(driver, (run / "report.html").as_uri())
-    page.emulate()
-    page.resize(1280)
-    page.open()
-    yield page
-    assert driver.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert page.address in [address.partition("#")[0] for address in sent]  # so the log does tell
-    assert [address for address in sent if not address.startswith(("file:", "data:", "about:"))] == []
+    with Explorer(driver, (run / "report.html").as_uri()).watched() as page:
+        yield page
 
 
 def delta(files: RunFiles, step: int = LAST, view: str = "plain") -> np.ndarray:
