@@ -1,6 +1,7 @@
 # make test         set up and run the tests            (CELEBA=DIR adds those on real images)
 # make experiment   set up and run the experiment       (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" pass through)
 # make findings     the published claims judged on several seeds, within the hour   (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS)
+# make diet         which examples matter: scores, and training without the others   (CELEBA=DIR, OUT=DIR, ARGS)
 # make certify      recompute the certified digits of the test vectors, in multiple and extended precision
 # make test-peers   the tests against PyTorch and JAX   (installs torch by its exact version, where pip finds it)
 # make test-browser the tests of a run's page in Chromium (installs it and its driver by apt-get, where they are missing)
@@ -44,6 +45,9 @@ findings: $(BIN)/installed
 	$(BIN)/python -m lie_ref findings $(if $(CELEBA),--celeba "$(CELEBA)") $(if $(STEPS),--steps $(STEPS)) \
 		$(if $(OUT),--out "$(OUT)") $(ARGS)
 
+diet: $(BIN)/installed
+	$(BIN)/python -m lie_ref diet $(if $(CELEBA),--celeba "$(CELEBA)") $(if $(OUT),--out "$(OUT)") $(ARGS)
+
 lint: $(BIN)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,4 +67,4 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: test test-peers test-browser bench certify experiment findings lint clean
+.PHONY: test test-peers test-browser bench certify experiment findings diet lint clean

@@ -8,7 +8,7 @@ the interval lies within the bounds that the claim sets, fails if all lies outsi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
@@ -322,3 +322,31 @@ def compare(claim: Claim, runs: Sequence[Run], others: Sequence[Run]) -> dict[st
         return finding(claim, [])
     means = [np.mean([np.mean(hair_share(run)) for run in group]) for group in (runs, others)]
     return finding(claim, differences, f"{means[0]:.3f} against {means[1]:.3f}")
+
+
+def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
+    """Findings as a table in Markdown, a line each: number, interval and verdict in the column of each name.
+
+    >>> print("\\n".join(table({"faces": [finding(Claim("1", "It is so", "share", low=0.5), [[0.75], [0.75]])]})))
+    | | claim | statistic | faces |
+    | --- | --- | --- | --- |
+    | 1 | It is so | share | **holds**: 0.75 (0.75 … 0.75) |
+    """
+    lines = [f"| | claim | statistic | {' | '.join(columns)} |", "| --- | --- | --- |" + " --- |" * len(columns)]
+    entries: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, found in columns.items():
+        for entry in found:
+            entries.setdefault(entry["id"], {})[name] = entry
+    for key in sorted(entries):
+        of = entries[key]
+        first = next(iter(of.values()))
+        cells = " | ".join(_cell(of[name]) if name in of else "" for name in columns)
+        lines.append(f"| {key} | {first['claim']} | {first['statistic']} | {cells} |")
+    return lines
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return str(entry["verdict"])
+    between = "" if entry["low"] is None else f" ({entry['low']:.3g} … {entry['high']:.3g})"
+    return f"**{entry['verdict']}**: {entry['value']:.3g}{between}"

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import oracle
+from .diet import settings as diet
+from .diet.run import headlines as diet_headlines
+from .diet.run import run_diet
 from .errors import InputError
 from .experiment import run_experiment
 from .files import to_json, write_text
@@ -26,9 +29,10 @@ from .oracle.questions import read_question
 from .oracle.shipped import write_vectors
 from .oracle.vectors import write_vector
 from .page import render
+from .parallel import workers
 from .process import keep_freed_memory, use_one_blas_thread
 from .settings import Settings
-from .study import run_study, table
+from .study import run_study, study_table
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lie-ref: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("lie-ref: stopped (--resume goes on with an experiment, the same command with findings)", file=sys.stderr)
+        print(
+            "lie-ref: stopped (--resume goes on with an experiment, the same command with the others)", file=sys.stderr
+        )
         return 130
 
 
@@ -105,6 +111,8 @@ def _parser() -> Parser:
     text = "decoded images (default: %(default)s)"
     findings.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
 
+    _add_diet(commands)
+
     report = commands.add_parser("report", help="draw the page of a run again")
     report.set_defaults(command=_report)
     report.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
@@ -136,16 +144,59 @@ def _parser() -> Parser:
     return parser
 
 
-def _experiment(options: argparse.Namespace) -> None:
-    use_one_blas_thread()
-    keep_freed_memory()
+def _add_diet(commands: Any) -> None:
+    """The data diet: a preset, and options that differ from it."""
+    parser = commands.add_parser("diet", help="score training examples, and train without those that scores leave out")
+    parser.set_defaults(command=_diet)
+    parser.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces")
+    parser.add_argument("--subset", action="store_true", help="take the images that are there")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+    text = f"one of {', '.join(diet.PRESETS)} (default: %(default)s); the options below change it"
+    parser.add_argument("--preset", choices=list(diet.PRESETS), default="default", metavar="NAME", help=text)
+    for option, kind, many, text in (
+        ("--tasks", str, True, f"of {', '.join(diet.TASKS)}"),
+        ("--scores", str, True, f"that choose examples, of {', '.join(diet.SCORES)}"),
+        ("--faces", int, False, "number of synthetic faces"),
+        ("--size", int, False, "height and width in pixels"),
+        ("--network", str, False, f"one of {', '.join(PRESETS)}"),
+        ("--seed", int, False, "of faces, false labels and random choices"),
+        ("--runs", int, False, "trainings that score"),
+        ("--retrainings", int, False, "trainings on each choice of examples"),
+        ("--steps", int, False, "training steps of each"),
+        ("--early", int, False, "the step at which scores are early"),
+        ("--partners", int, False, "examples whose brackets with each other one make its score"),
+        ("--fractions", float, True, "of the examples that are kept"),
+        ("--noise", float, False, "share of false labels"),
+        ("--window", float, False, "width of the sliding window, a share of the examples"),
+        ("--offsets", float, True, "where it begins"),
+        ("--band", float, False, "share of the examples in a band of scores"),
+        ("--spawns", int, True, "the steps at which two children leave their parent"),
+    ):
+        metavar = {str: "NAME", int: "N", float: "X"}[kind]
+        more: dict[str, Any] = {"nargs": "+"} if many else {}
+        parser.add_argument(option, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text, **more)
+    text = "folder of the results; jobs are not done again where they are there (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("runs/diet"), metavar="DIR", help=text)
+    text = "decoded images (default: %(default)s)"
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
+
+
+def _checked_source(options: argparse.Namespace) -> dict[str, Any]:
+    """The options by name; InputError for those that belong to the other source of images."""
     given = vars(options)
     for name in ("faces", "ambiguity", "independent_hair"):
         if options.celeba is not None and name in given:
             raise InputError(f"--{name.replace('_', '-')}: is for synthetic faces, not for --celeba")
     for name in ("subset", "skip_bad"):
-        if options.celeba is None and given[name]:
+        if options.celeba is None and given.get(name):
             raise InputError(f"--{name.replace('_', '-')}: is for --celeba, which is not given")
+    return given
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    use_one_blas_thread()
+    keep_freed_memory()
+    given = _checked_source(options)
     settings = Settings(**{field.name: given[field.name] for field in fields(Settings) if field.name in given})
     page = run_experiment(settings, options.out, options.cache, options.resume, options.force)
     print("\n".join(headlines(options.out)))
@@ -155,10 +206,22 @@ def _experiment(options: argparse.Namespace) -> None:
 def _findings(options: argparse.Namespace) -> None:
     use_one_blas_thread()
     keep_freed_memory()
-    if options.subset and options.celeba is None:
-        raise InputError("--subset: is for --celeba, which is not given")
+    _checked_source(options)
     settings = Settings(celeba=options.celeba, subset=options.subset, steps=options.steps)
-    print("\n".join(table(run_study(settings, options.seeds, options.out, options.cache))))
+    print("\n".join(study_table(run_study(settings, options.seeds, options.out, options.cache))))
+
+
+def _diet(options: argparse.Namespace) -> None:
+    use_one_blas_thread()
+    keep_freed_memory()
+    given = _checked_source(options)
+    names = {field.name for field in fields(diet.DietSettings)} & given.keys()
+    chosen = {name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in names}
+    settings = diet.DietSettings(**(diet.PRESETS[options.preset] | chosen)).checked()
+    with workers() as executor:
+        results = run_diet(settings, options.out, options.cache, executor)
+    print("\n".join(diet_headlines(results)))
+    print(f"page: {options.out / 'report.html'}")
 
 
 def _report(options: argparse.Namespace) -> None:

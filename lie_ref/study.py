@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .claims import Claim, Run, compare, judge
+from .claims import Claim, Run, compare, judge, table
 from .errors import InputError
 from .experiment import run_experiment
 from .files import to_json, write_text
@@ -80,6 +80,11 @@ def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[st
     return summary
 
 
+def study_table(summary: dict[str, Any]) -> list[str]:
+    """The findings of a study as a table in Markdown, a line each."""
+    return table({SETS[name]: found for name, found in summary["sets"].items()})
+
+
 def _study(name: str, settings: Settings, seeds: int, out: Path, cache: Path) -> list[dict[str, Any]]:
     """The findings of one set, also written to the summary and page of its first plain run."""
     runs: dict[str, list[Run]] = {}
@@ -97,29 +102,3 @@ def _study(name: str, settings: Settings, seeds: int, out: Path, cache: Path) ->
     write_text(first / "summary.json", to_json(runs["plain"][0] | {"findings": found}, indent=1) + "\n")
     render(first)
     return found
-
-
-def table(summary: dict[str, Any]) -> list[str]:
-    """The findings as a table in Markdown, a line each: every set's number, interval and verdict."""
-    sets = summary["sets"]
-    lines = [
-        f"| | claim | statistic | {' | '.join(SETS[name] for name in sets)} |",
-        "| --- | --- | --- |" + " --- |" * len(sets),
-    ]
-    entries: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, found in sets.items():
-        for entry in found:
-            entries.setdefault(entry["id"], {})[name] = entry
-    for key in sorted(entries):
-        of = entries[key]
-        first = next(iter(of.values()))
-        cells = " | ".join(_cell(of[name]) if name in of else "" for name in sets)
-        lines.append(f"| {key} | {first['claim']} | {first['statistic']} | {cells} |")
-    return lines
-
-
-def _cell(entry: dict[str, Any]) -> str:
-    if entry["value"] is None:
-        return entry["verdict"]
-    between = "" if entry["low"] is None else f" ({entry['low']:.3g} … {entry['high']:.3g})"
-    return f"**{entry['verdict']}**: {entry['value']:.3g}{between}"

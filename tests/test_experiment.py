@@ -290,7 +290,7 @@ def test_ctrl_c_is_answered_with_one_line_and_resume_goes_on(cache: Path, small_
     process = start(out, cache, *SMALL_OPTIONS)
     error = stop(process, signal.SIGINT, lambda: steps_logged(out) >= 4)
     assert process.returncode == 130
-    assert error == "lie-ref: stopped (--resume goes on with an experiment, the same command with findings)\n"
+    assert error == "lie-ref: stopped (--resume goes on with an experiment, the same command with the others)\n"
     logged = steps_logged(out)
     assert 4 <= logged < 12
     assert read_npz(out / "state.npz")["counters"][0] >= logged - 1
@@ -305,7 +305,7 @@ def test_ctrl_c_while_images_are_prepared_leaves_one_line_and_no_cache(tmp_path:
     process = start(out, cache, "--faces", "20000")
     error = stop(process, signal.SIGINT, lambda: cache.exists() and any(cache.iterdir()), 0.3)
     assert process.returncode == 130
-    assert error == "lie-ref: stopped (--resume goes on with an experiment, the same command with findings)\n"
+    assert error == "lie-ref: stopped (--resume goes on with an experiment, the same command with the others)\n"
     assert not any(cache.iterdir())
     assert not content(out)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from lie_ref import parallel
 from lie_ref.checks import largest_relative_error
 from lie_ref.derivatives import training_gradients
 from lie_ref.losses import LOSSES
-from lie_ref.parallel import Partner, in_threads
+from lie_ref.parallel import Partner, in_threads, threads, workers
 from lie_ref.sweeps import channels_last, mini_batch_gradient
 
 
@@ -129,3 +130,24 @@ def test_a_mini_batch_in_parts_gives_the_gradients_and_statistics_of_the_whole(m
     for mine, his, expected, tolerance in zip(first[1:3], second[1:3], whole[1:], (1e-11, 1e-13), strict=True):
         assert largest_relative_error(mine, expected) < tolerance
         assert all(np.array_equal(mine[name], his[name]) for name in mine)
+
+
+def test_a_worker_computes_in_one_thread():
+    with workers() as pool:
+        assert pool.submit(threads).result() == 1
+    assert threads() >= 1
+
+
+def test_workers_end_at_once_with_their_block():
+    def interrupted():
+        with workers() as pool:
+            busy = pool.submit(time.sleep, 300)
+            while not busy.running():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - begun < 60
+    assert not multiprocessing.active_children()

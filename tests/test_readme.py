@@ -32,7 +32,7 @@ def test_example_prints_what_the_readme_says(code, expected):
 
 
 def test_every_python_block_has_its_output():
-    assert len(EXAMPLES) == README.count("```python") == 5
+    assert len(EXAMPLES) == README.count("```python") == 6
 
 
 def test_the_peers_examples_go_from_vector_to_verdict_in_25_lines():

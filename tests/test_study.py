@@ -15,7 +15,7 @@ from lie_ref.attributes import HAIR
 from lie_ref.claims import CLAIMS
 from lie_ref.errors import InputError
 from lie_ref.settings import Settings
-from lie_ref.study import VARIANTS, run_study, table
+from lie_ref.study import VARIANTS, run_study, study_table
 
 FEW = replace(SMALL, steps=2)
 SHIPPED = {name: dict(variants) for name, variants in VARIANTS.items()}  # tests shorten the list
@@ -58,7 +58,7 @@ def test_a_finished_study_is_not_run_again(finished: Path, cache: Path) -> None:
 
 def test_the_table_has_a_line_a_finding_and_a_column_a_set(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
-    head, rule, *lines = table(summary | {"sets": {"celeba": [], **summary["sets"]}})
+    head, rule, *lines = study_table(summary | {"sets": {"celeba": [], **summary["sets"]}})
     assert head == "| | claim | statistic | CelebA | synthetic faces |"
     assert rule.count("---") == 5
     assert len(lines) == len(summary["sets"]["faces"])

@@ -1,0 +1,239 @@
+"""Judges what was claimed of data diets, and what brackets add, from the results of one task.
+
+A claim's number is the mean over runs or retrainings, its interval Student's, its verdict as in `lie_ref.claims`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..claims import Claim, finding
+
+Task = dict[str, Any]  # of a task: what `task_results` gives
+Values = Sequence[float]  # one for each run or retraining
+
+
+def _correlation(a: str, b: str, task: Task) -> Values:
+    (found,) = (entry for entry in task["correlations"] if set(entry["scores"]) == {a, b})
+    return list(found["values"])
+
+
+def _kept(key: str | None, end: str, fraction: float, task: Task) -> Values | None:
+    """Held-out accuracies after training on this fraction of the examples at this end of a score, if it was tried."""
+    for entry in task["pruning"]:
+        if (entry["score"], entry["end"]) == (key, end) and (end == "all" or entry["fraction"] == fraction):
+            return list(entry["accuracy"]["values"])
+    return None
+
+
+def _gain(key: str, over: Sequence[tuple[str | None, str]], fraction: float, task: Task) -> Values:
+    """Accuracy with the highest of a score less the best of others, retraining by retraining."""
+    ours = _kept(key, "highest", fraction, task)
+    others = [values for other in over if (values := _kept(*other, fraction, task)) is not None]
+    if ours is None or not others:
+        return []
+    return [a - max(b) for a, b in zip(ours, zip(*others, strict=True), strict=True)]
+
+
+def _noise(key: str, task: Task) -> Values:
+    return [value for entry in task["noise"] if entry["score"] == key for value in entry["values"]]
+
+
+def _noise_gain(key: str, task: Task) -> Values:
+    """AUROC of a score less the better of GraNd's and EL2N's, run by run."""
+    others = zip(_noise("grand/early", task), _noise("el2n/early", task), strict=True)
+    return [a - max(b) for a, b in zip(_noise(key, task), others, strict=True)]
+
+
+def _beyond(key: str, task: Task) -> Values:
+    return [value for entry in task["beyond"] if entry["score"] == key for value in entry["values"]]
+
+
+def _noise_beyond(key: str, task: Task) -> Values:
+    return [v for entry in task["noise"] if entry["score"] == key for v in entry["beyond"]["values"]]
+
+
+def _top_window(noisy: bool, task: Task) -> Values:
+    """Accuracy of the window of the highest scores less that of the best other one, retraining by retraining."""
+    *others, top = sorted((w for w in task["windows"] if w["noisy"] == noisy), key=lambda w: float(w["offset"])) or [{}]
+    if not others:
+        return []
+    best = zip(*(w["accuracy"]["values"] for w in others), strict=True)
+    return [a - max(b) for a, b in zip(top["accuracy"]["values"], best, strict=True)]
+
+
+def _velocity_gap(task: Task) -> Values:
+    """The kernel's velocity in the highest band less that in the lowest, run by run, mean over all but the first."""
+    high, low = (task["velocities"]["bands"][band][1:] for band in ("highest", "lowest"))
+    gaps = [np.subtract(a["values"], b["values"]) for a, b in zip(high, low, strict=True)]
+    return [float(gap) for gap in np.mean(gaps, axis=0)] if gaps else []
+
+
+def _barrier(place: int, group: str, task: Task) -> Values:
+    """Barriers of the children that left at the first or last of the steps, run by run."""
+    return list(task["barriers"][place]["groups"][group]["barrier"]["values"]) if task["barriers"] else []
+
+
+def _barrier_fall(task: Task) -> Values:
+    return np.subtract(_barrier(0, "all", task), _barrier(-1, "all", task)).tolist()
+
+
+def _barrier_gap(task: Task) -> Values:
+    """The barrier of the highest band less that of the lowest, run by run, mean over the steps."""
+    pairs = [[at["groups"][band]["barrier"]["values"] for band in ("highest", "lowest")] for at in task["barriers"]]
+    return np.mean([np.subtract(*pair) for pair in pairs], axis=0).tolist() if pairs else []
+
+
+ABOVE = 1e-9  # zero, but no difference at all is not a gain
+RANDOM, ALL = (None, "random"), (None, "all")
+RIVALS = (("grand/early", "highest"), ("el2n/early", "highest"))
+
+CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
+    (
+        Claim("1a", "GraNd and EL2N, early in training, order examples alike", "Spearman’s correlation", low=0.8),
+        partial(_correlation, "grand/early", "el2n/early"),
+    ),
+    (
+        Claim("1b", "EL2N early in training orders them as forgetting over all of it does", "the same", low=0.5),
+        partial(_correlation, "el2n/early", "forgetting/end"),
+    ),
+    (
+        Claim("1c", "GraNd at initialisation orders them as GraNd early in training does", "the same", low=0.5),
+        partial(_correlation, "grand/start", "grand/early"),
+    ),
+    (
+        Claim(
+            "2a",
+            "The 60 % of highest EL2N, early, do as well as all examples",
+            "held-out accuracy, difference",
+            low=-0.01,
+        ),
+        partial(_gain, "el2n/early", (ALL,), 0.6),
+    ),
+    *(
+        (
+            Claim(
+                f"2{letter}",
+                f"The {percent} % of highest {name}, early, do better than a random {percent} %",
+                "the same",
+                low=ABOVE,
+            ),
+            partial(_gain, key, (RANDOM,), percent / 100),
+        )
+        for letter, percent, name, key in (
+            ("b", 60, "EL2N", "el2n/early"),
+            ("c", 60, "GraNd", "grand/early"),
+            ("d", 20, "EL2N", "el2n/early"),
+        )
+    ),
+    (
+        Claim("3", "The 60 % of highest GraNd at initialisation do better than a random 60 %", "the same", low=ABOVE),
+        partial(_gain, "grand/start", (RANDOM,), 0.6),
+    ),
+    (
+        Claim(
+            "4a",
+            "Without false labels the window of the highest EL2N is the best",
+            "its held-out accuracy less the best other window’s",
+            low=ABOVE,
+        ),
+        partial(_top_window, False),
+    ),
+    (
+        Claim("4b", "With false labels it is not", "the same", high=-ABOVE),
+        partial(_top_window, True),
+    ),
+    *(
+        (Claim(f"5{letter}", f"High {name}, early, finds false labels", "AUROC", low=0.5), partial(_noise, key))
+        for letter, name, key in (
+            ("a", "EL2N", "el2n/early"),
+            ("b", "GraNd", "grand/early"),
+            ("c", "forgetting", "forgetting/end"),
+            ("d", "bracket score", "bracket/early"),
+            ("e", "relative bracket score", "relative/early"),
+        )
+    ),
+    (
+        Claim(
+            "6a",
+            "The kernel turns faster among examples of high EL2N",
+            "1 − cosine from one kept step to the next, highest less lowest band",
+            low=ABOVE,
+        ),
+        _velocity_gap,
+    ),
+    (
+        Claim(
+            "6b",
+            "Children that leave their parent later are better connected",
+            "error barrier, first spawning step less last",
+            low=ABOVE,
+        ),
+        _barrier_fall,
+    ),
+    (
+        Claim(
+            "6c",
+            "The barrier is higher for examples of high EL2N",
+            "error barrier, highest less lowest band",
+            low=ABOVE,
+        ),
+        _barrier_gap,
+    ),
+    *(
+        (
+            Claim(
+                f"7{letter}",
+                f"The {name} knows of forgetting what GraNd and EL2N do not",
+                "Spearman’s partial correlation given both, early",
+                low=ABOVE,
+            ),
+            partial(_beyond, key),
+        )
+        for letter, name, key in (("a", "bracket score", "bracket/early"), ("b", "relative one", "relative/early"))
+    ),
+    *(
+        (
+            Claim(f"7{letter}", f"The {name} knows of false labels what GraNd and EL2N do not", "the same", low=ABOVE),
+            partial(_noise_beyond, key),
+        )
+        for letter, name, key in (("c", "bracket score", "bracket/early"), ("d", "relative one", "relative/early"))
+    ),
+    *(
+        (
+            Claim(
+                f"7{letter}",
+                f"The {name} finds false labels better than GraNd and EL2N",
+                "AUROC less the better one’s",
+                low=ABOVE,
+            ),
+            partial(_noise_gain, key),
+        )
+        for letter, name, key in (("e", "bracket score", "bracket/early"), ("f", "relative one", "relative/early"))
+    ),
+    *(
+        (
+            Claim(
+                f"7{letter}",
+                f"The 40 % of highest {name} do better than those of GraNd and EL2N",
+                "held-out accuracy less the better one’s",
+                low=ABOVE,
+            ),
+            partial(_gain, key, RIVALS, 0.4),
+        )
+        for letter, name, key in (("g", "bracket score", "bracket/early"), ("h", "relative one", "relative/early"))
+    ),
+)
+
+
+def judge(task: Task) -> list[dict[str, Any]]:
+    """The findings of one task, in the order of the claims, ready for JSON."""
+    found = []
+    for claim, statistic in CLAIMS:
+        values = statistic(task)
+        found.append(finding(claim, [[value] for value in values if np.isfinite(value)]))
+    return found

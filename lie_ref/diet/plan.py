@@ -1,0 +1,121 @@
+"""Which jobs a diet is made of: the runs that score, and what is then tried with the examples that scores choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..dual import Array
+from ..errors import InputError
+from ..models import Arrays
+from .jobs import Connection, Job, Retraining, ScoreRun, Velocities
+from .settings import SCORES, TIMES, DietSettings
+from .tasks import Task
+
+ORDER = "el2n/early"  # the score of windows and bands
+BANDS = ("lowest", "middle", "highest")
+
+
+def check_sizes(settings: DietSettings, task: Task) -> None:
+    """InputError where a choice of the task's examples does not fill a mini-batch, or a band holds none of them."""
+    n, name = len(task.rows), task.name
+    for option, share in (*(("fractions", fraction) for fraction in settings.fractions), ("window", settings.window)):
+        if round(share * n) < settings.batch:
+            raise InputError(
+                f"--{option}: {share:g} of the {n:,} training examples of task {name} is {round(share * n)}, "
+                f"expected at least a mini-batch of {settings.batch}"
+            )
+    if round(settings.band * n) == 0:
+        raise InputError(f"--band: {settings.band:g} of the {n:,} training examples of task {name} is none of them")
+    if settings.partners > n:
+        raise InputError(f"--partners: expected at most the {n:,} training examples of task {name}")
+
+
+def score_runs(settings: DietSettings) -> list[ScoreRun]:
+    """Of each task those without and, if there is noise, those with false labels."""
+    return [
+        ScoreRun(task, noisy, number)
+        for task in settings.tasks
+        for noisy in (False, True)[: 2 if settings.noise else 1]
+        for number in range(settings.runs)
+    ]
+
+
+def score_keys(scores: Sequence[str] = SCORES, times: Sequence[str] = TIMES) -> list[str]:
+    """SCORE/TIME of each of these scores at these times; forgetting has but one.
+
+    >>> score_keys(["el2n", "forgetting"], ["start", "early"])
+    ['el2n/start', 'el2n/early', 'forgetting/end']
+    """
+    return [f"{score}/{time}" for score in scores for time in (("end",) if score == "forgetting" else times)]
+
+
+def choosing_ends(settings: DietSettings) -> list[tuple[str, str]]:
+    """Which scores choose which examples: SCORE/TIME, highest or lowest; at the start the highest alone."""
+    keys = score_keys(settings.scores, TIMES[:2])
+    return [(key, end) for key in keys for end in (("highest",) if key.endswith("/start") else ("highest", "lowest"))]
+
+
+def scores_of_run(arrays: Arrays) -> Arrays:
+    """SCORE/TIME → (n,) from the file of a `ScoreRun`.
+
+    Never learnt counts as forgotten more often than anything can be: Toneva et al. 2019 rank it so.
+    """
+    forgotten = arrays["events"] + arrays["never_learnt"] * (1 + arrays["events"].max())
+    return {key: forgotten if key == "forgetting/end" else arrays[key] for key in score_keys()}
+
+
+def trials(settings: DietSettings, task: Task, scores: dict[bool, Arrays]) -> list[Job]:
+    """What is tried with a task: `scores` are SCORE/TIME → (n,), means over the runs without and with false labels."""
+    found: list[Job] = []
+    for number in range(settings.retrainings):
+        for choice, noisy, places in _choices(settings, task, scores, number):
+            found.append(Retraining(task.name, noisy, choice, number, np.sort(task.rows[places])))
+    of_band = bands(settings, task, scores[False][ORDER])
+    for number in range(settings.runs):
+        found.append(Velocities(task.name, number, of_band))
+        found += [Connection(task.name, number, step, of_band) for step in settings.spawns]
+    return found
+
+
+def choice_name(key: str | None, end: str, fraction: float) -> str:
+    """How the fraction of the examples at this end of a score is called: part of a job's name."""
+    return "-".join([*([key.replace("/", "-")] if key else []), end, f"{fraction:g}"])
+
+
+def window_name(noisy: bool, offset: float) -> str:
+    """How a window is called: part of a job's name."""
+    return f"window-{'noisy' if noisy else 'clean'}-{offset:g}"
+
+
+def _choices(
+    settings: DietSettings, task: Task, scores: dict[bool, Arrays], number: int
+) -> list[tuple[str, bool, Array]]:
+    """In words, with false labels or not, and the places of the chosen among the training examples."""
+    n, found = len(task.rows), [("all", False, np.arange(len(task.rows)))]
+    for fraction in settings.fractions:
+        count = round(fraction * n)
+        some = np.random.default_rng([settings.seed, number]).permutation(n)[:count]
+        found.append((choice_name(None, "random", fraction), False, some))
+        for key, end in choosing_ends(settings):
+            order = np.argsort(scores[False][key], kind="stable")
+            found.append(
+                (choice_name(key, end, fraction), False, order[-count:] if end == "highest" else order[:count])
+            )
+    count = round(settings.window * n)
+    for noisy, of in scores.items():
+        order = np.argsort(of[ORDER], kind="stable")
+        for offset in settings.offsets:
+            start = min(round(offset * n), n - count)
+            found.append((window_name(noisy, offset), noisy, order[start : start + count]))
+    return found
+
+
+def bands(settings: DietSettings, task: Task, score: Array) -> dict[str, Array]:
+    """The rows of the lowest, middle and highest scores (n,), a share of `settings.band` each."""
+    n = len(task.rows)
+    count = round(settings.band * n)
+    order = np.argsort(score, kind="stable")
+    starts = dict(zip(BANDS, (0, (n - count) // 2, n - count), strict=True))
+    return {name: np.sort(task.rows[order[start : start + count]]) for name, start in starts.items()}

@@ -1,0 +1,144 @@
+"""What a diet's jobs came to: how scores agree, what choices are worth, which score finds false labels, and the rest.
+
+Everything is a plain value, ready for `results.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..claims import interval
+from ..connectivity import error_barrier
+from ..dual import Array
+from ..models import Arrays
+from ..ranks import auroc, spearman
+from .plan import BANDS, choice_name, choosing_ends, score_keys, scores_of_run, window_name
+from .settings import DietSettings
+from .tasks import Task
+
+BRACKETS = ("bracket/early", "relative/early")  # asked for what they know beyond GraNd and EL2N of the same time
+EXTREMES = 8  # examples of the highest and of the lowest scores whose pictures are shown
+Files = Mapping[str, Arrays]  # job → what its file holds
+
+
+def runs_of(files: Files, settings: DietSettings, task: str, noisy: bool) -> list[Arrays]:
+    """SCORE/TIME → (n,) of each run that scored the task."""
+    kind = "noisy" if noisy else "clean"
+    return [scores_of_run(files[f"{task}-scores-{kind}-{number}"]) for number in range(settings.runs)]
+
+
+def mean_scores(runs: Sequence[Arrays]) -> Arrays:
+    """SCORE/TIME → (n,): the mean over the runs, by which examples are chosen."""
+    return {key: np.mean([run[key] for run in runs], axis=0) for key in runs[0]}
+
+
+def task_results(settings: DietSettings, task: Task, false: Array | None, files: Files) -> dict[str, Any]:
+    """The results of one task; `false` (n,) bool says which of its training labels were false, if any were."""
+    clean = runs_of(files, settings, task.name, noisy=False)
+    noisy = runs_of(files, settings, task.name, noisy=True) if false is not None else []
+    return {
+        "task": task.name,
+        "examples": len(task.rows),
+        "false_labels": 0 if false is None else int(false.sum()),
+        "held_out": sum(len(task.dataset.indices(split)) for split in ("validation", "test")),
+        "outputs": list(task.outputs),
+        "correlations": [
+            {"scores": [a, b], **_over_runs(spearman(run[a], run[b]) for run in clean)}
+            for a, b in combinations(score_keys(), 2)
+        ],
+        "beyond": [
+            {"score": key, **_over_runs(beyond(run, key, run["forgetting/end"]) for run in clean)} for key in BRACKETS
+        ],
+        "noise": [
+            {
+                "score": key,
+                **_over_runs(auroc(run[key], false) for run in noisy),
+                "beyond": _over_runs(beyond(run, key, false) for run in noisy) if key in BRACKETS else None,
+            }
+            for key in score_keys()
+            if noisy and false is not None
+        ],
+        "pruning": _pruning(settings, task, files),
+        "windows": [
+            {"noisy": is_noisy, "offset": offset, **_tested(settings, task, files, window_name(is_noisy, offset))}
+            for is_noisy in ((False, True) if noisy else (False,))
+            for offset in settings.offsets
+        ],
+        "velocities": _velocities(settings, task, files),
+        "barriers": _barriers(settings, task, files),
+        "extremes": {key: _extremes(task, score) for key, score in mean_scores(clean).items()},
+    }
+
+
+def beyond(run: Arrays, key: str, other: Array) -> float:
+    """Spearman's partial correlation of a score and `other` given GraNd and EL2N of the same time."""
+    time = key.partition("/")[2]
+    return spearman(run[key], other, [run[f"grand/{time}"], run[f"el2n/{time}"]])
+
+
+def _over_runs(values: Any) -> dict[str, Any]:
+    """One value of each run: their mean, its 95 % interval, and the values."""
+    each = [float(value) for value in values]
+    value, low, high = interval([[v] for v in each if np.isfinite(v)])
+    return {"value": value, "low": low, "high": high, "values": each}
+
+
+def _tested(settings: DietSettings, task: Task, files: Files, choice: str) -> dict[str, Any]:
+    """Accuracy and loss on the held-out images after training on this choice of examples, over the retrainings."""
+    of = [files[f"{task.name}-{choice}-{number}"] for number in range(settings.retrainings)]
+    return {
+        "examples": int(of[0]["examples"]),
+        **{key: _over_runs(float(arrays[key]) for arrays in of) for key in ("accuracy", "loss")},
+    }
+
+
+def _pruning(settings: DietSettings, task: Task, files: Files) -> list[dict[str, Any]]:
+    """All examples first; then for each fraction a random choice, and the highest and lowest of each score."""
+    found = [{"score": None, "end": "all", "fraction": 1.0, **_tested(settings, task, files, "all")}]
+    for fraction in settings.fractions:
+        found.append(
+            {"score": None, "end": "random", "fraction": fraction}
+            | _tested(settings, task, files, choice_name(None, "random", fraction))
+        )
+        for key, end in choosing_ends(settings):
+            tested = _tested(settings, task, files, choice_name(key, end, fraction))
+            found.append({"score": key, "end": end, "fraction": fraction} | tested)
+    return found
+
+
+def _velocities(settings: DietSettings, task: Task, files: Files) -> dict[str, Any]:
+    """Of each band the velocity of the kernel between the steps that runs kept, over the runs."""
+    of = [files[f"{task.name}-velocities-{number}"] for number in range(settings.runs)]
+    return {
+        "steps": of[0]["steps"].tolist(),
+        "bands": {
+            band: [_over_runs(a["velocity"][k, b] for a in of) for k in range(len(of[0]["velocity"]))]
+            for b, band in enumerate(BANDS)
+        },
+    }
+
+
+def _barriers(settings: DietSettings, task: Task, files: Files) -> list[dict[str, Any]]:
+    """For each step at which the children left their parent: of all examples and each band, error and barrier."""
+    found = []
+    for step in settings.spawns:
+        of = [files[f"{task.name}-connection-{number}-{step:06d}"]["error"] for number in range(settings.runs)]
+        groups = {
+            group: {
+                "error": np.mean(of, axis=0)[:, g].tolist(),
+                "barrier": _over_runs(error_barrier(error[:, g]) for error in of),
+            }
+            for g, group in enumerate(("all", *BANDS))
+        }
+        found.append({"step": step, "groups": groups})
+    return found
+
+
+def _extremes(task: Task, score: Array) -> dict[str, list[int]]:
+    """Row numbers of the examples of the highest scores, the highest first, and of the lowest."""
+    order = np.argsort(score, kind="stable")
+    return {"highest": task.rows[order[::-1][:EXTREMES]].tolist(), "lowest": task.rows[order[:EXTREMES]].tolist()}

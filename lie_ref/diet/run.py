@@ -1,0 +1,154 @@
+"""A data diet from end to end: data, scores, what is tried with them, results and page.
+
+It lives in one folder and can be stopped at any point: the same command goes on, and jobs that are done stay done.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..celeba import celeba_dataset
+from ..claims import table
+from ..dataset import Dataset
+from ..errors import InputError
+from ..files import read_npz, to_json, write_npz, write_text
+from ..models import Arrays
+from ..process import interrupt_held
+from ..progress import Progress
+from ..synthetic import faces_dataset
+from .claims import judge
+from .jobs import FORMAT, Job, Work, job_path, perform
+from .page import render_diet
+from .plan import check_sizes, score_runs, trials
+from .results import mean_scores, runs_of, task_results
+from .settings import DietSettings
+from .tasks import TASKS, Task
+
+
+def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor | None = None) -> dict[str, Any]:
+    """Run a data diet in the folder `out`, or finish one that was stopped; returns what its `results.json` holds.
+
+    `cache` is the folder for decoded images.  The jobs are computed by any `concurrent.futures.Executor` whose workers
+    see the same files; without one, here.  Raises InputError for settings or files that cannot be used, among them an
+    `out` that holds another diet.
+    """
+    settings = settings.checked()
+    dataset = _dataset(settings, cache)
+    for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
+        print(line, flush=True)
+    tasks, false = _tasks(settings, dataset)
+    for name in settings.tasks:
+        check_sizes(settings, tasks[name, False])
+    _begin(out, settings, dataset)
+    work = Work(settings, tasks, out)
+    files = do(score_runs(settings), work, "runs that score", executor)
+    tried: list[Job] = []
+    for name in settings.tasks:
+        scores = {noisy: mean_scores(runs_of(files, settings, name, noisy)) for key, noisy in tasks if key == name}
+        tried += trials(settings, tasks[name, False], scores)
+        write_npz(out / f"scores-{name}.npz", {"rows": tasks[name, False].rows, **scores[False]})
+    files |= do(tried, work, "trials", executor)
+    found = [task_results(settings, tasks[name, False], false.get(name), files) for name in settings.tasks]
+    for task in found:
+        task["findings"] = judge(task)
+    results = {
+        "format": "lie-ref-diet/1",
+        "dataset": dataset.name,
+        "settings": asdict(settings),
+        "tasks": found,
+    }
+    write_text(out / "results.json", to_json(results, indent=1) + "\n")
+    render_diet(out, results, dataset)
+    return results
+
+
+def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -> dict[str, Arrays]:
+    """Do the jobs that are not done yet, and show how far they are; returns job → what its file holds."""
+    steps = {job.name: 1 + job.steps(work.settings) for job in jobs}
+    done = {job.name: _read(job_path(job, work)) for job in jobs if job_path(job, work).exists()}
+    left = [job for job in jobs if job.name not in done]
+    with Progress(sum(steps.values()), label, start=sum(steps[name] for name in done)) as bar:
+        if executor is None:
+            for job in left:
+                perform(job, work)
+                bar.advance(steps[job.name])
+        else:
+            with interrupt_held():  # it may start its workers now
+                futures = {executor.submit(perform, job, work): job for job in left}
+            for future in as_completed(futures):
+                future.result()
+                bar.advance(steps[futures[future].name])
+    return done | {job.name: _read(job_path(job, work)) for job in left}
+
+
+def _read(path: Path) -> Arrays:
+    arrays = read_npz(path)
+    if str(arrays.pop("format", "none")) != FORMAT:
+        raise InputError(f"{path}: not a job's file of this version; delete it, and the same command does it again")
+    return arrays
+
+
+def _tasks(settings: DietSettings, dataset: Dataset) -> tuple[dict[tuple[str, bool], Task], dict[str, np.ndarray]]:
+    """(name, whether labels are false) → task, and name → which labels of the training examples are false."""
+    tasks, false = {}, {}
+    for name in settings.tasks:
+        tasks[name, False] = clean = TASKS[name](dataset)
+        if settings.noise:
+            tasks[name, True], of_rows = clean.with_noise(settings.noise, settings.seed)
+            false[name] = of_rows[clean.rows]
+    return tasks, false
+
+
+def _dataset(settings: DietSettings, cache: Path) -> Dataset:
+    if settings.celeba is None:
+        return faces_dataset(cache, settings.faces, settings.seed, settings.size)
+    return celeba_dataset(Path(settings.celeba), cache, settings.size, settings.subset, settings.skip_bad)
+
+
+def _begin(out: Path, settings: DietSettings, dataset: Dataset) -> None:
+    """Make the folder and its `config.json`, or see that it holds the same diet; remove halves of files."""
+    config = {
+        **json.loads(to_json(asdict(settings))),
+        "images": dataset.images.parent.name,
+        "versions": {
+            "python": platform.python_version(),
+            "lie-ref": __version__,
+            **{package: version(package) for package in ("numpy", "autograd", "pillow")},
+        },
+    }
+    path = out / "config.json"
+    try:
+        for folder in (out, out / "jobs", out / "states"):
+            folder.mkdir(parents=True, exist_ok=True)
+            for part in folder.glob("*.part"):
+                part.unlink()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made a folder ({error.strerror})") from error
+    if not path.exists():
+        if any((out / "jobs").iterdir()):
+            raise InputError(f"{out}: holds jobs but no config.json; --out takes another folder")
+        write_text(path, json.dumps(config, indent=1) + "\n")
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in config if key != "celeba" and before[key] != config[key]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the configuration of a diet ({error}); --out takes another folder") from error
+    if changed:
+        key = changed[0]
+        raise InputError(f"{path}: the diet has {key} {before[key]}, not {config[key]}; --out takes another folder")
+
+
+def headlines(results: dict[str, Any]) -> list[str]:
+    """The findings of each task as a table in Markdown, a line each."""
+    return table({task["task"]: task["findings"] for task in results["tasks"]})

@@ -1,0 +1,124 @@
+"""What decides the result of a data diet, and its three sizes: a quick one, the default one, and the paper's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from ..models import PRESETS as NETWORKS
+from .tasks import TASKS
+
+SCORES = ("grand", "el2n", "bracket", "relative", "forgetting")
+TIMES = ("start", "early", "end")  # when a score is taken; forgetting is of the whole training
+
+
+@dataclass(frozen=True)
+class DietSettings:
+    """What decides the result of a diet; shares are of the training examples."""
+
+    celeba: str | None = None  # folder of CelebA; None for synthetic faces
+    subset: bool = False
+    skip_bad: bool = False
+    faces: int = 8_000
+    size: int = 32
+    network: str = "mxresnet-tiny"
+    batch: int = 32
+    lr: float = 5e-3
+    betas: tuple[float, float] = (0.8, 0.999)
+    seed: int = 0  # of faces, false labels, partners and random choices; runs have the seeds 0, 1, 2, …
+    tasks: tuple[str, ...] = tuple(TASKS)
+    scores: tuple[str, ...] = SCORES  # by which examples are chosen
+    runs: int = 3  # for the scores, whose mean chooses the examples
+    retrainings: int = 3  # for each choice of examples
+    steps: int = 600
+    early: int = 150  # the step at which scores are early
+    partners: int = 3  # for the bracket scores
+    fractions: tuple[float, ...] = (0.6, 0.4, 0.2)  # that are kept
+    noise: float = 0.15  # of the labels are false
+    window: float = 0.4  # its width
+    offsets: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)  # where it begins, in the order of rising scores
+    band: float = 0.1  # of the lowest, middle and highest scores
+    spawns: tuple[int, ...] = (0, 50, 150, 400)  # the steps at which two children leave their parent
+    points: int = 7  # of the line between them
+    kernel_examples: int = 32  # of each band
+
+    def checked(self) -> DietSettings:
+        """These settings, or InputError naming the first that cannot be used."""
+        for name, known in (("tasks", tuple(TASKS)), ("scores", SCORES), ("network", tuple(NETWORKS))):
+            given = getattr(self, name)
+            for item in (given,) if isinstance(given, str) else given:
+                if item not in known:
+                    raise InputError(f"--{name}: expected one of {', '.join(known)}, got {item!r}")
+        if not self.tasks:
+            raise InputError("--tasks: expected one at least, got none")
+        least = {"seed": 0, "faces": 320, "size": 8, "batch": 2, "runs": 1, "retrainings": 1, "steps": 2, "partners": 2}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise InputError(f"--{name}: expected an integer >= {value}, got {getattr(self, name)}")
+        if not 0 < self.lr < float("inf"):
+            raise InputError(f"--lr: expected a number > 0, got {self.lr}")
+        if not 0 < self.early < self.steps:
+            raise InputError(f"--early: expected a step between 0 and {self.steps}, the last, got {self.early}")
+        for name in ("window", "band"):
+            _check_share(name, getattr(self, name))
+        for fraction in self.fractions:
+            _check_share("fractions", fraction)
+        if not 0 <= self.noise < 1:
+            raise InputError(f"--noise: expected a share of at least 0 and below 1, got {self.noise}")
+        for offset in self.offsets:
+            if not 0 <= offset <= 1 or offset + self.window > 1 + 1e-9:
+                raise InputError(
+                    f"--offsets: expected a window within 0 to 100 %, got {offset:.0%} to {offset + self.window:.0%}"
+                )
+        for step in self.spawns:
+            if not 0 <= step < self.steps:
+                raise InputError(f"--spawns: expected steps from 0 to {self.steps - 1}, got {step}")
+        return self
+
+    @property
+    def scored(self) -> dict[str, int]:
+        """When scores are taken: time → step."""
+        return dict(zip(TIMES, (0, self.early, self.steps), strict=True))
+
+    @property
+    def watched(self) -> list[int]:
+        """The steps at which the state of a run is kept: for its children and for the kernels."""
+        return sorted({*self.spawns, *self.scored.values()})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "faces": 640,
+        "size": 16,
+        "runs": 2,
+        "retrainings": 2,
+        "steps": 30,
+        "early": 10,
+        "partners": 2,
+        "fractions": (0.6, 0.3),
+        "offsets": (0.0, 0.3, 0.6),
+        "spawns": (0, 10),
+        "points": 3,
+        "kernel_examples": 4,
+    },
+    "default": {},
+    "paper": {
+        "size": 64,
+        "runs": 10,
+        "retrainings": 4,
+        "steps": 5000,
+        "early": 1000,
+        "partners": 16,
+        "fractions": (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
+        "offsets": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+        "spawns": (0, 50, 100, 200, 500, 1000, 2000),
+        "points": 11,
+        "kernel_examples": 100,
+    },
+}
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 < share <= 1:
+        raise InputError(f"--{name}: expected a share above 0 and at most 1, got {share}")

@@ -1,0 +1,134 @@
+"""What the results of a diet say of made-up jobs whose answers are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lie_ref.dataset import Dataset
+from lie_ref.diet.claims import CLAIMS, judge
+from lie_ref.diet.plan import score_keys, trials
+from lie_ref.diet.results import EXTREMES, beyond, mean_scores, runs_of, task_results
+from lie_ref.diet.settings import DietSettings
+from lie_ref.diet.tasks import Task, hair
+
+SETTINGS = DietSettings(
+    runs=3, retrainings=3, steps=10, early=5, spawns=(0, 5), fractions=(0.6, 0.4, 0.2), offsets=(0.0, 0.3, 0.6)
+)
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def task(faces: Dataset) -> Task:
+    return hair(faces)
+
+
+def made_up(task: Task, false: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Jobs of a world in which EL2N, GraNd and forgetting follow one difficulty, and brackets also see false labels.
+
+    Training on the highest EL2N does best, on others as on random ones, but with false labels the middle is best.
+    """
+    n = len(task.rows)
+    files: dict[str, dict[str, np.ndarray]] = {}
+    hard = RNG.permutation(n) / n
+    for kind in ("clean", "noisy"):
+        for number in range(3):
+            jitter = lambda: 1e-2 * RNG.standard_normal(n)  # noqa: E731
+            scores = {key: hard + jitter() for key in score_keys() if key != "forgetting/end"}
+            for time in ("start", "early", "end"):
+                scores[f"bracket/{time}"] = hard + jitter() + (kind == "noisy") * false
+                scores[f"relative/{time}"] = RNG.standard_normal(n)
+            scores["grand/start"] = RNG.standard_normal(n)
+            scores |= {"events": (20 * hard).astype(int), "never_learnt": np.zeros(n, int)}
+            files[f"hair-scores-{kind}-{number}"] = scores
+    scores = {noisy: mean_scores(runs_of(files, SETTINGS, "hair", noisy)) for noisy in (False, True)}
+    for job in trials(SETTINGS, task, scores):
+        if "velocities" in job.name:
+            files[job.name] = {"steps": np.array([0, 5, 10]), "velocity": np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.4]])}
+        elif "connection" in job.name:
+            late = job.name.endswith("5")
+            error = np.array([[0.1, 0.1, 0.1, 0.2], [0.1 if late else 0.3, 0.1, 0.1, 0.4], [0.1, 0.1, 0.1, 0.2]])
+            files[job.name] = {"error": error}
+        else:
+            accuracy = 0.5
+            if "el2n-early-highest" in job.name or "-all-" in job.name:
+                accuracy = 0.9
+            if "window-clean-0.6" in job.name or "window-noisy-0.3" in job.name:
+                accuracy = 0.8
+            number = int(job.name[-1])
+            values = {"accuracy": accuracy + 0.001 * number, "loss": 1.0, "examples": len(job.rows)}
+            files[job.name] = {key: np.array(value) for key, value in values.items()}
+    return files
+
+
+@pytest.fixture(scope="module")
+def false(task: Task) -> np.ndarray:
+    return task.with_noise(0.15, seed=0)[1][task.rows]
+
+
+@pytest.fixture(scope="module")
+def results(task: Task, false: np.ndarray) -> dict[str, Any]:
+    return task_results(SETTINGS, task, false, made_up(task, false))
+
+
+def verdicts(results: dict[str, Any]) -> dict[str, str]:
+    return {finding["id"]: finding["verdict"] for finding in judge(results)}
+
+
+def test_verdicts_are_those_of_the_world_that_was_made_up(results: dict[str, Any]) -> None:
+    found = verdicts(results)
+    assert found["1a"] == found["1b"] == "holds"
+    assert found["1c"] == "fails"  # GraNd at initialisation is noise
+    assert [found[f"2{letter}"] for letter in "abcd"] == ["holds", "holds", "fails", "holds"]  # GraNd gains nothing
+    assert (found["4a"], found["4b"]) == ("holds", "holds")
+    assert found["5d"] == "holds"  # brackets see false labels
+    assert (found["6a"], found["6b"], found["6c"]) == ("holds", "holds", "holds")
+    assert found["7c"] == found["7e"] == "holds"
+    assert found["7g"] == "fails"  # but chose no better examples
+
+
+def test_correlations_are_of_every_pair_with_every_run(results: dict[str, Any]) -> None:
+    keys = score_keys()
+    assert len(results["correlations"]) == len(keys) * (len(keys) - 1) // 2
+    (found,) = (entry for entry in results["correlations"] if entry["scores"] == ["grand/early", "el2n/early"])
+    assert len(found["values"]) == 3
+    assert found["low"] < found["value"] < found["high"]
+    assert found["value"] > 0.99
+
+
+def test_what_brackets_know_beyond_is_nothing_where_they_are_el2n_and_noise(
+    results: dict[str, Any], task: Task
+) -> None:
+    of = {entry["score"]: entry["value"] for entry in results["beyond"]}
+    assert abs(of["relative/early"]) < 0.3
+    n = len(task.rows)
+    a, b, c, d = RNG.standard_normal((4, n))
+    run = {"grand/early": a, "el2n/early": b, "bracket/early": a + b + d}
+    assert abs(beyond(run, "bracket/early", a - b + c)) < 0.3
+    assert beyond(run, "bracket/early", a - b + 2 * d) > 0.5
+
+
+def test_the_highest_and_lowest_examples_are_those_of_the_mean_scores(results: dict[str, Any], task: Task) -> None:
+    ends = results["extremes"]["el2n/early"]
+    assert len(ends["highest"]) == len(ends["lowest"]) == EXTREMES
+    assert set(ends["highest"]) | set(ends["lowest"]) <= set(task.rows.tolist())
+    assert not set(ends["highest"]) & set(ends["lowest"])
+
+
+def test_without_noise_or_without_a_score_claims_about_it_are_undecided(task: Task, false: np.ndarray) -> None:
+    files = made_up(task, false)
+    found = verdicts(task_results(SETTINGS, task, None, files))
+    assert {found[id_] for id_ in ("4b", "5a", "5d", "7c", "7e")} == {"undecided"}
+    results = task_results(SETTINGS, task, false, files)
+    without = [entry for entry in results["pruning"] if not (entry["score"] or "").startswith("el2n")]
+    found = verdicts(results | {"pruning": without})
+    assert {found[id_] for id_ in ("2a", "2b", "2d")} == {"undecided"}
+
+
+def test_claims_have_numbers_of_their_own_and_no_bar_that_would_break_a_table() -> None:
+    numbers = [claim.id for claim, _ in CLAIMS]
+    assert len(set(numbers)) == len(numbers)
+    assert numbers == sorted(numbers)
+    assert not any("|" in claim.claim + claim.statistic for claim, _ in CLAIMS)

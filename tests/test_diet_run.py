@@ -1,0 +1,238 @@
+"""A diet from end to end on a few small faces: its files, going on after a stop, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lie_ref.cli import main
+from lie_ref.dataset import Dataset
+from lie_ref.diet import run as diet_run
+from lie_ref.diet.page import render_diet
+from lie_ref.diet.run import run_diet
+from lie_ref.diet.settings import DietSettings
+from lie_ref.errors import InputError
+from lie_ref.files import read_npz
+from lie_ref.process import use_one_blas_thread
+
+SETTINGS = DietSettings(
+    faces=400,
+    size=16,
+    tasks=("hair",),
+    scores=("el2n", "forgetting"),
+    runs=2,
+    retrainings=2,
+    steps=8,
+    early=4,
+    partners=2,
+    fractions=(0.5,),
+    offsets=(0.0, 0.6),
+    spawns=(0, 4),
+    points=3,
+    kernel_examples=3,
+)
+OPTIONS = [
+    *("--faces", "400", "--size", "16", "--tasks", "hair", "--scores", "el2n", "forgetting"),
+    *("--runs", "2", "--retrainings", "2", "--steps", "8", "--early", "4", "--partners", "2"),
+    *("--fractions", "0.5", "--offsets", "0", "0.6", "--spawns", "0", "4"),
+]
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished diet; not to be changed."""
+    use_one_blas_thread()
+    out = tmp_path_factory.mktemp("diets") / "finished"
+    run_diet(SETTINGS, out, cache)
+    return out
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def results(out: Path) -> dict[str, Any]:
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+
+
+def test_results_scores_and_page_are_there(finished: Path, faces: Dataset) -> None:
+    found = results(finished)
+    assert found["format"] == "lie-ref-diet/1"
+    (task,) = found["tasks"]
+    scores = read_npz(finished / "scores-hair.npz")
+    assert len(scores["rows"]) == len(scores["el2n/early"]) == task["examples"]
+    assert {entry["end"] for entry in task["pruning"]} == {"all", "random", "highest", "lowest"}
+    for entry in task["pruning"]:
+        assert all(0 <= value <= 1 for value in entry["accuracy"]["values"])
+        assert len(entry["accuracy"]["values"]) == 2
+    assert [(w["noisy"], w["offset"]) for w in task["windows"]] == [(False, 0), (False, 0.6), (True, 0), (True, 0.6)]
+    assert (finished / "report.html").stat().st_size > 10_000
+
+
+def test_a_diet_that_was_stopped_goes_on_to_the_same_results(
+    copy: Path, finished: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("results.json", "report.html", "jobs/hair-scores-noisy-1.npz", "jobs/hair-all-1.npz"):
+        (copy / name).unlink()
+    (copy / "jobs" / "hair-all-0.npz.part").write_bytes(b"half")
+    done = []
+    perform = diet_run.perform
+    monkeypatch.setattr(diet_run, "perform", lambda job, work: done.append(job.name) or perform(job, work))
+    run_diet(SETTINGS, copy, cache)
+    assert done == ["hair-scores-noisy-1", "hair-all-1"]
+    assert (copy / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+    assert (copy / "report.html").read_bytes() == (finished / "report.html").read_bytes()
+    assert not list(copy.glob("jobs/*.part"))
+
+
+def test_any_executor_computes_the_same(finished: Path, cache: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        run_diet(SETTINGS, tmp_path / "threads", cache, executor)
+    assert results(tmp_path / "threads")["tasks"] == results(finished)["tasks"]
+
+
+def test_the_command_computes_the_same_in_worker_processes(
+    finished: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*OPTIONS, "--out", str(tmp_path / "workers"), "--cache", str(cache)]
+    assert main(["diet", "--preset", "quick", *settings]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == f"page: {tmp_path / 'workers' / 'report.html'}"
+    assert "| | claim | statistic | hair |" in printed
+    ours, theirs = (results(out)["tasks"][0] for out in (tmp_path / "workers", finished))
+    assert ours["pruning"] == theirs["pruning"]
+    assert ours["correlations"] == theirs["correlations"]
+
+
+def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(finished: Path, cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    script = (
+        "import signal, sys\n"
+        "from lie_ref import cli\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "    sys.exit(cli.main())\n"
+    )
+    (tmp_path / "command.py").write_text(script, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "command.py"), "diet", *OPTIONS, "--out", str(out), "--cache", str(cache)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    while not any(out.glob("jobs/*.npz")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # to the workers, too, as a terminal does
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("lie-ref: stopped (")
+    assert "Traceback" not in error
+    done = len(list(out.glob("jobs/*.npz")))
+    assert done < len(list(finished.glob("jobs/*.npz")))
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert results(out)["tasks"][0]["pruning"] == results(finished)["tasks"][0]["pruning"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an archive", None])
+def test_a_damaged_job_is_named(damage: bytes | None, copy: Path, cache: Path) -> None:
+    path = copy / "jobs" / "hair-all-1.npz"
+    path.write_bytes(path.read_bytes()[:100] if damage is None else damage)
+    with pytest.raises(InputError, match=re.escape(str(path))) as caught:
+        run_diet(SETTINGS, copy, cache)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_job_of_another_version_is_named(copy: Path, cache: Path) -> None:
+    path = copy / "jobs" / "hair-all-1.npz"
+    np.savez(path, **(read_npz(path) | {"format": np.array("lie-ref-diet-job/0")}))
+    with pytest.raises(InputError, match=r"hair-all-1.npz: not a job's file of this version; delete it"):
+        run_diet(SETTINGS, copy, cache)
+
+
+def test_a_folder_with_another_diet_is_refused(copy: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match=r"config.json: the diet has steps 8, not 9; --out takes another folder"):
+        run_diet(DietSettings(**{**vars(SETTINGS), "steps": 9}), copy, cache)
+    (copy / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"config.json: not the configuration of a diet \(.*\); --out takes another"):
+        run_diet(SETTINGS, copy, cache)
+    (copy / "config.json").unlink()
+    with pytest.raises(InputError, match=r"holds jobs but no config.json"):
+        run_diet(SETTINGS, copy, cache)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--scores", "el2n", "vog"],
+            "--scores: expected one of grand, el2n, bracket, relative, forgetting, got 'vog'",
+        ),
+        (["--tasks", "eyes"], "--tasks: expected one of attributes, hair, got 'eyes'"),
+        (["--fractions", "0.5", "1.5"], "--fractions: expected a share above 0 and at most 1, got 1.5"),
+        (["--offsets", "0.7"], "--offsets: expected a window within 0 to 100 %, got 70% to 110%"),
+        (["--band", "0.0001"], "--band: 0.0001 of the 320 training examples of task attributes is none of them"),
+        (["--preset", "huge"], "argument --preset: invalid choice: 'huge'"),
+        (["--celeba", "nowhere"], "nowhere: no such folder"),
+        (["--celeba", "nowhere", "--faces", "400"], "--faces: is for synthetic faces, not for --celeba"),
+        (["--subset"], "--subset: is for --celeba, which is not given"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_2(
+    options: list[str], message: str, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["diet", "--faces", "400", "--size", "16", "--out", str(tmp_path / "out"), "--cache", str(cache)]
+    if "--celeba" in options:
+        arguments = ["diet", "--out", str(tmp_path / "out"), "--cache", str(cache)]
+    try:
+        status = main([*arguments, *options])
+    except SystemExit as stop:
+        status = stop.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert message in error.splitlines()[-1]
+    assert "Traceback" not in error
+
+
+class Elements(HTMLParser):
+    """What a page holds: its tags, and whatever an attribute would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "data")]
+
+
+def test_the_page_holds_everything_itself_and_no_script(finished: Path) -> None:
+    page = Elements()
+    page.feed((finished / "report.html").read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert page.loaded
+    assert all(value.startswith("data:image/png;base64,") for value in page.loaded)
+    assert page.tags.count("img") == 2 * 8 * 13  # the ends of 13 scores
+    assert page.tags.count("svg") == 3 + 3  # the three scores that chose; windows, velocities, barriers
+
+
+def test_text_from_data_is_escaped(finished: Path, faces: Dataset, tmp_path: Path) -> None:
+    found = results(finished)
+    found["dataset"] = "<b>&"
+    found["tasks"][0]["outputs"][0] = "<i>Black"
+    text = render_diet(tmp_path, found, faces).read_text(encoding="utf-8")
+    assert "<b>" not in text
+    assert "<i>" not in text
+    assert "&lt;i&gt;Black" in text
