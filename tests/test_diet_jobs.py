@@ -41,7 +41,8 @@ def work(faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Work:
     out = tmp_path_factory.mktemp("diet")
     for name in ("jobs", "states"):
         (out / name).mkdir()
-    tasks = {("hair", False): hair(faces), ("attributes", False): attributes(faces)}
+    few = (task.keeping(task.rows[:96]) for task in (hair(faces), attributes(faces)))  # scores take their time
+    tasks = {(task.name, False): task for task in few}
     tasks["hair", True] = tasks["hair", False].with_noise(0.2, seed=0)[0]
     work = Work(SETTINGS, tasks, out)
     for job in (ScoreRun("hair", False, 0), ScoreRun("hair", True, 0), ScoreRun("attributes", False, 0)):

@@ -80,7 +80,7 @@ def verdicts(results: dict[str, Any]) -> dict[str, str]:
 def test_verdicts_are_those_of_the_world_that_was_made_up(results: dict[str, Any]) -> None:
     found = verdicts(results)
     assert found["1a"] == found["1b"] == "holds"
-    assert found["1c"] == "fails"  # GraNd at initialisation is noise
+    assert found["1c"] == found["1d"] == "fails"  # GraNd at initialisation is noise
     assert [found[f"2{letter}"] for letter in "abcd"] == ["holds", "holds", "fails", "holds"]  # GraNd gains nothing
     assert (found["4a"], found["4b"]) == ("holds", "holds")
     assert found["5d"] == "holds"  # brackets see false labels
@@ -132,3 +132,15 @@ def test_claims_have_numbers_of_their_own_and_no_bar_that_would_break_a_table() 
     assert len(set(numbers)) == len(numbers)
     assert numbers == sorted(numbers)
     assert not any("|" in claim.claim + claim.statistic for claim, _ in CLAIMS)
+
+
+def test_the_size_of_the_pixels_is_found_where_grand_at_initialisation_is_made_of_it(
+    task: Task, false: np.ndarray
+) -> None:
+    x, _ = task.dataset.batch(task.rows)
+    files = made_up(task, false)
+    for number in range(3):
+        files[f"hair-scores-clean-{number}"]["grand/start"] = np.linalg.norm(x.reshape(len(x), -1), axis=1) ** 3
+    results = task_results(SETTINGS, task, false, files)
+    assert results["input_size"]["value"] == pytest.approx(1)
+    assert verdicts(results)["1d"] == "holds"

@@ -265,7 +265,8 @@ def _correlation_rows(task: dict[str, Any], keys: Sequence[str]) -> list[str]:
         kind = (
             "" if value is None else f' class="{"raised" if value > 0 else "lowered"}-{min(9, int(10 * abs(value)))}"'
         )
-        return f'<td{kind} title="{escape(a)}, {escape(b)}: {_interval(found)}">{number(value, ".2f")}</td>'
+        text = number(value and round(value, 2) + 0.0, ".2f")  # no −0.00
+        return f'<td{kind} title="{escape(a)}, {escape(b)}: {_interval(found)}">{text}</td>'
 
     return [f'<tr><th scope="row">{escape(a)}</th>{"".join(cell(a, b) for b in keys)}</tr>' for a in keys]
 

@@ -13,9 +13,12 @@ import numpy as np
 
 from ..claims import interval
 from ..connectivity import error_barrier
+from ..dataset import Images
+from ..derivatives import squared_norms
 from ..dual import Array
 from ..models import Arrays
 from ..ranks import auroc, spearman
+from .jobs import ROWS
 from .plan import BANDS, choice_name, choosing_ends, score_keys, scores_of_run, window_name
 from .settings import DietSettings
 from .tasks import Task
@@ -40,6 +43,7 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
     """The results of one task; `false` (n,) bool says which of its training labels were false, if any were."""
     clean = runs_of(files, settings, task.name, noisy=False)
     noisy = runs_of(files, settings, task.name, noisy=True) if false is not None else []
+    size = _input_sizes(task)
     return {
         "task": task.name,
         "examples": len(task.rows),
@@ -50,6 +54,7 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
             {"scores": [a, b], **_over_runs(spearman(run[a], run[b]) for run in clean)}
             for a, b in combinations(score_keys(), 2)
         ],
+        "input_size": _over_runs(spearman(run["grand/start"], size) for run in clean),
         "beyond": [
             {"score": key, **_over_runs(beyond(run, key, run["forgetting/end"]) for run in clean)} for key in BRACKETS
         ],
@@ -78,6 +83,13 @@ def beyond(run: Arrays, key: str, other: Array) -> float:
     """Spearman's partial correlation of a score and `other` given GraNd and EL2N of the same time."""
     time = key.partition("/")[2]
     return spearman(run[key], other, [run[f"grand/{time}"], run[f"el2n/{time}"]])
+
+
+def _input_sizes(task: Task) -> Array:
+    """‖x‖ of each training example (n,): what GraNd at initialisation mostly is, as Kirsch 2023 found."""
+    images = Images(task.dataset, task.rows)
+    parts = (images[start : start + ROWS] for start in range(0, len(images), ROWS))
+    return np.concatenate([np.sqrt(squared_norms(part)) for part in parts])
 
 
 def _over_runs(values: Any) -> dict[str, Any]:
