@@ -1,10 +1,12 @@
-"""What several test modules share: one small set of faces and one small finished run, made once a session."""
+"""What several test modules share: a small set of faces, a small finished run and a browser, made once a session."""
 
 from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,17 @@ from lie_ref.synthetic import faces_dataset
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in whose background the tests run has it ignored
 
+SWITCHES = (  # of Chromium
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,900",
+)
 SMALL = Settings(faces=400, size=16, steps=12)
 SMALL_OPTIONS = ("--faces", "400", "--size", "16", "--steps", "12")  # the same for the command line
 
@@ -46,3 +59,20 @@ def small_run(cache: Path, faces: Dataset, tmp_path_factory: pytest.TempPathFact
 def run_copy(small_run: Path, tmp_path: Path) -> Path:
     """A copy of that run, to be damaged."""
     return shutil.copytree(small_run, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, by selenium."""
+    from selenium import webdriver  # where it is missing, the tests are skipped before they ask for a browser
+
+    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    assert all(programs.values()), f"missing of {list(programs)}: see make test-browser"
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs["chromium"]
+    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(programs["chromedriver"]))
+    yield driver
+    driver.quit()
