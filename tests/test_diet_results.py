@@ -122,6 +122,7 @@ def test_without_noise_or_without_a_score_claims_about_it_are_undecided(task: Ta
     found = verdicts(task_results(SETTINGS, task, None, files))
     assert {found[id_] for id_ in ("4b", "5a", "5d", "7c", "7e")} == {"undecided"}
     results = task_results(SETTINGS, task, false, files)
+    assert verdicts(results | {"barriers": results["barriers"][:1]})["6b"] == "undecided"  # there is nothing to compare
     without = [entry for entry in results["pruning"] if not (entry["score"] or "").startswith("el2n")]
     found = verdicts(results | {"pruning": without})
     assert {found[id_] for id_ in ("2a", "2b", "2d")} == {"undecided"}

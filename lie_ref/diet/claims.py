@@ -77,13 +77,12 @@ def _velocity_gap(task: Task) -> Values:
     return [float(gap) for gap in np.mean(gaps, axis=0)] if gaps else []
 
 
-def _barrier(place: int, group: str, task: Task) -> Values:
-    """Barriers of the children that left at the first or last of the steps, run by run."""
-    return list(task["barriers"][place]["groups"][group]["barrier"]["values"]) if task["barriers"] else []
-
-
 def _barrier_fall(task: Task) -> Values:
-    return np.subtract(_barrier(0, "all", task), _barrier(-1, "all", task)).tolist()
+    """The barrier of the children that left at the first of the steps less that at the last, run by run."""
+    if len(task["barriers"]) < 2:
+        return []
+    first, last = (task["barriers"][place]["groups"]["all"]["barrier"]["values"] for place in (0, -1))
+    return [float(a - b) for a, b in zip(first, last, strict=True)]
 
 
 def _barrier_gap(task: Task) -> Values:

@@ -52,6 +52,10 @@ class DietSettings:
                     raise InputError(f"--{name}: expected one of {', '.join(known)}, got {item!r}")
         if not self.tasks:
             raise InputError("--tasks: expected one at least, got none")
+        for name in ("tasks", "scores", "fractions", "offsets", "spawns"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise InputError(f"--{name}: expected each once, got {' '.join(map(str, given))}")
         least = {"seed": 0, "faces": 320, "size": 8, "batch": 2, "runs": 1, "retrainings": 1, "steps": 2, "partners": 2}
         for name, value in least.items():
             if getattr(self, name) < value:
