@@ -71,9 +71,7 @@ def _parser() -> Parser:
     default = Settings()
     experiment = commands.add_parser("experiment", help="train, take brackets at checkpoints, draw the page")
     experiment.set_defaults(command=_experiment)
-    experiment.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces")
-    experiment.add_argument("--subset", action="store_true", help="take the images that are there")
-    experiment.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+    _add_source(experiment)
     text = f"number of synthetic faces (default: {default.faces})"
     experiment.add_argument("--faces", type=int, default=argparse.SUPPRESS, metavar="N", help=text)
     for option, kind, value, metavar, text in (
@@ -144,13 +142,18 @@ def _parser() -> Parser:
     return parser
 
 
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Where the images come from."""
+    parser.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces")
+    parser.add_argument("--subset", action="store_true", help="take the images that are there")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+
+
 def _add_diet(commands: Any) -> None:
     """The data diet: a preset, and options that differ from it."""
     parser = commands.add_parser("diet", help="score training examples, and train without those that scores leave out")
     parser.set_defaults(command=_diet)
-    parser.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces")
-    parser.add_argument("--subset", action="store_true", help="take the images that are there")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+    _add_source(parser)
     text = f"one of {', '.join(diet.PRESETS)} (default: %(default)s); the options below change it"
     parser.add_argument("--preset", choices=list(diet.PRESETS), default="default", metavar="NAME", help=text)
     for option, kind, many, text in (
