@@ -145,3 +145,16 @@ def test_the_size_of_the_pixels_is_found_where_grand_at_initialisation_is_made_o
     results = task_results(SETTINGS, task, false, files)
     assert results["input_size"]["value"] == pytest.approx(1)
     assert verdicts(results)["1d"] == "holds"
+
+
+def test_the_best_of_others_is_that_of_the_best_mean_not_of_the_luckiest_each_time(results: dict[str, Any]) -> None:
+    def accuracies(*values: float) -> dict[str, Any]:
+        return {"accuracy": {"values": list(values)}}
+
+    windows = [
+        {"noisy": False, "offset": 0.0, **accuracies(0.9, 0.1)},
+        {"noisy": False, "offset": 0.3, **accuracies(0.6, 0.6)},
+        {"noisy": False, "offset": 0.6, **accuracies(0.7, 0.8)},
+    ]
+    (found,) = (entry for entry in judge(results | {"windows": windows}) if entry["id"] == "4a")
+    assert found["value"] == pytest.approx((0.1 + 0.2) / 2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,18 @@ def _kept(key: str | None, end: str, fraction: float, task: Task) -> Values | No
     return None
 
 
+def _less_best(ours: Values, others: Sequence[Values]) -> Values:
+    """Ours less the others' whose mean is best, one by one: the best of each alone would be the luckiest."""
+    if not ours:
+        return []
+    return [a - b for a, b in zip(ours, max(others, key=fmean), strict=True)]
+
+
 def _gain(key: str, over: Sequence[tuple[str | None, str]], fraction: float, task: Task) -> Values:
     """Accuracy with the highest of a score less the best of others, retraining by retraining."""
     ours = _kept(key, "highest", fraction, task)
     others = [values for other in over if (values := _kept(*other, fraction, task)) is not None]
-    if ours is None or not others:
-        return []
-    return [a - max(b) for a, b in zip(ours, zip(*others, strict=True), strict=True)]
+    return [] if ours is None or not others else _less_best(ours, others)
 
 
 def _noise(key: str, task: Task) -> Values:
@@ -49,8 +55,7 @@ def _noise(key: str, task: Task) -> Values:
 
 def _noise_gain(key: str, task: Task) -> Values:
     """AUROC of a score less the better of GraNd's and EL2N's, run by run."""
-    others = zip(_noise("grand/early", task), _noise("el2n/early", task), strict=True)
-    return [a - max(b) for a, b in zip(_noise(key, task), others, strict=True)]
+    return _less_best(_noise(key, task), [_noise(rival, task) for rival in ("grand/early", "el2n/early")])
 
 
 def _beyond(key: str, task: Task) -> Values:
@@ -63,11 +68,9 @@ def _noise_beyond(key: str, task: Task) -> Values:
 
 def _top_window(noisy: bool, task: Task) -> Values:
     """Accuracy of the window of the highest scores less that of the best other one, retraining by retraining."""
-    *others, top = sorted((w for w in task["windows"] if w["noisy"] == noisy), key=lambda w: float(w["offset"])) or [{}]
-    if not others:
-        return []
-    best = zip(*(w["accuracy"]["values"] for w in others), strict=True)
-    return [a - max(b) for a, b in zip(top["accuracy"]["values"], best, strict=True)]
+    windows = sorted((w for w in task["windows"] if w["noisy"] == noisy), key=lambda w: float(w["offset"]))
+    *others, top = [w["accuracy"]["values"] for w in windows] or [[]]
+    return _less_best(top, others) if others else []
 
 
 def _velocity_gap(task: Task) -> Values:
