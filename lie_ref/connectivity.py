@@ -56,7 +56,9 @@ def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]
 
 
 def error_barrier(errors: Sequence[float] | Array) -> float:
-    """How much higher the error is along a line than at its ends: its maximum minus the mean of first and last.
+    """How far the error rises above the chord between its ends: max over α of R(α) − (1 − α) R(0) − α R(1), at least 0.
+
+    `errors` (points,) are of evenly spaced α from 0 to 1, two at least.  (Paul et al. 2021, equation 5.)
 
     >>> error_barrier([0.25, 0.5, 0.25])
     0.25
@@ -64,4 +66,5 @@ def error_barrier(errors: Sequence[float] | Array) -> float:
     errors = np.asarray(errors, np.float64)
     if errors.ndim != 1 or len(errors) < 2:
         raise ValueError(f"errors: expected two at least, (points,), got shape {errors.shape}")
-    return float(errors.max() - (errors[0] + errors[-1]) / 2)
+    alpha = np.linspace(0, 1, len(errors))
+    return float((errors - (1 - alpha) * errors[0] - alpha * errors[-1]).max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import numpy as np
 
@@ -22,15 +23,17 @@ def ranks(a: Array) -> Array:
 def spearman(a: Array, b: Array, given: Sequence[Array] = ()) -> float:
     """Spearman's correlation of a and b (n,); with `given` the partial one, of what their ranks do not explain.
 
-    That is the correlation of the residuals of both ranks after linear regression on the ranks of `given`.  nan where
-    one of them does not vary.
+    That is the correlation of the residuals of both ranks after regression on the ranks of `given`, their squares and
+    their products: a score may be any smooth function of another.  nan where one of the residuals does not vary.
 
     >>> round(spearman(np.array([1.0, 2.0, 9.0]), np.array([0.0, 3.0, 4.0])), 12)
     1.0
     """
-    known = np.stack([np.ones(len(a)), *(ranks(c) for c in given)], axis=1)
+    known = [2 * ranks(c) / len(a) - 1 for c in given]  # between −1 and 1
+    products = [c * d for c, d in combinations_with_replacement(known, 2)]
+    basis = np.stack([np.ones(len(a)), *known, *products], axis=1)
     left = np.stack([ranks(a), ranks(b)], axis=1)
-    residual = left - known @ np.linalg.lstsq(known, left, rcond=None)[0]
+    residual = left - basis @ np.linalg.lstsq(basis, left, rcond=None)[0]
     size = np.linalg.norm(residual, axis=0)
     if (size <= 1e-9 * np.linalg.norm(left, axis=0)).any():  # nothing but rounding is left
         return float("nan")

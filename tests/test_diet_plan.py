@@ -117,6 +117,8 @@ def test_choices_that_cannot_be_trained_on_are_refused(changes: dict, message: s
         ({"tasks": ("hair", "hair")}, "--tasks: expected each once, got hair hair"),
         ({"fractions": (0.5, 0.5)}, "--fractions: expected each once, got 0.5 0.5"),
         ({"spawns": (0, 0)}, "--spawns: expected each once, got 0 0"),
+        ({"spawns": (5, 0)}, "--spawns: expected rising numbers, got 5 0"),
+        ({"offsets": (0.6, 0.0)}, "--offsets: expected rising numbers, got 0.6 0.0"),
         ({"network": "resnet"}, "--network: expected one of mxresnet-tiny, .*, got 'resnet'"),
         ({"fractions": (0.0,)}, "--fractions: expected a share above 0 and at most 1, got 0.0"),
         ({"fractions": (1.2,)}, "--fractions: expected a share above 0 and at most 1, got 1.2"),

@@ -170,6 +170,12 @@ def test_a_job_of_another_version_is_named(copy: Path, cache: Path) -> None:
         run_diet(SETTINGS, copy, cache)
 
 
+def test_other_peoples_files_stay(copy: Path, cache: Path) -> None:
+    (copy / "download.part").write_bytes(b"half")
+    run_diet(SETTINGS, copy, cache)
+    assert (copy / "download.part").read_bytes() == b"half"
+
+
 def test_a_folder_with_another_diet_is_refused(copy: Path, cache: Path) -> None:
     with pytest.raises(InputError, match=r"config.json: the diet has steps 8, not 9; --out takes another folder"):
         run_diet(DietSettings(**{**vars(SETTINGS), "steps": 9}), copy, cache)

@@ -127,18 +127,24 @@ def _begin(out: Path, settings: DietSettings, dataset: Dataset) -> None:
         },
     }
     path = out / "config.json"
+    if path.exists():
+        _check_config(path, config)
+    elif (out / "jobs").is_dir() and any((out / "jobs").iterdir()):
+        raise InputError(f"{out}: holds jobs but no config.json; --out takes another folder")
     try:
         for folder in (out, out / "jobs", out / "states"):
             folder.mkdir(parents=True, exist_ok=True)
-            for part in folder.glob("*.part"):
-                part.unlink()
     except OSError as error:
         raise InputError(f"{out}: cannot be made a folder ({error.strerror})") from error
+    for folder in (out / "jobs", out / "states"):  # halves of files that a kill left
+        for part in folder.glob("*.npz.part"):
+            part.unlink()
     if not path.exists():
-        if any((out / "jobs").iterdir()):
-            raise InputError(f"{out}: holds jobs but no config.json; --out takes another folder")
         write_text(path, json.dumps(config, indent=1) + "\n")
-        return
+
+
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    """InputError, naming the first setting that differs, unless this `config.json` says the same as `config`."""
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
         changed = [key for key in config if key != "celeba" and before[key] != config[key]]

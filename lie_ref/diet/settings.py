@@ -60,6 +60,10 @@ class DietSettings:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise InputError(f"--{name}: expected an integer >= {value}, got {getattr(self, name)}")
+        for name in ("offsets", "spawns"):
+            given = getattr(self, name)
+            if list(given) != sorted(given):
+                raise InputError(f"--{name}: expected rising numbers, got {' '.join(map(str, given))}")
         if not 0 < self.lr < float("inf"):
             raise InputError(f"--lr: expected a number > 0, got {self.lr}")
         if not 0 < self.early < self.steps:
