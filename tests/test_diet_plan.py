@@ -97,6 +97,7 @@ def test_what_was_never_learnt_is_forgotten_most() -> None:
         ),
         ({"window": 0.05, "offsets": (0.0,)}, "--window: 0.05 of the .* a mini-batch of 32"),
         ({"band": 0.001}, "--band: 0.001 of the .* training examples of task hair is none of them"),
+        ({"noise": 1e-5}, "--noise: 1e-05 of the .* training examples of task hair is fewer than two"),
         ({"partners": 1000}, "--partners: expected at most the .* training examples of task hair"),
     ],
 )
@@ -124,7 +125,9 @@ def test_choices_that_cannot_be_trained_on_are_refused(changes: dict, message: s
         ({"fractions": (1.2,)}, "--fractions: expected a share above 0 and at most 1, got 1.2"),
         ({"offsets": (0.7,)}, "--offsets: expected a window within 0 to 100 %, got 70% to 110%"),
         ({"offsets": (-0.1,)}, "--offsets: expected a window within 0 to 100 %, got -10% to 30%"),
-        ({"band": 0.0}, "--band: expected a share above 0"),
+        ({"band": 0.0}, "--band: expected a share above 0 and at most a third, got 0.0"),
+        ({"band": 0.4}, "--band: expected a share above 0 and at most a third, got 0.4"),
+        ({"points": 1}, "--points: expected an integer >= 2, got 1"),
         ({"noise": 1.0}, "--noise: expected a share of at least 0 and below 1, got 1.0"),
         ({"early": 10}, "--early: expected a step between 0 and 10, the last, got 10"),
         ({"spawns": (10,)}, "--spawns: expected steps from 0 to 9, got 10"),

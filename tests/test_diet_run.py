@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lie_ref.diet.run import run_diet
 from lie_ref.diet.settings import DietSettings
 from lie_ref.errors import InputError
 from lie_ref.files import read_npz
+from lie_ref.parallel import workers
 from lie_ref.process import use_one_blas_thread
 
 SETTINGS = DietSettings(
@@ -74,7 +75,8 @@ def test_results_scores_and_page_are_there(finished: Path, faces: Dataset) -> No
     assert found["format"] == "lie-ref-diet/1"
     (task,) = found["tasks"]
     scores = read_npz(finished / "scores-hair.npz")
-    assert len(scores["rows"]) == len(scores["el2n/early"]) == task["examples"]
+    assert len(scores["rows"]) == len(scores["el2n/early"]) == len(scores["noisy/el2n/early"]) == task["examples"]
+    assert scores["false"].sum() == task["false_labels"]
     assert {entry["end"] for entry in task["pruning"]} == {"all", "random", "highest", "lowest"}
     for entry in task["pruning"]:
         assert all(0 <= value <= 1 for value in entry["accuracy"]["values"])
@@ -161,6 +163,23 @@ def test_a_damaged_job_is_named(damage: bytes | None, copy: Path, cache: Path) -
     with pytest.raises(InputError, match=re.escape(str(path))) as caught:
         run_diet(SETTINGS, copy, cache)
     assert "\n" not in str(caught.value)
+
+
+def test_a_lost_state_is_named_with_the_job_that_makes_it_again(copy: Path, cache: Path) -> None:
+    (copy / "states" / "hair-0-000004.npz").unlink()
+    (copy / "jobs" / "hair-velocities-0.npz").unlink()
+    with pytest.raises(InputError, match=r"hair-0-000004.npz: no such file; jobs/hair-scores-clean-0.npz deleted, the"):
+        run_diet(SETTINGS, copy, cache)
+    (copy / "jobs" / "hair-scores-clean-0.npz").unlink()
+    run_diet(SETTINGS, copy, cache)
+
+
+def test_a_worker_that_was_killed_is_said_in_one_line(copy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(copy, "hair-all-0")
+    submit = ProcessPoolExecutor.submit
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda pool, f, *_: submit(pool, os._exit, 1))
+    with workers() as pool, pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"):
+        run_diet(SETTINGS, copy, cache, pool)
 
 
 def test_a_job_of_another_version_is_named(copy: Path, cache: Path) -> None:

@@ -50,7 +50,12 @@ class Work:
         return self.out / "states" / f"{task}-{run}-{step:06d}.npz"
 
     def state(self, task: Task, run: int, step: int) -> Arrays:
-        return read_checkpoint(self.state_path(task.name, run, step), self.model(task), step, step)
+        """What a run kept at a step; InputError, with the remedy, where that is lost or damaged."""
+        try:
+            return read_checkpoint(self.state_path(task.name, run, step), self.model(task), step, step)
+        except InputError as error:
+            made_by = ScoreRun(task.name, False, run).name
+            raise InputError(f"{error}; jobs/{made_by}.npz deleted, the same command makes it again") from error
 
 
 class Job(Protocol):

@@ -28,6 +28,8 @@ def check_sizes(settings: DietSettings, task: Task) -> None:
             )
     if round(settings.band * n) == 0:
         raise InputError(f"--band: {settings.band:g} of the {n:,} training examples of task {name} is none of them")
+    if settings.noise and round(settings.noise * n) < 2:  # labels go round among as many
+        raise InputError(f"--noise: {settings.noise:g} of the {n:,} training examples of task {name} is fewer than two")
     if settings.partners > n:
         raise InputError(f"--partners: expected at most the {n:,} training examples of task {name}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +56,10 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
     for name in settings.tasks:
         scores = {noisy: mean_scores(runs_of(files, settings, name, noisy)) for key, noisy in tasks if key == name}
         tried += trials(settings, tasks[name, False], scores)
-        write_npz(out / f"scores-{name}.npz", {"rows": tasks[name, False].rows, **scores[False]})
+        arrays = {"rows": tasks[name, False].rows, **scores[False]}
+        if name in false:
+            arrays |= {"false": false[name], **{f"noisy/{key}": score for key, score in scores[True].items()}}
+        write_npz(out / f"scores-{name}.npz", arrays)
     files |= do(tried, work, "trials", executor)
     found = [task_results(settings, tasks[name, False], false.get(name), files) for name in settings.tasks]
     for task in found:
@@ -85,16 +88,27 @@ def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -
         else:
             with interrupt_held():  # it may start its workers now
                 futures = {executor.submit(perform, job, work): job for job in left}
-            for future in as_completed(futures):
-                future.result()
-                bar.advance(steps[futures[future].name])
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    bar.advance(steps[futures[future].name])
+            except BrokenExecutor as error:
+                raise InputError("a worker process ended: was it killed, or short of memory?") from error
+            finally:
+                for future in futures:  # after an error those that wait are not to be done
+                    future.cancel()
     return done | {job.name: _read(job_path(job, work)) for job in left}
 
 
 def _read(path: Path) -> Arrays:
-    arrays = read_npz(path)
+    """What a job's file holds; InputError, with the remedy, for one that is damaged or of another version."""
+    remedy = "delete it, and the same command does it again"
+    try:
+        arrays = read_npz(path)
+    except InputError as error:
+        raise InputError(f"{error}; {remedy}") from error
     if str(arrays.pop("format", "none")) != FORMAT:
-        raise InputError(f"{path}: not a job's file of this version; delete it, and the same command does it again")
+        raise InputError(f"{path}: not a job's file of this version; {remedy}")
     return arrays
 
 

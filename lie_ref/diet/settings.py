@@ -57,6 +57,7 @@ class DietSettings:
             if len(set(given)) < len(given):
                 raise InputError(f"--{name}: expected each once, got {' '.join(map(str, given))}")
         least = {"seed": 0, "faces": 320, "size": 8, "batch": 2, "runs": 1, "retrainings": 1, "steps": 2, "partners": 2}
+        least |= {"points": 2, "kernel_examples": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise InputError(f"--{name}: expected an integer >= {value}, got {getattr(self, name)}")
@@ -68,8 +69,9 @@ class DietSettings:
             raise InputError(f"--lr: expected a number > 0, got {self.lr}")
         if not 0 < self.early < self.steps:
             raise InputError(f"--early: expected a step between 0 and {self.steps}, the last, got {self.early}")
-        for name in ("window", "band"):
-            _check_share(name, getattr(self, name))
+        _check_share("window", self.window)
+        if not 0 < self.band <= 1 / 3:  # or the lowest, the middle and the highest would overlap
+            raise InputError(f"--band: expected a share above 0 and at most a third, got {self.band}")
         for fraction in self.fractions:
             _check_share("fractions", fraction)
         if not 0 <= self.noise < 1:
