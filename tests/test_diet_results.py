@@ -17,7 +17,6 @@ from lie_ref.diet.tasks import Task, hair
 SETTINGS = DietSettings(
     runs=3, retrainings=3, steps=10, early=5, spawns=(0, 5), fractions=(0.6, 0.4, 0.2), offsets=(0.0, 0.3, 0.6)
 )
-RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +29,17 @@ def made_up(task: Task, false: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
 
     Training on the highest EL2N does best, on others as on random ones, but with false labels the middle is best.
     """
-    n = len(task.rows)
+    n, rng = len(task.rows), np.random.default_rng(0)
     files: dict[str, dict[str, np.ndarray]] = {}
-    hard = RNG.permutation(n) / n
+    hard = rng.permutation(n) / n
     for kind in ("clean", "noisy"):
         for number in range(3):
-            jitter = lambda: 1e-2 * RNG.standard_normal(n)  # noqa: E731
+            jitter = lambda: 1e-2 * rng.standard_normal(n)  # noqa: E731
             scores = {key: hard + jitter() for key in score_keys() if key != "forgetting/end"}
             for time in ("start", "early", "end"):
                 scores[f"bracket/{time}"] = hard + jitter() + (kind == "noisy") * false
-                scores[f"relative/{time}"] = RNG.standard_normal(n)
-            scores["grand/start"] = RNG.standard_normal(n)
+                scores[f"relative/{time}"] = rng.standard_normal(n)
+            scores["grand/start"] = rng.standard_normal(n)
             scores |= {"events": (20 * hard).astype(int), "never_learnt": np.zeros(n, int)}
             files[f"hair-scores-{kind}-{number}"] = scores
     scores = {noisy: mean_scores(runs_of(files, SETTINGS, "hair", noisy)) for noisy in (False, True)}
@@ -104,7 +103,7 @@ def test_what_brackets_know_beyond_is_nothing_where_they_are_el2n_and_noise(
     of = {entry["score"]: entry["value"] for entry in results["beyond"]}
     assert abs(of["relative/early"]) < 0.3
     n = len(task.rows)
-    a, b, c, d = RNG.standard_normal((4, n))
+    a, b, c, d = np.random.default_rng(1).standard_normal((4, n))
     run = {"grand/early": a, "el2n/early": b, "bracket/early": a + b + d}
     assert abs(beyond(run, "bracket/early", a - b + c)) < 0.3
     assert beyond(run, "bracket/early", a - b + 2 * d) > 0.5

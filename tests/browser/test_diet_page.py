@@ -19,6 +19,7 @@ pytestmark = pytest.mark.browser
 SETTINGS = DietSettings(
     faces=400,
     size=16,
+    tasks=("hair",),
     runs=2,
     retrainings=2,
     steps=6,
@@ -62,7 +63,7 @@ def test_text_has_contrast(page: Page, scheme: str) -> None:
 
 def test_charts_and_pictures_have_names_and_curves_lie_in_their_frames(page: Page) -> None:
     charts = page.run("return [...document.querySelectorAll('svg')].map((s) => s.getAttribute('aria-label'))")
-    assert len(charts) == 2 * (9 + 3)  # for each task the scores that choose; windows, velocities, barriers
+    assert len(charts) == 9 + 3  # the scores that choose; windows, velocities, barriers
     assert all(charts)
     assert all(page.run("return [...document.querySelectorAll('img')].map((i) => i.alt)"))
     outside = """
@@ -78,6 +79,12 @@ def test_charts_and_pictures_have_names_and_curves_lie_in_their_frames(page: Pag
     assert page.run(outside) == 0
 
 
+def test_whatever_scrolls_is_reached_by_the_keyboard_and_has_a_name(page: Page) -> None:
+    script = "return [...document.querySelectorAll('.scroll')].map((box) => [box.tabIndex, box.getAttribute('role')])"
+    found = page.run(script)
+    assert found == [[0, "region"]] * (6 + 1)  # six of the task, and the settings
+
+
 def test_every_figure_of_the_charts_stands_in_a_table(page: Page) -> None:
     for details in page.run("return [...document.querySelectorAll('details')]"):
         page.run("arguments[0].open = true", details)
@@ -88,4 +95,4 @@ def test_every_figure_of_the_charts_stands_in_a_table(page: Page) -> None:
         1 + 4 + 5 * 2
     )  # all; for two fractions a random choice, four scores at the start, five's two ends
     curves = 2 * 4 + 3 * 2 + 2 * 4  # windows; three bands over two intervals; three bands and all at two steps
-    assert rows == [pruning, curves] * 2
+    assert rows == [pruning, curves]
