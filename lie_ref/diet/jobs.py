@@ -19,13 +19,12 @@ from ..files import write_npz
 from ..kernels import kernel_velocity, ntk
 from ..losses import LOSSES
 from ..models import Arrays, Model, preset
-from ..scores import bracket_score, el2n, forgetting, grand, right
+from ..scores import ROWS, bracket_score, el2n, forgetting, grand, right
 from ..training import Sampler, Step, Training, read_checkpoint
 from .settings import DietSettings
 from .tasks import Task
 
 FORMAT = "lie-ref-diet-job/1"
-ROWS = 256  # images that are held at a time
 STATISTICS = 8, 128  # mini-batches, and images of each, for batch-norm's statistics of an interpolated network
 RETRAINED, CHILDREN = 100, 1000  # seeds of retrainings and of children's orders begin here, away from the scores' runs
 

@@ -18,7 +18,7 @@ from ..derivatives import squared_norms
 from ..dual import Array
 from ..models import Arrays
 from ..ranks import auroc, spearman
-from .jobs import ROWS
+from ..scores import ROWS
 from .plan import BANDS, choice_name, choosing_ends, score_keys, scores_of_run, window_name
 from .settings import DietSettings
 from .tasks import Task
