@@ -11,6 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
 
 # The text of every visible element that has some, and its contrast (WCAG 2) with what lies behind it.
 CONTRASTS = """
@@ -50,6 +51,10 @@ class Page:
 
     def text(self, selector: str) -> str:
         return self.run("return document.querySelector(arguments[0]).textContent", selector)
+
+    def wait_for(self, selector: str, start: str, seconds: float = 10) -> None:
+        """Until the text begins so; TimeoutException if it does not."""
+        WebDriverWait(self.driver, seconds, 0.01).until(lambda _: self.text(selector).startswith(start))
 
     def texts(self, selector: str) -> list[str]:
         script = "return [...document.querySelectorAll(arguments[0])].map((node) => node.textContent)"
