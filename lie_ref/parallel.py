@@ -13,8 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
-from multiprocessing.synchronize import Event as EventType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -59,41 +58,72 @@ def threads() -> int:
 
 
 _is_worker = False
+_at_work = False  # whether this process, a worker, is computing what was submitted
+_stopped = False  # whether it is to stop
 
 
 @contextmanager
 def workers() -> Iterator[ProcessPoolExecutor]:
     """An executor of as many processes as there are processors, each computing in one thread.
 
-    When the block ends with an exception, such as Ctrl-C, they end at once, whatever they are at.
+    When the block ends with an exception, such as Ctrl-C, they end at once: whatever they are at is interrupted.
     """
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(threads(), context, _become_worker, (stop,))
+    theirs, ours = context.Pipe(duplex=False)
+    pool = _Workers(threads(), context, _become_worker, (theirs,))
     try:
         yield pool
     except BaseException:
-        stop.set()
+        ours.close()
         raise
     finally:
         with interrupt_held():
             pool.shutdown(cancel_futures=True)
+        ours.close()
+        theirs.close()
 
 
-def _become_worker(stop: EventType) -> None:
-    """Ctrl-C is for the parent."""
+class _Workers(ProcessPoolExecutor):
+    """Workers that are interrupted and not killed: an executor whose workers die can hang with what was cancelled."""
+
+    def submit(self, f: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        return super().submit(_interruptible, f, *args, **kwargs)
+
+
+def _interruptible(f: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    global _at_work
+    _at_work = True
+    try:
+        if _stopped:
+            raise KeyboardInterrupt
+        return f(*args, **kwargs)
+    finally:
+        _at_work = False
+
+
+def _become_worker(stop: Connection) -> None:
+    """Ctrl-C is for the parent, who closes the other end of `stop` when his workers are to stop."""
     global _is_worker
     _is_worker = True
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main = threading.get_ident()
+    signal.signal(signal.SIGINT, _interrupted)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     use_one_blas_thread()
     keep_freed_memory()
     end_with_parent()
 
-    def end() -> None:
-        stop.wait()
-        os._exit(1)
+    def watch() -> None:
+        global _stopped
+        stop.poll(None)  # nothing is sent along it
+        _stopped = True
+        signal.pthread_kill(main, signal.SIGINT)
 
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _interrupted(*_: object) -> None:
+    if _stopped and _at_work:
+        raise KeyboardInterrupt
 
 
 class Side:

@@ -178,7 +178,7 @@ def test_a_worker_that_was_killed_is_said_in_one_line(copy: Path, cache: Path, m
     without(copy, "hair-all-0")
     submit = ProcessPoolExecutor.submit
     monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda pool, f, *_: submit(pool, os._exit, 1))
-    with workers() as pool, pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"):
+    with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"), workers() as pool:
         run_diet(SETTINGS, copy, cache, pool)
 
 

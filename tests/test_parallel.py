@@ -139,11 +139,16 @@ def test_a_worker_computes_in_one_thread():
 
 
 def test_workers_end_at_once_with_their_block():
+    """Whatever they are at, and whatever waits: more than a pipe holds, and cancelled."""
+
     def interrupted():
         with workers() as pool:
-            busy = pool.submit(time.sleep, 300)
-            while not busy.running():
+            busy = [pool.submit(time.sleep, 300) for _ in range(threads())]
+            waiting = [pool.submit(np.sum, np.ones(100_000)) for _ in range(20)]
+            while not all(future.running() for future in busy):
                 time.sleep(0.01)
+            for future in waiting:
+                future.cancel()
             raise KeyboardInterrupt
 
     begun = time.monotonic()

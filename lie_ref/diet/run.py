@@ -92,11 +92,12 @@ def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -
                 for future in as_completed(futures):
                     future.result()
                     bar.advance(steps[futures[future].name])
-            except BrokenExecutor as error:
+            except BrokenExecutor as error:  # its futures have all failed
                 raise InputError("a worker process ended: was it killed, or short of memory?") from error
-            finally:
-                for future in futures:  # after an error those that wait are not to be done
+            except BaseException:
+                for future in futures:  # those that wait are not to be done
                     future.cancel()
+                raise
     return done | {job.name: _read(job_path(job, work)) for job in left}
 
 
