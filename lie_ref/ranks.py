@@ -11,13 +11,24 @@ from .dual import Array
 
 
 def ranks(a: Array) -> Array:
-    """The rank of each entry (n,) from 0 up, equal entries sharing the mean of theirs.
+    """The rank of each entry (n,) from 0 up, equal entries sharing the mean of theirs; ValueError if one is nan.
 
     >>> ranks(np.array([5.0, 2.0, 5.0, 9.0]))
     array([1.5, 0. , 1.5, 3. ])
     """
-    _, place, counts = np.unique(a, return_inverse=True, return_counts=True)
+    _, place, counts = np.unique(_comparable(a), return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts + 1) / 2)[place]
+
+
+def rising(a: Array, shuffled: Array) -> Array:
+    """The places (n,) of a's entries from the lowest up, equal ones in the order that `shuffled`, all places, has them.
+
+    So a score that says nothing of some examples chooses among them by chance, if that order is.
+
+    >>> rising(np.array([5.0, 2.0, 5.0]), np.array([2, 1, 0]))
+    array([1, 2, 0])
+    """
+    return shuffled[np.argsort(_comparable(a)[shuffled], kind="stable")]
 
 
 def spearman(a: Array, b: Array, given: Sequence[Array] = ()) -> float:
@@ -51,3 +62,9 @@ def auroc(score: Array, marked: Array) -> float:
     count = int(marked.sum())
     pairs = count * (len(marked) - count)
     return float((ranks(score)[marked].sum() - count * (count - 1) / 2) / pairs) if pairs else float("nan")
+
+
+def _comparable(a: Array) -> Array:
+    if np.isnan(a).any():
+        raise ValueError(f"a: expected numbers that have an order, got nan at {np.flatnonzero(np.isnan(a))[0]}")
+    return a

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lie_ref.ranks import auroc, ranks, spearman
+from lie_ref.ranks import auroc, ranks, rising, spearman
 
 RNG = np.random.default_rng(0)
 few = st.lists(st.integers(0, 5), min_size=2, max_size=20)
@@ -18,6 +20,22 @@ def test_a_rank_is_how_many_are_less_and_half_of_the_others_that_are_equal(entri
     a = np.array(entries)
     expected = [(a < x).sum() + ((a == x).sum() - 1) / 2 for x in a]
     np.testing.assert_array_equal(ranks(a), expected)
+
+
+@given(few, st.randoms(use_true_random=False))
+def test_rising_places_rise_and_equal_ones_stay_as_shuffled(entries, random):
+    a, shuffled = np.array(entries), np.array(random.sample(range(len(entries)), len(entries)))
+    places = rising(a, shuffled)
+    assert sorted(places) == list(range(len(a)))
+    when = np.argsort(shuffled)
+    assert all((a[i], when[i]) < (a[j], when[j]) for i, j in pairwise(places))
+
+
+@pytest.mark.parametrize("statistic", [ranks, lambda a: rising(a, np.arange(3)), lambda a: spearman(np.arange(3), a)])
+def test_what_has_no_order_is_refused(statistic):
+    with pytest.raises(ValueError, match=r"^a: expected numbers that have an order, got nan at 1$"):
+        statistic(np.array([1.0, np.nan, np.inf]))
+    statistic(np.array([1.0, -np.inf, np.inf]))
 
 
 def test_spearman_without_ties_has_its_closed_form():
