@@ -159,7 +159,8 @@ def bracket_score(
     """How much its order among others matters: RMS over the partners j ≠ i of ‖[v_i, v_j]‖, expected over the states.
 
     `partners` (k,) number the examples j.  `relative` is the same of ‖[v_i, v_j]‖ / (‖g_i‖ ‖g_j‖): what is left of it
-    once the sizes of the gradients are taken out; not finite where one is zero.  Else as `grand`.
+    once the sizes of the gradients are taken out; 0 where the bracket is, else infinite where a gradient is zero.
+    Else as `grand`.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -177,8 +178,8 @@ def bracket_score(
         m, k = len(y_all) - len(partners), len(partners)
         sizes = bracket_norms(model, *state, x_all, y_all, m + np.arange(k), loss)[:m].astype(np.float64)
         g = gradient_norms(model, *state, x_all, y_all, loss)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            relative = sizes / np.outer(g[:m], g[m:])
+        with np.errstate(divide="ignore"):
+            relative = np.divide(sizes, np.outer(g[:m], g[m:]), out=np.zeros_like(sizes), where=sizes > 0)
         others = np.arange(len(y))[some, None] != partners
         return np.stack([_rms(sizes, others), _rms(relative, others)], axis=1)
 

@@ -179,13 +179,16 @@ def test_gradients_are_held_within_the_budget(monkeypatch):
     np.testing.assert_allclose(gradient_norms(model, params, buffers, Lazy(x, 2), Lazy(y, 2)), expected, rtol=1e-13)
 
 
-def test_a_relative_score_without_a_gradient_is_not_finite_and_nothing_is_printed(recwarn):
+def test_a_relative_score_without_a_gradient_is_infinite_or_zero_as_the_bracket_and_nothing_is_printed(recwarn):
     model = lie_ref.mlp([2, 1])
     params = {name: np.zeros_like(p) for name, p in model.init()[0].items()}
     x, y = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]), np.array([[0.0], [1.0], [0.5]])  # the last is met exactly
     found = bracket_score(model, [(params, {})], x, y, [0, 1])
     np.testing.assert_array_equal(np.isfinite(found.relative), [True, True, False])
+    assert found.relative[2] == np.inf
     assert np.isfinite(found.rms).all()
+    one_class = bracket_score(model, [(params, {})], x, np.zeros(3, int), [0, 1], "softmax")  # its loss is always 0
+    np.testing.assert_array_equal(one_class, np.zeros((2, 3)))
     assert not recwarn.list
 
 
