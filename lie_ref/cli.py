@@ -162,6 +162,8 @@ def _add_diet(commands: Any) -> None:
         ("--faces", int, False, "number of synthetic faces"),
         ("--size", int, False, "height and width in pixels"),
         ("--network", str, False, f"one of {', '.join(PRESETS)}"),
+        ("--batch", int, False, "examples of a mini-batch"),
+        ("--lr", float, False, "Adam's learning rate"),
         ("--seed", int, False, "of faces, false labels and random choices"),
         ("--runs", int, False, "trainings that score"),
         ("--retrainings", int, False, "trainings on each choice of examples"),
@@ -174,6 +176,8 @@ def _add_diet(commands: Any) -> None:
         ("--offsets", float, True, "where it begins"),
         ("--band", float, False, "share of the examples in a band of scores"),
         ("--spawns", int, True, "the steps at which two children leave their parent"),
+        ("--points", int, False, "where networks on the line between them are tested, its ends among them"),
+        ("--kernel-examples", int, False, "of each band"),
     ):
         metavar = {str: "NAME", int: "N", float: "X"}[kind]
         more: dict[str, Any] = {"nargs": "+"} if many else {}

@@ -10,8 +10,8 @@ import pytest
 
 from lie_ref.dataset import Dataset
 from lie_ref.diet.jobs import Connection, Job, Retraining, Velocities
-from lie_ref.diet.plan import bands, check_sizes, score_keys, score_runs, scores_of_run, trials
-from lie_ref.diet.settings import PRESETS, DietSettings
+from lie_ref.diet.plan import bands, check_sizes, score_runs, scores_of_run, trials
+from lie_ref.diet.settings import PRESETS, DietSettings, score_keys
 from lie_ref.diet.tasks import Task, hair
 from lie_ref.errors import InputError
 
@@ -44,6 +44,17 @@ def test_scores_choose_the_highest_and_the_lowest_and_random_ones_as_many(task: 
         np.testing.assert_array_equal(jobs[f"hair-grand-start-highest-0.5-{number}"].rows, task.rows[n - half :])
         assert len(jobs[f"hair-random-0.5-{number}"].rows) == half
     assert not np.array_equal(jobs["hair-random-0.5-0"].rows, jobs["hair-random-0.5-1"].rows)
+
+
+def test_among_equal_scores_each_retraining_has_others_by_chance(task: Task) -> None:
+    n = len(task.rows)
+    ties = dict.fromkeys(score_keys(), np.repeat([0.0, 1.0], [n - n // 4, n // 4]))
+    jobs = {j.name: set(j.rows) for j in trials(SETTINGS, task, {False: ties}) if isinstance(j, Retraining)}
+    high = [jobs[f"hair-forgetting-end-highest-0.5-{number}"] for number in (0, 1)]
+    assert all(chosen >= set(task.rows[n - n // 4 :]) for chosen in high)
+    rest = [np.array(sorted(chosen & set(task.rows[: n - n // 4]))) for chosen in high]
+    assert not np.array_equal(*rest)
+    assert all(np.median(chosen) == pytest.approx(np.median(task.rows[: n - n // 4]), rel=0.2) for chosen in rest)
 
 
 def test_windows_slide_from_the_lowest_to_the_highest_of_their_own_labels_scores(task: Task) -> None:
@@ -117,6 +128,7 @@ def test_choices_that_cannot_be_trained_on_are_refused(changes: dict, message: s
         ({"tasks": ()}, "--tasks: expected one at least, got none"),
         ({"tasks": ("hair", "hair")}, "--tasks: expected each once, got hair hair"),
         ({"fractions": (0.5, 0.5)}, "--fractions: expected each once, got 0.5 0.5"),
+        ({"fractions": (0.5, 0.5000000001)}, "--fractions: expected each once, got 0.5 0.5"),
         ({"spawns": (0, 0)}, "--spawns: expected each once, got 0 0"),
         ({"spawns": (5, 0)}, "--spawns: expected rising numbers, got 5 0"),
         ({"offsets": (0.6, 0.0)}, "--offsets: expected rising numbers, got 0.6 0.0"),
@@ -131,6 +143,8 @@ def test_choices_that_cannot_be_trained_on_are_refused(changes: dict, message: s
         ({"noise": 1.0}, "--noise: expected a share of at least 0 and below 1, got 1.0"),
         ({"early": 10}, "--early: expected a step between 0 and 10, the last, got 10"),
         ({"spawns": (10,)}, "--spawns: expected steps from 0 to 9, got 10"),
+        ({"kernel_examples": 0}, "--kernel-examples: expected an integer >= 1, got 0"),
+        ({"runs": 101}, "--runs: expected at most 100, got 101"),
         ({"runs": 0}, "--runs: expected an integer >= 1, got 0"),
         ({"partners": 1}, "--partners: expected an integer >= 2, got 1"),
         ({"lr": float("nan")}, "--lr: expected a number > 0, got nan"),

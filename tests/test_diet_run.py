@@ -189,6 +189,24 @@ def test_a_job_of_another_version_is_named(copy: Path, cache: Path) -> None:
         run_diet(SETTINGS, copy, cache)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": None}, r"hair-all-1.npz: loss: expected shape \(\), got none; delete it"),
+        ({"accuracy": np.zeros(2)}, r"hair-all-1.npz: accuracy: expected shape \(\), got \(2,\); delete it"),
+        ({"more": np.zeros(2)}, r"hair-all-1.npz: more: expected shape none, got \(2,\); delete it"),
+    ],
+)
+def test_a_job_that_holds_something_else_is_named(
+    change: dict[str, np.ndarray | None], message: str, copy: Path, cache: Path
+) -> None:
+    path = copy / "jobs" / "hair-all-1.npz"
+    changed = {name: array for name, array in (read_npz(path) | change).items() if array is not None}
+    np.savez(path, **changed)
+    with pytest.raises(InputError, match=message):
+        run_diet(SETTINGS, copy, cache)
+
+
 def test_other_peoples_files_stay(copy: Path, cache: Path) -> None:
     (copy / "download.part").write_bytes(b"half")
     run_diet(SETTINGS, copy, cache)
@@ -260,6 +278,21 @@ def test_the_page_holds_everything_itself_and_no_script(finished: Path) -> None:
     assert all(value.startswith("data:image/png;base64,") for value in page.loaded)
     assert page.tags.count("img") == 2 * 8 * 13  # the ends of 13 scores
     assert page.tags.count("svg") == 3 + 3  # the three scores that chose; windows, velocities, barriers
+
+
+def test_what_is_unknown_is_left_out_of_the_page(finished: Path, faces: Dataset, tmp_path: Path) -> None:
+    found = results(finished)
+    (task,) = found["tasks"]
+    for entry in (task["windows"][0]["accuracy"], task["velocities"]["bands"]["lowest"][0], task["pruning"][0]["loss"]):
+        entry |= {"value": None, "low": None, "high": None, "values": [None, None]}
+    task["windows"][1]["accuracy"]["values"][0] = None
+    for at in task["barriers"]:
+        for of in at["groups"].values():
+            of["barrier"]["values"] = [None, None]
+    text = render_diet(tmp_path, found, faces).read_text(encoding="utf-8")
+    assert "None" not in text
+    assert "nan" not in text
+    assert text.count("There is nothing to draw.") == 1
 
 
 def test_text_from_data_is_escaped(finished: Path, faces: Dataset, tmp_path: Path) -> None:

@@ -21,12 +21,13 @@ from ..losses import LOSSES
 from ..models import Arrays, Model, preset
 from ..scores import ROWS, bracket_score, el2n, forgetting, grand, right
 from ..training import Sampler, Step, Training, read_checkpoint
-from .settings import DietSettings
+from .settings import CHILDREN, RETRAINED, DietSettings, score_keys
 from .tasks import Task
 
-FORMAT = "lie-ref-diet-job/1"
+Shapes = dict[str, tuple[int, ...]]  # name → the array's
+TESTED: Shapes = {"loss": (), "accuracy": ()}
+FORMAT = "lie-ref-diet-job/2"
 STATISTICS = 8, 128  # mini-batches, and images of each, for batch-norm's statistics of an interpolated network
-RETRAINED, CHILDREN = 100, 1000  # seeds of retrainings and of children's orders begin here, away from the scores' runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +59,17 @@ class Work:
 
 
 class Job(Protocol):
-    """A piece of work: its `name`, which is its file's; `steps`, how many are trained; `run`, what the file holds."""
+    """A piece of work: its `name`, which is its file's; `steps`, how many are trained; `run`, what the file holds.
+
+    `shapes` are those of what the file holds.
+    """
 
     @property
     def name(self) -> str: ...
 
     def steps(self, settings: DietSettings) -> int: ...
+
+    def shapes(self, work: Work) -> Shapes: ...
 
     def run(self, work: Work) -> Arrays: ...
 
@@ -99,6 +105,11 @@ class ScoreRun:
 
     def steps(self, settings: DietSettings) -> int:
         return settings.steps
+
+    def shapes(self, work: Work) -> Shapes:
+        scores = [key for key in score_keys() if key != "forgetting/end"]
+        of_example = dict.fromkeys([*scores, "events", "never_learnt"], work.tasks[self.task, self.noisy].rows.shape)
+        return of_example | TESTED
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, self.noisy], work.settings
@@ -146,6 +157,9 @@ class Retraining:
     def steps(self, settings: DietSettings) -> int:
         return settings.steps
 
+    def shapes(self, work: Work) -> Shapes:
+        return TESTED | {"examples": ()}
+
     def run(self, work: Work) -> Arrays:
         task = work.tasks[self.task, self.noisy].keeping(self.rows)
         training = work.training(task, RETRAINED + self.number)
@@ -171,6 +185,10 @@ class Velocities:
 
     def steps(self, settings: DietSettings) -> int:
         return 0
+
+    def shapes(self, work: Work) -> Shapes:
+        count = len(work.settings.watched)
+        return {"steps": (count,), "velocity": (count - 1, len(self.bands))}
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, False], work.settings
@@ -203,6 +221,9 @@ class Connection:
 
     def steps(self, settings: DietSettings) -> int:
         return 2 * (settings.steps - self.step)
+
+    def shapes(self, work: Work) -> Shapes:
+        return {"error": (work.settings.points, 1 + len(self.bands))}
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, False], work.settings

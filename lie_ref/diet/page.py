@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from statistics import fmean
 from string import Template
 from typing import Any
 
@@ -16,10 +17,13 @@ import numpy as np
 from ..dataset import Dataset
 from ..files import write_text
 from ..markup import WORDS, cells, claim_row, content_policy, number, source, thumbnails
-from .plan import BANDS, score_keys
+from .plan import BANDS
+from .results import how_forgotten
+from .settings import score_keys
 
 WIDTH, HEIGHT = 300, 170  # units of a chart's frame
 LINES = {"lowest": "lowest", "middle": "random", "highest": "highest", "all": "mean"}  # band → how its line looks
+Values = Sequence[float | None]  # of the runs, as `results.json` has them
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,18 @@ class Curve:
     places: Sequence[float]
     values: Sequence[Sequence[float]]
 
+    @classmethod
+    def known(cls, kind: str, places: Sequence[float], values: Sequence[Values]) -> Curve:
+        """Without the places of which nothing is known."""
+        pairs = [(place, known) for place, of in zip(places, values, strict=True) if (known := _known(of))]
+        return cls(kind, [place for place, _ in pairs], [of for _, of in pairs])
+
 
 def render_diet(out: Path, results: dict[str, Any], dataset: Dataset) -> Path:
-    """Write `report.html` into the folder `out`, whole or not at all; returns its path."""
+    """Write `report.html` into the folder `out`, whole or not at all; returns its path.
+
+    `results` are as in `results.json`: what is not finite is None there.
+    """
     style, settings = source("style.css"), results["settings"]
     page = Template(source("diet.html")).substitute(
         policy=content_policy(style),
@@ -64,6 +77,8 @@ def _task(task: dict[str, Any], settings: dict[str, Any], dataset: Dataset) -> s
         findings="".join(map(claim_row, task["findings"])),
         pruning="".join(_pruning_charts(task)),
         pruning_rows="".join(map(_pruning_row, task["pruning"])),
+        gain_rows="".join(map(_gain_row, task["gains"])),
+        forgetting=escape(how_forgotten(task["forgetting"])),
         windows=_window_chart(task),
         noisy_key=', <span class="key highest">some labels false</span>' if share else "",
         velocities=_velocity_chart(task),
@@ -81,9 +96,10 @@ def _task(task: dict[str, Any], settings: dict[str, Any], dataset: Dataset) -> s
 
 def _chart(curves: Sequence[Curve], label: str, across: str, ticks: Mapping[float, str], level: float | None) -> str:
     """Lines with bands from the least to the greatest value, a dashed line at `level`; `ticks` are place → label."""
-    values = [v for curve in curves for of in curve.values for v in of] + ([] if level is None else [level])
-    if not values:
+    curves = [curve for curve in curves if curve.places]
+    if not curves:
         return "<p>There is nothing to draw.</p>"
+    values = [v for curve in curves for of in curve.values for v in of] + ([] if level is None else [level])
     low, high = _around(values)
     left, right = min(ticks), max(ticks)
 
@@ -148,7 +164,7 @@ def _pruning_charts(task: dict[str, Any]) -> list[str]:
             of.sort(key=lambda entry: float(entry["fraction"]))
             if not of:  # the lowest at the start
                 continue
-            curves.append(Curve(end, [e["fraction"] for e in of], [e["accuracy"]["values"] for e in of]))
+            curves.append(Curve.known(end, [e["fraction"] for e in of], [e["accuracy"]["values"] for e in of]))
         ticks = {fraction: f"{fraction:.0%}" for fraction in curves[0].places}
         chart = _chart(curves, f"Accuracy by the fraction kept, {key}", "examples kept", ticks, level)
         found.append(f"<figure>{chart}<figcaption>{escape(key)}</figcaption></figure>")
@@ -160,7 +176,7 @@ def _window_chart(task: dict[str, Any]) -> str:
     for noisy, kind in ((False, "lowest"), (True, "highest")):
         of = [w for w in task["windows"] if w["noisy"] == noisy]
         if of:
-            curves.append(Curve(kind, [w["offset"] for w in of], [w["accuracy"]["values"] for w in of]))
+            curves.append(Curve.known(kind, [w["offset"] for w in of], [w["accuracy"]["values"] for w in of]))
     ticks = {offset: f"{offset:.0%}" for offset in curves[0].places} if curves else {}
     return _chart(curves, "Accuracy by the window's beginning", "the window begins at", ticks, None)
 
@@ -169,7 +185,7 @@ def _velocity_chart(task: dict[str, Any]) -> str:
     """Steps are drawn at equal distances, for they grow faster than evenly."""
     steps, bands = task["velocities"]["steps"], task["velocities"]["bands"]
     places = [float(place) for place in range(1, len(steps))]
-    curves = [Curve(LINES[band], places, [at["values"] for at in bands[band]]) for band in BANDS]
+    curves = [Curve.known(LINES[band], places, [at["values"] for at in bands[band]]) for band in BANDS]
     ticks = {place: f"{steps[int(place)]}" for place in places}
     return _chart(curves, "Velocity of the kernel by step", "from the kept step before to step", ticks, None)
 
@@ -177,7 +193,7 @@ def _velocity_chart(task: dict[str, Any]) -> str:
 def _barrier_chart(task: dict[str, Any]) -> str:
     barriers = task["barriers"]
     curves = [
-        Curve(
+        Curve.known(
             kind,
             np.arange(len(barriers), dtype=float).tolist(),
             [at["groups"][group]["barrier"]["values"] for at in barriers],
@@ -191,8 +207,13 @@ def _barrier_chart(task: dict[str, Any]) -> str:
 # Tables
 
 
-def _deviation(values: Sequence[float]) -> str:
-    return number(float(np.std(values, ddof=1)) if len(values) > 1 else None, ".4f")
+def _known(values: Values) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _deviation(values: Values) -> str:
+    known = _known(values)
+    return number(float(np.std(known, ddof=1)) if len(known) > 1 else None, ".4f")
 
 
 def _pruning_row(entry: dict[str, Any]) -> str:
@@ -206,8 +227,18 @@ def _pruning_row(entry: dict[str, Any]) -> str:
     return f'<tr><th scope="row">{head}</th>{rest}</tr>'
 
 
+def _gain_row(entry: dict[str, Any]) -> str:
+    head, fraction = f"{entry['score']}, {entry['end']}", f"{entry['fraction']:.0%}"
+    figures = [
+        text
+        for key in ("accuracy", "loss")
+        for text in (number(entry[key]["value"], "+.4f"), _interval(entry[key], "+.4f"))
+    ]
+    return f'<tr><th scope="row">{escape(head)}</th>{cells([escape(entry["over"]), fraction, *figures])}</tr>'
+
+
 def _curve_rows(task: dict[str, Any]) -> list[str]:
-    rows = [
+    rows: list[tuple[str, str, str, dict[str, Any]]] = [
         ("accuracy of a window", "false labels" if w["noisy"] else "true labels", f"{w['offset']:.0%}", w["accuracy"])
         for w in task["windows"]
     ]
@@ -224,9 +255,10 @@ def _curve_rows(task: dict[str, Any]) -> list[str]:
     ]
     return [
         f'<tr><th scope="row" class="words">{what}</th>'
-        + cells([of, at, *(number(f(found["values"]), ".4f") for f in (np.mean, min, max))])
+        + cells([of, at, *(number(f(known) if known else None, ".4f") for f in (fmean, min, max))])
         + "</tr>"
         for what, of, at, found in rows
+        for known in [_known(found["values"])]
     ]
 
 
@@ -250,8 +282,8 @@ def _noise_table(task: dict[str, Any]) -> str:
     )
 
 
-def _interval(found: dict[str, Any]) -> str:
-    return "–" if found["low"] is None else f"{found['low']:.3f} … {found['high']:.3f}"
+def _interval(found: dict[str, Any], form: str = ".3f") -> str:
+    return "–" if found["low"] is None else f"{found['low']:{form}} … {found['high']:{form}}"
 
 
 def _correlation_rows(task: dict[str, Any], keys: Sequence[str]) -> list[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ..dual import Array
 from ..errors import InputError
 from ..models import Arrays
+from ..ranks import rising
 from .jobs import Connection, Job, Retraining, ScoreRun, Velocities
-from .settings import SCORES, TIMES, DietSettings
+from .settings import TIMES, DietSettings, label, score_keys
 from .tasks import Task
 
 ORDER = "el2n/early"  # the score of windows and bands
@@ -44,15 +43,6 @@ def score_runs(settings: DietSettings) -> list[ScoreRun]:
     ]
 
 
-def score_keys(scores: Sequence[str] = SCORES, times: Sequence[str] = TIMES) -> list[str]:
-    """SCORE/TIME of each of these scores at these times; forgetting has but one.
-
-    >>> score_keys(["el2n", "forgetting"], ["start", "early"])
-    ['el2n/start', 'el2n/early', 'forgetting/end']
-    """
-    return [f"{score}/{time}" for score in scores for time in (("end",) if score == "forgetting" else times)]
-
-
 def choosing_ends(settings: DietSettings) -> list[tuple[str, str]]:
     """Which scores choose which examples: SCORE/TIME, highest or lowest; at the start the highest alone."""
     keys = score_keys(settings.scores, TIMES[:2])
@@ -83,12 +73,12 @@ def trials(settings: DietSettings, task: Task, scores: dict[bool, Arrays]) -> li
 
 def choice_name(key: str | None, end: str, fraction: float) -> str:
     """How the fraction of the examples at this end of a score is called: part of a job's name."""
-    return "-".join([*([key.replace("/", "-")] if key else []), end, f"{fraction:g}"])
+    return "-".join([*([key.replace("/", "-")] if key else []), end, label(fraction)])
 
 
 def window_name(noisy: bool, offset: float) -> str:
     """How a window is called: part of a job's name."""
-    return f"window-{'noisy' if noisy else 'clean'}-{offset:g}"
+    return f"window-{'noisy' if noisy else 'clean'}-{label(offset)}"
 
 
 def _choices(
@@ -96,18 +86,18 @@ def _choices(
 ) -> list[tuple[str, bool, Array]]:
     """In words, with false labels or not, and the places of the chosen among the training examples."""
     n, found = len(task.rows), [("all", False, np.arange(len(task.rows)))]
+    shuffled = np.random.default_rng([settings.seed, number]).permutation(n)
     for fraction in settings.fractions:
         count = round(fraction * n)
-        some = np.random.default_rng([settings.seed, number]).permutation(n)[:count]
-        found.append((choice_name(None, "random", fraction), False, some))
+        found.append((choice_name(None, "random", fraction), False, shuffled[:count]))
         for key, end in choosing_ends(settings):
-            order = np.argsort(scores[False][key], kind="stable")
+            order = rising(scores[False][key], shuffled)
             found.append(
                 (choice_name(key, end, fraction), False, order[-count:] if end == "highest" else order[:count])
             )
     count = round(settings.window * n)
     for noisy, of in scores.items():
-        order = np.argsort(of[ORDER], kind="stable")
+        order = rising(of[ORDER], shuffled)
         for offset in settings.offsets:
             start = min(round(offset * n), n - count)
             found.append((window_name(noisy, offset), noisy, order[start : start + count]))
@@ -118,6 +108,6 @@ def bands(settings: DietSettings, task: Task, score: Array) -> dict[str, Array]:
     """The rows of the lowest, middle and highest scores (n,), a share of `settings.band` each."""
     n = len(task.rows)
     count = round(settings.band * n)
-    order = np.argsort(score, kind="stable")
+    order = rising(score, np.random.default_rng(settings.seed).permutation(n))
     starts = dict(zip(BANDS, (0, (n - count) // 2, n - count), strict=True))
     return {name: np.sort(task.rows[order[start : start + count]]) for name, start in starts.items()}

@@ -17,13 +17,14 @@ from ..dataset import Images
 from ..derivatives import squared_norms
 from ..dual import Array
 from ..models import Arrays
-from ..ranks import auroc, spearman
+from ..ranks import auroc, rising, spearman
 from ..scores import ROWS
-from .plan import BANDS, choice_name, choosing_ends, score_keys, scores_of_run, window_name
-from .settings import DietSettings
+from .plan import BANDS, choice_name, choosing_ends, scores_of_run, window_name
+from .settings import DietSettings, score_keys
 from .tasks import Task
 
-BRACKETS = ("bracket/early", "relative/early")  # asked for what they know beyond GraNd and EL2N of the same time
+BRACKETS = ("bracket/early", "relative/early")  # asked for what they know beyond
+RIVALS = ("grand/early", "el2n/early")
 EXTREMES = 8  # examples of the highest and of the lowest scores whose pictures are shown
 Files = Mapping[str, Arrays]  # job → what its file holds
 
@@ -67,7 +68,9 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
             for key in score_keys()
             if noisy and false is not None
         ],
-        "pruning": _pruning(settings, task, files),
+        "forgetting": _forgetting(settings, task, files),
+        "pruning": (tried := _pruning(settings, task, files)),
+        "gains": _gains(tried),
         "windows": [
             {"noisy": is_noisy, "offset": offset, **_tested(settings, task, files, window_name(is_noisy, offset))}
             for is_noisy in ((False, True) if noisy else (False,))
@@ -75,7 +78,7 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
         ],
         "velocities": _velocities(settings, task, files),
         "barriers": _barriers(settings, task, files),
-        "extremes": {key: _extremes(task, score) for key, score in mean_scores(clean).items()},
+        "extremes": {key: _extremes(settings, task, score) for key, score in mean_scores(clean).items()},
     }
 
 
@@ -122,6 +125,48 @@ def _pruning(settings: DietSettings, task: Task, files: Files) -> list[dict[str,
     return found
 
 
+def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Accuracy and loss of each score's choice less those of others, retraining by retraining.
+
+    The others are all examples, random ones as many, and for the highest bracket scores the highest GraNd and EL2N.
+    """
+    of = {(entry["score"], entry["end"], entry["fraction"]): entry for entry in pruning}
+    found = []
+    for (score, end, fraction), entry in of.items():
+        rivals: dict[str, tuple[str | None, str, float]]
+        rivals = {"all": (None, "all", 1.0), "random": (None, "random", fraction)} if score else {}
+        if score in BRACKETS and end == "highest":
+            rivals |= {rival: (rival, end, fraction) for rival in RIVALS if (rival, end, fraction) in of}
+        for over, rival in rivals.items():
+            differences = {
+                key: _over_runs(np.subtract(entry[key]["values"], of[rival][key]["values"]))
+                for key in ("accuracy", "loss")
+            }
+            found.append({"score": score, "end": end, "over": over, "fraction": fraction, **differences})
+    return found
+
+
+def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, Any]:
+    """How often an example is seen, its outputs are forgotten or never learnt; the share that has neither."""
+    of = [files[f"{task.name}-scores-clean-{number}"] for number in range(settings.runs)]
+    return {
+        "seen": settings.steps * settings.batch / len(task.rows),
+        "events": _over_runs(a["events"].mean() for a in of),
+        "never_learnt": _over_runs(a["never_learnt"].mean() for a in of),
+        "unforgettable": _over_runs(np.mean((a["events"] == 0) & (a["never_learnt"] == 0)) for a in of),
+    }
+
+
+def how_forgotten(found: dict[str, Any]) -> str:
+    """In a sentence, how much there was to forget, from the task's `forgetting`."""
+    events, never, neither = (found[key]["value"] for key in ("events", "never_learnt", "unforgettable"))
+    return (
+        f"In a run that scores an example is seen {found['seen']:.1f} times; on average {events:.2f} times one of its "
+        f"outputs is forgotten, and {never:.2f} of its outputs are never learnt; {neither:.1%} of the examples have "
+        "neither."
+    )
+
+
 def _velocities(settings: DietSettings, task: Task, files: Files) -> dict[str, Any]:
     """Of each band the velocity of the kernel between the steps that runs kept, over the runs."""
     of = [files[f"{task.name}-velocities-{number}"] for number in range(settings.runs)]
@@ -150,7 +195,7 @@ def _barriers(settings: DietSettings, task: Task, files: Files) -> list[dict[str
     return found
 
 
-def _extremes(task: Task, score: Array) -> dict[str, list[int]]:
+def _extremes(settings: DietSettings, task: Task, score: Array) -> dict[str, list[int]]:
     """Row numbers of the examples of the highest scores, the highest first, and of the lowest."""
-    order = np.argsort(score, kind="stable")
+    order = rising(score, np.random.default_rng(settings.seed).permutation(len(score)))
     return {"highest": task.rows[order[::-1][:EXTREMES]].tolist(), "lowest": task.rows[order[:EXTREMES]].tolist()}

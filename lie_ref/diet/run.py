@@ -30,7 +30,7 @@ from .claims import judge
 from .jobs import FORMAT, Job, Work, job_path, perform
 from .page import render_diet
 from .plan import check_sizes, score_runs, trials
-from .results import mean_scores, runs_of, task_results
+from .results import how_forgotten, mean_scores, runs_of, task_results
 from .settings import DietSettings
 from .tasks import TASKS, Task
 
@@ -70,7 +70,9 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
         "settings": asdict(settings),
         "tasks": found,
     }
-    write_text(out / "results.json", to_json(results, indent=1) + "\n")
+    text = to_json(results, indent=1)
+    write_text(out / "results.json", text + "\n")
+    results = json.loads(text)
     render_diet(out, results, dataset)
     return results
 
@@ -78,7 +80,7 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
 def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -> dict[str, Arrays]:
     """Do the jobs that are not done yet, and show how far they are; returns job → what its file holds."""
     steps = {job.name: 1 + job.steps(work.settings) for job in jobs}
-    done = {job.name: _read(job_path(job, work)) for job in jobs if job_path(job, work).exists()}
+    done = {job.name: _read(job, work) for job in jobs if job_path(job, work).exists()}
     left = [job for job in jobs if job.name not in done]
     with Progress(sum(steps.values()), label, start=sum(steps[name] for name in done)) as bar:
         if executor is None:
@@ -98,18 +100,23 @@ def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -
                 for future in futures:  # those that wait are not to be done
                     future.cancel()
                 raise
-    return done | {job.name: _read(job_path(job, work)) for job in left}
+    return done | {job.name: _read(job, work) for job in left}
 
 
-def _read(path: Path) -> Arrays:
-    """What a job's file holds; InputError, with the remedy, for one that is damaged or of another version."""
-    remedy = "delete it, and the same command does it again"
+def _read(job: Job, work: Work) -> Arrays:
+    """What a job's file holds; InputError, with the remedy, for one that is damaged or holds something else."""
+    path, remedy = job_path(job, work), "delete it, and the same command does it again"
     try:
         arrays = read_npz(path)
     except InputError as error:
         raise InputError(f"{error}; {remedy}") from error
     if str(arrays.pop("format", "none")) != FORMAT:
         raise InputError(f"{path}: not a job's file of this version; {remedy}")
+    shapes, found = job.shapes(work), {name: a.shape for name, a in arrays.items()}
+    if found != shapes:
+        name = next(name for name in (*shapes, *found) if found.get(name) != shapes.get(name))
+        expected, got = (of.get(name, "none") for of in (shapes, found))
+        raise InputError(f"{path}: {name}: expected shape {expected}, got {got}; {remedy}")
     return arrays
 
 
@@ -171,5 +178,22 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
 
 
 def headlines(results: dict[str, Any]) -> list[str]:
-    """The findings of each task as a table in Markdown, a line each."""
-    return table({task["task"]: task["findings"] for task in results["tasks"]})
+    """The findings as a table in Markdown, then of each task what was forgotten and what each choice gains, by line."""
+    lines = table({task["task"]: task["findings"] for task in results["tasks"]})
+    for task in results["tasks"]:
+        lines += ["", f"{task['task']}: {how_forgotten(task['forgetting'])}", "", *_gains_table(task)]
+    return lines
+
+
+def _gains_table(task: dict[str, Any]) -> list[str]:
+    """Of each choice the difference in held-out accuracy from others as many; a column for each fraction."""
+    gains = [entry for entry in task["gains"] if entry["over"] != "all"]
+    fractions = list(dict.fromkeys(entry["fraction"] for entry in gains))
+    rows: dict[str, list[str]] = {}
+    for entry in gains:
+        found, name = entry["accuracy"], f"{entry['score']}, {entry['end']}, less {entry['over']}"
+        between = "" if found["low"] is None else f" ({found['low']:+.3f} … {found['high']:+.3f})"
+        rows.setdefault(name, []).append(f"{found['value']:+.4f}{between}")
+    head = f"| {task['task']}, trained on | {' | '.join(f'{fraction:.0%}' for fraction in fractions)} |"
+    rest = [f"| {name} | {' | '.join(texts)} |" for name, texts in rows.items()]
+    return [head, "| --- |" + " --- |" * len(fractions), *rest] if gains else []

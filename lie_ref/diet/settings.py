@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from .tasks import TASKS
 
 SCORES = ("grand", "el2n", "bracket", "relative", "forgetting")
 TIMES = ("start", "early", "end")  # when a score is taken; forgetting is of the whole training
+RETRAINED, CHILDREN = 100, 1000  # seeds of retrainings and of children's orders begin here, after those of the runs
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,16 @@ class DietSettings:
             raise InputError("--tasks: expected one at least, got none")
         for name in ("tasks", "scores", "fractions", "offsets", "spawns"):
             given = getattr(self, name)
-            if len(set(given)) < len(given):
-                raise InputError(f"--{name}: expected each once, got {' '.join(map(str, given))}")
+            if len(set(map(label, given))) < len(given):
+                raise InputError(f"--{name}: expected each once, got {' '.join(map(label, given))}")
         least = {"seed": 0, "faces": 320, "size": 8, "batch": 2, "runs": 1, "retrainings": 1, "steps": 2, "partners": 2}
         least |= {"points": 2, "kernel_examples": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
-                raise InputError(f"--{name}: expected an integer >= {value}, got {getattr(self, name)}")
+                option = name.replace("_", "-")
+                raise InputError(f"--{option}: expected an integer >= {value}, got {getattr(self, name)}")
+        if self.runs > RETRAINED:
+            raise InputError(f"--runs: expected at most {RETRAINED}, got {self.runs}")
         for name in ("offsets", "spawns"):
             given = getattr(self, name)
             if list(given) != sorted(given):
@@ -127,6 +132,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kernel_examples": 100,
     },
 }
+
+
+def score_keys(scores: Sequence[str] = SCORES, times: Sequence[str] = TIMES) -> list[str]:
+    """SCORE/TIME of each of these scores at these times; forgetting has but one.
+
+    >>> score_keys(["el2n", "forgetting"], ["start", "early"])
+    ['el2n/start', 'el2n/early', 'forgetting/end']
+    """
+    return [f"{score}/{time}" for score in scores for time in (("end",) if score == "forgetting" else times)]
+
+
+def label(value: str | float) -> str:
+    """How a setting's value is called in the names of jobs."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _check_share(name: str, share: float) -> None:
