@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from bench.flops import Product, evaluation_flops, products
 from bench.race import Result, Worker, disagreement, run_all
-from bench.table import Line, norms_lines, ratio_lines, remarks, share_lines, table
+from bench.table import Line, norms_lines, ratio_lines, remarks, score_lines, share_lines, table
 
 import lie_ref
 
@@ -127,6 +127,17 @@ def test_norms_are_to_cost_the_same_for_every_n():
     results["n = 32"] = result(2.4, memory=(50.0, 64.0))
     *_, memory = norms_lines(results, "norms", flat=1.3, bounded=1.5)
     assert (memory.lie_ref, memory.met) == ("1.40", True)
+
+
+def test_scores_have_their_seconds_and_no_more_memory_for_more_examples():
+    results = {"n = 15": result(2.0, memory=(50.0, 150.0)), "n = 60": result(7.0, 8.0, 9.0, memory=(50.0, 155.0))}
+    first, last, memory = score_lines(results, "score", seconds=8, bounded=1.1)
+    assert (first.lie_ref, first.goal, first.met) == ("2 [2 … 2], 100 MiB", "", None)
+    assert (last.lie_ref, last.goal, last.met) == ("8 [7 … 9], 105 MiB", "≤ 8 s", True)
+    assert (memory.lie_ref, memory.met) == ("1.05", True)
+    results["n = 60"].memory = (50.0, 170.0)
+    _, last, memory = score_lines(results, "score", seconds=7.9, bounded=1.1)
+    assert (last.met, memory.met) == (False, False)
 
 
 def test_a_share_is_taken_round_by_round():

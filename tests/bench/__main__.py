@@ -23,10 +23,11 @@ import lie_ref
 
 from .flops import total_flops
 from .race import Entrant, race
-from .table import Line, Results, agree, norms_lines, ratio_lines, remarks, share_lines, table
+from .table import Line, Results, agree, norms_lines, ratio_lines, remarks, score_lines, share_lines, table
 from .work import THREADS
 
 EVALUATION = {"inputs": 32, "examples": 6}
+SLOWEST = "bracket"  # of the scores: minutes a round, so it is raced where --only asks for it
 TRAINING = {"batch": 32, "steps": 10, "lr": 5e-3, "betas": (0.8, 0.999)}
 
 
@@ -55,6 +56,12 @@ def rows(quick: bool) -> dict[str, Row]:
     who = entrants("bracket", "lie_ref", "torch", preset="mxresnet18")
     lines = partial(ratio_lines, work="one bracket, mxresnet18", goals={"torch": 0.5}, memory=2048)
     found["bracket18"] = Row(who, lines)
+    for score, seconds in (("el2n", 15), ("grand", 45), (SLOWEST, 360)):
+        who = {}
+        for n in (1500, 6000):
+            who |= {f"n = {n:,}": entrants("scores", "lie_ref", preset="mxresnet-tiny", score=score, n=n)["lie_ref"]}
+        lines = partial(score_lines, work=f"{score}, mxresnet-tiny", seconds=seconds, bounded=1.1)
+        found[f"score-{score}"] = Row(who, lines)
     for size in ("small", "tiny"):
         who = entrants("evaluation", "lie_ref", preset=f"mxresnet-{size}", **EVALUATION, share=True)
         flops = total_flops(lie_ref.preset(f"mxresnet-{size}"), **EVALUATION)
@@ -99,7 +106,7 @@ def main() -> int:
     """Measure, print the table, and write it with all times."""
     names = list(rows(quick=False))
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="2 rounds, no mxresnet18, n up to 16")
+    parser.add_argument("--quick", action="store_true", help="2 rounds, no mxresnet18, no scores, n up to 16")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each is timed (default 5)")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", default=Path("runs/bench.json"), help="(default %(default)s)"
@@ -107,7 +114,8 @@ def main() -> int:
     parser.add_argument("--only", choices=names, metavar="ROW", help=f"one of {', '.join(names)}")
     options = parser.parse_args()
     rounds = options.rounds or (2 if options.quick else 5)
-    chosen = [options.only] if options.only else [n for n in names if not (options.quick and n == "bracket18")]
+    left_out = {f"score-{SLOWEST}"} | ({"bracket18", "score-el2n", "score-grand"} if options.quick else set())
+    chosen = [options.only] if options.only else [name for name in names if name not in left_out]
     if hasattr(os, "sched_setaffinity"):  # JAX takes as many threads as there are cores; workers inherit this
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 

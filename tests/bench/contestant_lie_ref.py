@@ -18,6 +18,7 @@ from .work import Arrays, Part, parts_of_training, problem, step_results
 
 use_one_blas_thread()
 keep_freed_memory()
+PICTURES = 256
 LEAST_BRACKETS = 120  # some 0.7 s
 OPEN = ExitStack()  # second processes, which end with this one
 
@@ -64,6 +65,36 @@ def norms(preset: str, n: int, shown: int) -> dict[str, Part]:
         return {"norms": found[:shown, :shown]}
 
     return {"norms": Part({"": all_pairs}, times=repeat * pairs)}
+
+
+def scores(preset: str, score: str, n: int) -> dict[str, Part]:
+    """A score of n examples in float32, as results those of the first; of brackets, with 16 partners.
+
+    There are few pictures, again and again, so that memory is that of the scoring.
+    """
+    p = problem(preset, PICTURES, np.float32)
+    network = p.model, [(p.params, p.buffers)]
+    x, y = (Repeated(a, n) for a in (p.x, p.y))
+
+    def found() -> Arrays:
+        if score == "bracket":
+            return {score: lie_ref.scores.bracket_score(*network, x, y, range(16)).rms[:PICTURES]}
+        return {score: getattr(lie_ref.scores, score)(*network, x, y)[:PICTURES]}
+
+    return {score: Part({"": found})}
+
+
+class Repeated:
+    """Rows that are repeated up to n."""
+
+    def __init__(self, rows: np.ndarray, n: int) -> None:
+        self.rows, self.n = rows, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, some: slice) -> np.ndarray:
+        return self.rows[np.arange(*some.indices(self.n)) % len(self.rows)]
 
 
 def training(preset: str, batch: int, steps: int, lr: float, betas: tuple[float, float]) -> dict[str, Part]:

@@ -82,6 +82,22 @@ def norms_lines(results: Results, work: str, flat: float, bounded: float) -> lis
     return lines
 
 
+def score_lines(results: Results, work: str, seconds: float, bounded: float) -> list[Line]:
+    """Seconds and peak memory above the start for each n; the most examples within so many seconds, in no more memory.
+
+    Memory is bounded by the batch if that of the last n is at most `bounded` times that of the one before.
+    """
+    memory = [result.memory[1] - result.memory[0] for result in results.values()]
+    cells = [f"{spread(result.totals)}, {mib:.0f} MiB" for result, mib in zip(results.values(), memory, strict=True)]
+    names = [f"{work}, {label}" for label in results]
+    lines = [Line(name, cell) for name, cell in zip(names[:-1], cells[:-1], strict=True)]
+    met = median(list(results.values())[-1].totals) <= seconds and all(map(agree, results.values()))
+    lines.append(Line(names[-1], cells[-1], goal=f"≤ {seconds:g} s", met=met))
+    growth = memory[-1] / memory[-2]
+    lines.append(Line("    memory, last n / last but one", f"{growth:.2f}", goal=f"≤ {bounded}", met=growth <= bounded))
+    return lines
+
+
 def share_lines(results: Results, work: str, flops: int, goal: float) -> list[Line]:
     """The seconds that the products would take alone, relative to those of `evaluate` in the same round.
 
