@@ -93,7 +93,7 @@ def right(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
     """Whether logits z (n, k) are right, bool: for labels y (n,) the example, (n, 1); for targets each output, (n, k).
 
     An example is right if its label has the largest logit, an output if its probability is less than 1/2 from its
-    target.  ValueError for a loss that has neither labels nor targets between 0 and 1.
+    target.  ValueError for a loss that has neither labels nor targets between 0 and 1, or y of another shape.
 
     >>> right(np.array([[2.0, -1.0]]), np.array([[1.0, 1.0]]))
     array([[ True, False]])
@@ -101,6 +101,9 @@ def right(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
     array([[False]])
     """
     of = loss_function(loss)
+    expected = z.shape[:-1] if of.labels else z.shape
+    if y.shape != expected:
+        raise ValueError(f"y: expected shape {expected}, for logits {z.shape}, got {y.shape}")
     if of.labels:
         return z.argmax(axis=-1, keepdims=True) == y[:, None]
     if not of.binary:
@@ -130,10 +133,14 @@ def forgetting(rows: Sequence[int] | Array, is_right: Array, n: int) -> Forgetti
     rows, is_right = np.asarray(rows), np.asarray(is_right)
     if rows.ndim != 1 or is_right.ndim != 2 or len(is_right) != len(rows):
         raise ValueError(f"is_right: expected shape ({rows.size}, k), a row for each of rows, got {is_right.shape}")
+    if rows.size and not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(f"rows: expected integers, got {rows.dtype}")
+    if is_right.dtype != bool:
+        raise ValueError(f"is_right: expected bool, got {is_right.dtype}")
     if rows.size and not 0 <= rows.min() <= rows.max() < n:
         raise ValueError(f"rows: expected numbers 0 to {n - 1}, got {rows.min()} to {rows.max()}")
     order = np.argsort(rows, kind="stable")  # the visits to each example, in their order
-    rows, is_right = rows[order], is_right[order]
+    rows, is_right = rows[order].astype(int), is_right[order]
     forgotten = is_right[:-1] & ~is_right[1:] & (rows[:-1] == rows[1:])[:, None]
     events, learnt = np.zeros(n, int), np.zeros((n, is_right.shape[1]), bool)
     np.add.at(events, rows[:-1], forgotten.sum(axis=1))

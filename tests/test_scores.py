@@ -206,8 +206,13 @@ def test_errors_name_the_argument_what_came_and_what_was_expected():
         (lambda: bracket_score(model, [state], x, y, [3]), "partners: expected indices 0 to 2, got 3 to 3"),
         (lambda: forgetting([0, 1], np.ones((1, 1), bool), 2), r"is_right: expected shape \(2, k\)"),
         (lambda: forgetting([0, 2], np.ones((2, 1), bool), 2), "rows: expected numbers 0 to 1, got 0 to 2"),
+        (lambda: forgetting([0.0, 1.0], np.ones((2, 1), bool), 2), "rows: expected integers, got float64"),
+        (lambda: forgetting([0, 1], np.ones((2, 1)), 2), "is_right: expected bool, got float64"),
+        (lambda: right(x, np.zeros(1, int), "softmax"), r"y: expected shape \(3,\), for logits \(3, 5\), got \(1,\)"),
+        (lambda: right(x, np.zeros((3, 1))), r"y: expected shape \(3, 5\), for logits \(3, 5\), got \(3, 1\)"),
         (lambda: grand(model, [state], x, y, "hinge"), "loss: expected one of bce, softmax, mse, got 'hinge'"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+    assert forgetting([], np.ones((0, 1), bool), 2).never_learnt.tolist() == [1, 1]
