@@ -70,14 +70,14 @@ def workers() -> Iterator[ProcessPoolExecutor]:
     """
     context = multiprocessing.get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
-    pool = _Workers(threads(), context, _become_worker, (theirs,))
+    pool, whole = _Workers(threads(), context, _become_worker, (theirs,)), False
     try:
         yield pool
-    except BaseException:
-        ours.close()
-        raise
+        whole = True
     finally:
         with interrupt_held():
+            if not whole:
+                ours.close()
             pool.shutdown(cancel_futures=True)
         ours.close()
         theirs.close()
@@ -116,7 +116,9 @@ def _become_worker(stop: Connection) -> None:
         global _stopped
         stop.poll(None)  # nothing is sent along it
         _stopped = True
-        signal.pthread_kill(main, signal.SIGINT)
+        while True:  # one exception may be lost, as in a __del__
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(GLANCE)
 
     threading.Thread(target=watch, daemon=True).start()
 
