@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,7 +67,7 @@ def test_scores_are_those_of_the_states_on_the_way(name: str, work: Work) -> Non
     task = work.tasks[name, False]
     x, y = task.dataset.batch(task.rows)
     found = read_npz(work.out / "jobs" / f"{name}-scores-clean-0.npz")
-    partners = np.random.default_rng(0).permutation(len(task.rows))[:2]
+    partners = SETTINGS.rng("partners", 0).permutation(len(task.rows))[:2]
     for time, step in (("start", 0), ("early", 6), ("end", 24)):
         model, *network = state(work, name, step)
         np.testing.assert_allclose(found[f"grand/{time}"], grand(model, [network], x, y, task.loss), rtol=1e-5)
@@ -170,7 +172,7 @@ def test_children_go_on_from_their_parents_state_on_different_orders(
     assert len(begun) == 2
     assert not np.array_equal(*orders)
     model = preset("mxresnet-tiny", n_out=4)
-    some = np.random.default_rng(0).permutation(task.rows)[: 8 * 128]
+    some = SETTINGS.rng("statistics").permutation(task.rows)[: 8 * 128]
     batches = [task.dataset.batch(part)[0] for part in np.array_split(some, -(-len(some) // 128))]
     x, y = task.dataset.batch(task.rows)
     middle = {name: (ends[0][name] + ends[1][name]) / 2 for name in ends[0]}
@@ -190,10 +192,12 @@ def test_a_job_that_is_done_is_not_done_again(work: Work) -> None:
     assert path.stat().st_mtime_ns == before
 
 
-def test_a_training_beyond_float32_is_said(work: Work, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lr", [1e30, 1e38])
+def test_a_training_beyond_float32_is_said(lr: float, work: Work, tmp_path: Path) -> None:
+    """By the loss of the next step, or by what a step leaves."""
     (tmp_path / "jobs").mkdir()
-    wild = Work(DietSettings(**{**vars(SETTINGS), "lr": 1e30}), work.tasks, tmp_path)
+    wild = Work(replace(SETTINGS, lr=lr), work.tasks, tmp_path)
     rows = wild.tasks["hair", False].rows
-    with pytest.raises(InputError, match=r"--lr: training with 1e.30 went beyond float32 at step"):
+    with pytest.raises(InputError, match=rf"--lr: training with {re.escape(str(lr))} went beyond float32 at step"):
         perform(Retraining("hair", False, "all", 0, rows), wild)
     assert not list((tmp_path / "jobs").iterdir())

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,34 @@ def test_a_worker_that_was_killed_is_said_in_one_line(copy: Path, cache: Path, m
     monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda pool, f, *_: submit(pool, os._exit, 1))
     with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"), workers() as pool:
         run_diet(SETTINGS, copy, cache, pool)
+
+
+class Refusing(ThreadPoolExecutor):
+    """Takes one job, and at the second raises this."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(1)
+        self.error, self.futures = error, []
+
+    def submit(self, f: Any, /, *arguments: Any, **named: Any) -> Any:
+        if self.futures:
+            raise self.error
+        self.futures.append(super().submit(time.sleep, 0.5))
+        self.futures.append(super().submit(f, *arguments, **named))
+        return self.futures[-1]
+
+
+def test_a_pool_that_breaks_while_jobs_are_handed_in_is_said_too(copy: Path, cache: Path) -> None:
+    without(copy, "hair-all-0", "hair-all-1")
+    with pytest.raises(InputError, match=r"^a worker process ended: "):
+        run_diet(SETTINGS, copy, cache, Refusing(BrokenProcessPool("it broke")))
+
+
+def test_ctrl_c_while_jobs_are_handed_in_lets_those_that_wait_go(copy: Path, cache: Path) -> None:
+    executor = Refusing(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run_diet(SETTINGS, without(copy, "hair-all-0", "hair-all-1"), cache, executor)
+    assert executor.futures[-1].cancelled()
 
 
 def test_a_job_of_another_version_is_named(copy: Path, cache: Path) -> None:

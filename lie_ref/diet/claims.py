@@ -28,10 +28,15 @@ def _input_size(task: Task) -> Values:
 
 
 def _less_best(ours: Values, others: Sequence[Values]) -> Values:
-    """Ours less the others' whose mean is best, one by one: the best of each alone would be the luckiest."""
-    if not ours:
-        return []
-    return [a - b for a, b in zip(ours, max(others, key=fmean), strict=True)]
+    """Ours less those of the others that are best in the rest of the runs, run by run.
+
+    The best by all runs, that one among them, would be best by luck, too.
+    """
+
+    def elsewhere(of: Values, run: int) -> float:
+        return fmean([*of[:run], *of[run + 1 :]] or of)
+
+    return [a - max(others, key=lambda of: elsewhere(of, run))[run] for run, a in enumerate(ours)]
 
 
 def _gain(key: str, over: str, fraction: float | None, task: Task) -> Values:
@@ -113,7 +118,7 @@ CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
         partial(_correlation, "grand/start", "grand/early"),
     ),
     (
-        Claim("1d", "GraNd at initialisation is mostly the size of the picture’s pixels", "the same", low=0.5),
+        Claim("1d", "GraNd at initialisation goes with the size of the picture’s pixels", "the same", low=0.5),
         _input_size,
     ),
     (
@@ -180,7 +185,7 @@ CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
         Claim(
             "6a",
             "The kernel turns faster among examples of high EL2N",
-            "1 − cosine from one kept step to the next, highest less lowest band",
+            "1 − cosine between kept steps but the first two, highest less lowest band",
             low=ABOVE,
         ),
         _velocity_gap,
@@ -198,7 +203,7 @@ CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
         Claim(
             "6c",
             "The barrier is higher for examples of high EL2N",
-            "error barrier, highest less lowest band",
+            "error barrier, highest less lowest band, mean over the spawning steps",
             low=ABOVE,
         ),
         _barrier_gap,
@@ -208,7 +213,7 @@ CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
             Claim(
                 f"7{letter}",
                 f"GraNd and EL2N being equal, a higher {name} means {what}",
-                "Spearman’s partial correlation given both, early",
+                "Spearman’s partial correlation given both, their squares and product, early",
                 low=ABOVE,
             ),
             partial(statistic, key),
@@ -264,5 +269,7 @@ def judge(task: Task) -> list[dict[str, Any]]:
     found = []
     for claim, statistic in CLAIMS:
         values = statistic(task)
-        found.append(finding(claim, [[value] for value in values if np.isfinite(value)]))
+        known = [[value] for value in values if np.isfinite(value)]
+        undefined = len(values) - len(known)
+        found.append(finding(claim, known, f"{undefined} of {len(values)} values undefined" if undefined else ""))
     return found

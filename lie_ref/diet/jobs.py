@@ -26,7 +26,7 @@ from .tasks import Task
 
 Shapes = dict[str, tuple[int, ...]]  # name → the array's
 TESTED: Shapes = {"loss": (), "accuracy": ()}
-FORMAT = "lie-ref-diet-job/2"
+FORMAT = "lie-ref-diet-job/3"
 STATISTICS = 8, 128  # mini-batches, and images of each, for batch-norm's statistics of an interpolated network
 
 
@@ -116,7 +116,7 @@ class ScoreRun:
         rows, found = task.rows, {}
         training = work.training(task, self.number)
         x, y = Images(task.dataset, rows), _targets(task, rows)
-        partners = np.random.default_rng(settings.seed).permutation(len(rows))[: settings.partners]
+        partners = settings.rng("partners", self.number).permutation(len(rows))[: settings.partners]
         times = {step: time for time, step in settings.scored.items()}
         seen, is_right = [], []
 
@@ -192,7 +192,7 @@ class Velocities:
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, False], work.settings
-        rng, kernels = np.random.default_rng(settings.seed), []
+        rng, kernels = settings.rng("kernels"), []
         chosen = [np.sort(rng.permutation(rows)[: settings.kernel_examples]) for rows in self.bands.values()]
         for step in settings.watched:
             network = work.model(task), *_network(work.state(task, self.number, step))
@@ -236,7 +236,7 @@ class Connection:
                 pass
             ends.append(training.params)
         count, size = STATISTICS
-        some = np.random.default_rng(settings.seed).permutation(task.rows)[: count * size]
+        some = settings.rng("statistics").permutation(task.rows)[: count * size]
         batches = [task.dataset.batch(part)[0] for part in np.array_split(some, min(count, -(-len(some) // size)))]
         groups = [np.searchsorted(task.rows, rows) for rows in (task.rows, *self.bands.values())]
         errors = []
@@ -253,7 +253,7 @@ def _steps(training: Training, last: int) -> Iterator[Step]:
     with np.errstate(over="ignore", invalid="ignore"):
         while training.step < last:
             step = training.advance()
-            if not np.isfinite(step.loss):
+            if not (np.isfinite(step.loss) and training.finite):
                 raise InputError(f"--lr: training with {training.adam.lr} went beyond float32 at step {training.step}")
             yield step
 

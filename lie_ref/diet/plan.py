@@ -25,10 +25,16 @@ def check_sizes(settings: DietSettings, task: Task) -> None:
                 f"--{option}: {share:g} of the {n:,} training examples of task {name} is {round(share * n)}, "
                 f"expected at least a mini-batch of {settings.batch}"
             )
-    if round(settings.band * n) == 0:
+    if int(settings.band * n) == 0:  # rounded down, or three of them could be more than all
         raise InputError(f"--band: {settings.band:g} of the {n:,} training examples of task {name} is none of them")
     if settings.noise and round(settings.noise * n) < 2:  # labels go round among as many
         raise InputError(f"--noise: {settings.noise:g} of the {n:,} training examples of task {name} is fewer than two")
+    least = -(-n // settings.batch)
+    if settings.steps < least:  # what is never seen would count as forgotten most
+        raise InputError(
+            f"--steps: expected at least {least:,}, to see each of the {n:,} training examples of task {name} in "
+            f"mini-batches of {settings.batch}, got {settings.steps}"
+        )
     if settings.partners > n:
         raise InputError(f"--partners: expected at most the {n:,} training examples of task {name}")
 
@@ -86,7 +92,7 @@ def _choices(
 ) -> list[tuple[str, bool, Array]]:
     """In words, with false labels or not, and the places of the chosen among the training examples."""
     n, found = len(task.rows), [("all", False, np.arange(len(task.rows)))]
-    shuffled = np.random.default_rng([settings.seed, number]).permutation(n)
+    shuffled = settings.rng("choices", number).permutation(n)
     for fraction in settings.fractions:
         count = round(fraction * n)
         found.append((choice_name(None, "random", fraction), False, shuffled[:count]))
@@ -107,7 +113,7 @@ def _choices(
 def bands(settings: DietSettings, task: Task, score: Array) -> dict[str, Array]:
     """The rows of the lowest, middle and highest scores (n,), a share of `settings.band` each."""
     n = len(task.rows)
-    count = round(settings.band * n)
-    order = rising(score, np.random.default_rng(settings.seed).permutation(n))
+    count = int(settings.band * n)
+    order = rising(score, settings.rng("ties").permutation(n))
     starts = dict(zip(BANDS, (0, (n - count) // 2, n - count), strict=True))
     return {name: np.sort(task.rows[order[start : start + count]]) for name, start in starts.items()}

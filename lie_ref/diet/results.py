@@ -147,12 +147,16 @@ def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, Any]:
-    """How often an example is seen, its outputs are forgotten or never learnt; the share that has neither."""
+    """How often an example is seen, its outputs are forgotten or never learnt; the share that has neither.
+
+    Also Spearman's correlation of EL2N with the forgettings alone, for the score ranks by what was never learnt first.
+    """
     of = [files[f"{task.name}-scores-clean-{number}"] for number in range(settings.runs)]
     return {
         "seen": settings.steps * settings.batch / len(task.rows),
         "events": _over_runs(a["events"].mean() for a in of),
         "never_learnt": _over_runs(a["never_learnt"].mean() for a in of),
+        "events_and_el2n": _over_runs(spearman(a["events"], a["el2n/early"]) for a in of),
         "unforgettable": _over_runs(np.mean((a["events"] == 0) & (a["never_learnt"] == 0)) for a in of),
     }
 
@@ -160,10 +164,13 @@ def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, A
 def how_forgotten(found: dict[str, Any]) -> str:
     """In a sentence, how much there was to forget, from the task's `forgetting`."""
     events, never, neither = (found[key]["value"] for key in ("events", "never_learnt", "unforgettable"))
+    alone = found["events_and_el2n"]["value"]
     return (
-        f"In a run that scores an example is seen {found['seen']:.1f} times; on average {events:.2f} times one of its "
+        f"An example is seen {found['seen']:.1f} times by a run that scores; on average {events:.2f} times one of its "
         f"outputs is forgotten, and {never:.2f} of its outputs are never learnt; {neither:.1%} of the examples have "
-        "neither."
+        "neither. Forgetting ranks examples by outputs never learnt, and by how often others were forgotten only where "
+        f"those are as many; Spearman’s correlation of the latter alone with EL2N, early, is "
+        f"{'undefined' if alone is None else format(alone, '.2f')}."
     )
 
 
@@ -197,5 +204,5 @@ def _barriers(settings: DietSettings, task: Task, files: Files) -> list[dict[str
 
 def _extremes(settings: DietSettings, task: Task, score: Array) -> dict[str, list[int]]:
     """Row numbers of the examples of the highest scores, the highest first, and of the lowest."""
-    order = rising(score, np.random.default_rng(settings.seed).permutation(len(score)))
+    order = rising(score, settings.rng("ties").permutation(len(score)))
     return {"highest": task.rows[order[::-1][:EXTREMES]].tolist(), "lowest": task.rows[order[:EXTREMES]].tolist()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -88,9 +88,11 @@ def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -
                 perform(job, work)
                 bar.advance(steps[job.name])
         else:
-            with interrupt_held():  # it may start its workers now
-                futures = {executor.submit(perform, job, work): job for job in left}
+            futures: dict[Future[Path], Job] = {}
             try:
+                with interrupt_held():  # it may start its workers now
+                    for job in left:
+                        futures[executor.submit(perform, job, work)] = job
                 for future in as_completed(futures):
                     future.result()
                     bar.advance(steps[futures[future].name])

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..models import PRESETS as NETWORKS
 from .tasks import TASKS
@@ -90,6 +92,10 @@ class DietSettings:
             if not 0 <= step < self.steps:
                 raise InputError(f"--spawns: expected steps from 0 to {self.steps - 1}, got {step}")
         return self
+
+    def rng(self, purpose: str, number: int = 0) -> np.random.Generator:
+        """Random numbers of their own for each purpose: partners that are chosen as the false labels were are false."""
+        return np.random.default_rng([self.seed, number, *purpose.encode()])
 
     @property
     def scored(self) -> dict[str, int]:
