@@ -45,7 +45,7 @@ def work(faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Work:
         (out / name).mkdir()
     few = (task.keeping(task.rows[:96]) for task in (hair(faces), attributes(faces)))  # scores take their time
     tasks = {(task.name, False): task for task in few}
-    tasks["hair", True] = tasks["hair", False].with_noise(0.2, seed=0)[0]
+    tasks["hair", True] = tasks["hair", False].with_noise(0.2, np.random.default_rng(0))[0]
     work = Work(SETTINGS, tasks, out)
     for job in (ScoreRun("hair", False, 0), ScoreRun("hair", True, 0), ScoreRun("attributes", False, 0)):
         perform(job, work)

@@ -59,7 +59,7 @@ def test_among_equal_scores_each_retraining_has_others_by_chance(task: Task) -> 
 
 def test_partners_are_not_drawn_as_the_false_labels_are(task: Task) -> None:
     n = len(task.rows)
-    false = task.with_noise(0.5, SETTINGS.seed)[1][task.rows]
+    false = task.with_noise(0.5, SETTINGS.rng("noise"))[1][task.rows]
     partners = SETTINGS.rng("partners", 0).permutation(n)[: n // 2]
     assert false[partners].mean() == pytest.approx(false.mean(), abs=0.1)
     assert not np.array_equal(partners, SETTINGS.rng("partners", 1).permutation(n)[: n // 2])

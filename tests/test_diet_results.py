@@ -66,7 +66,7 @@ def made_up(task: Task, false: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def false(task: Task) -> np.ndarray:
-    return task.with_noise(0.15, seed=0)[1][task.rows]
+    return task.with_noise(0.15, np.random.default_rng(0))[1][task.rows]
 
 
 @pytest.fixture(scope="module")

@@ -58,17 +58,17 @@ def test_keeping_rows_leaves_what_is_tested_on(faces: Dataset) -> None:
 @pytest.mark.parametrize("make", [attributes, hair])
 def test_false_labels_are_other_examples_labels_of_the_share_that_was_asked_for(make, faces: Dataset) -> None:
     task = make(faces)
-    noisy, false = task.with_noise(0.2, seed=1)
+    noisy, false = task.with_noise(0.2, np.random.default_rng(1))
     before, after = task.dataset.labels, noisy.dataset.labels
     changed = (before != after).reshape(len(before), -1).any(axis=1)
     np.testing.assert_array_equal(false, changed)
     assert set(np.flatnonzero(false)) <= set(task.rows)  # held-out labels are true
     assert 0.1 * len(task.rows) < false.sum() <= round(0.2 * len(task.rows))
     np.testing.assert_array_equal(np.sort(before, axis=0), np.sort(after, axis=0))  # none is made up
-    again, _ = task.with_noise(0.2, seed=1)
+    again, _ = task.with_noise(0.2, np.random.default_rng(1))
     np.testing.assert_array_equal(again.dataset.labels, after)
-    assert not np.array_equal(task.with_noise(0.2, seed=2)[0].dataset.labels, after)
-    assert not task.with_noise(0.0, seed=1)[1].any()
+    assert not np.array_equal(task.with_noise(0.2, np.random.default_rng(2))[0].dataset.labels, after)
+    assert not task.with_noise(0.0, np.random.default_rng(1))[1].any()
 
 
 def test_a_data_set_without_one_hair_colour_is_refused(faces: Dataset) -> None:

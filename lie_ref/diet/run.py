@@ -128,7 +128,7 @@ def _tasks(settings: DietSettings, dataset: Dataset) -> tuple[dict[tuple[str, bo
     for name in settings.tasks:
         tasks[name, False] = clean = TASKS[name](dataset)
         if settings.noise:
-            tasks[name, True], of_rows = clean.with_noise(settings.noise, settings.seed)
+            tasks[name, True], of_rows = clean.with_noise(settings.noise, settings.rng("noise"))
             false[name] = of_rows[clean.rows]
     return tasks, false
 

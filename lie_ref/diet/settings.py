@@ -94,7 +94,10 @@ class DietSettings:
         return self
 
     def rng(self, purpose: str, number: int = 0) -> np.random.Generator:
-        """Random numbers of their own for each purpose: partners that are chosen as the false labels were are false."""
+        """Random numbers of their own for each purpose.
+
+        From one stream partners would be the first of the false labels, which a run would then see first of all.
+        """
         return np.random.default_rng([self.seed, number, *purpose.encode()])
 
     @property

@@ -35,13 +35,13 @@ class Task:
         split[np.setdiff1d(self.rows, rows)] = UNUSED
         return replace(self, dataset=replace(self.dataset, split=split))
 
-    def with_noise(self, share: float, seed: int) -> tuple[Task, Array]:
+    def with_noise(self, share: float, rng: np.random.Generator) -> tuple[Task, Array]:
         """The task with a share of the training labels replaced by other examples' labels, and which rows are false.
 
-        The labels of randomly chosen examples go round among them.  `false` (n,) bool, of the rows of the data set,
+        The labels of examples chosen by `rng` go round among them.  `false` (n,) bool, of the rows of the data set,
         leaves out those that got a label equal to their own.
         """
-        chosen = np.random.default_rng(seed).permutation(self.rows)[: round(share * len(self.rows))]
+        chosen = rng.permutation(self.rows)[: round(share * len(self.rows))]
         labels = self.dataset.labels.copy()
         labels[chosen] = np.roll(labels[chosen], 1, axis=0)
         changed = labels != self.dataset.labels
