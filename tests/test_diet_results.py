@@ -12,7 +12,7 @@ from lie_ref.claims import Claim, finding
 from lie_ref.dataset import Dataset
 from lie_ref.diet.claims import CLAIMS, _top_window, judge
 from lie_ref.diet.plan import trials
-from lie_ref.diet.results import EXTREMES, beyond, mean_scores, runs_of, task_results
+from lie_ref.diet.results import EXTREMES, beyond, how_forgotten, mean_scores, runs_of, task_results
 from lie_ref.diet.settings import DietSettings, score_keys
 from lie_ref.diet.tasks import Task, hair
 
@@ -177,6 +177,25 @@ def test_windows_that_are_all_the_same_but_for_luck_are_not_called_worse_too_oft
         gaps.append(_top_window(False, results | {"windows": windows}))
     verdicts = [finding(Claim("", "", "", high=-1e-9), [[v] for v in gap])["verdict"] for gap in gaps]
     assert verdicts.count("holds") / 2_000 == pytest.approx(0.025, abs=0.01)
+
+
+def test_how_much_there_was_to_forget_is_said(task: Task, false: np.ndarray) -> None:
+    files = made_up(task, false)
+    for number in range(3):
+        scores = files[f"hair-scores-clean-{number}"]
+        scores |= {"events": np.repeat([2, 0], 100), "never_learnt": np.tile([1, 0, 0, 0], 50)}
+        scores["el2n/early"] = 1.0 * scores["events"]
+    found = task_results(SETTINGS, task, false, files)["forgetting"]
+    assert found["unforgettable"]["value"] == 0.375
+    text = how_forgotten(found)
+    assert text.startswith(
+        "An example is seen 1.6 times by a run that scores; on average 1.00 times one of its outputs is forgotten, and "
+        "0.25 of its outputs are never learnt; 37.5% of the examples have neither. "
+    )
+    assert text.endswith("of the latter alone with EL2N, early, is 1.00.")
+    found |= {"seen": 0.4, "events_and_el2n": {"value": None}}
+    assert "seen 0.4 times by a run that scores, and 60% never, which count as never learnt; on" in how_forgotten(found)
+    assert how_forgotten(found).endswith("early, is undefined.")
 
 
 def test_undefined_values_are_said(results: dict[str, Any]) -> None:

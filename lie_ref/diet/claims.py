@@ -164,7 +164,7 @@ CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
         Claim(
             "4a",
             "Even with true labels the window of the highest EL2N is not the best",
-            "its held-out accuracy less the best other window’s",
+            "its held-out accuracy less that of the best other window by the other retrainings",
             high=-ABOVE,
         ),
         partial(_top_window, False),
@@ -237,7 +237,7 @@ CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
             Claim(
                 f"7{letter}",
                 f"The {name} finds false labels better than GraNd and EL2N",
-                "AUROC less the better one’s",
+                "AUROC less that of the better one by the other runs",
                 low=ABOVE,
             ),
             partial(_noise_gain, key),

@@ -274,9 +274,9 @@ def _noise_table(task: dict[str, Any]) -> str:
         rows.append(f'<tr><th scope="row">{escape(entry["score"])}</th>{cells(figures)}</tr>')
     return (
         "<h3>Who finds the false labels?</h3><p>AUROC of each score, the chance that a false label has the higher "
-        "score than a true one; and of the bracket scores the partial correlation with being false, GraNd and EL2N "
-        'given. Intervals are of 95 % over the runs.</p><div class="scroll" tabindex="0" role="region" '
-        'aria-label="False labels"><table><thead><tr><th scope="col">score'
+        "score than a true one; and of the bracket scores the partial correlation with being false, GraNd and EL2N, "
+        'their squares and product given. Intervals are of 95 % over the runs.</p><div class="scroll" tabindex="0" '
+        'role="region" aria-label="False labels"><table><thead><tr><th scope="col">score'
         '</th><th scope="col">AUROC</th><th scope="col">interval</th><th scope="col">beyond GraNd and EL2N</th>'
         f'<th scope="col">interval</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )

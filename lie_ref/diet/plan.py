@@ -29,12 +29,6 @@ def check_sizes(settings: DietSettings, task: Task) -> None:
         raise InputError(f"--band: {settings.band:g} of the {n:,} training examples of task {name} is none of them")
     if settings.noise and round(settings.noise * n) < 2:  # labels go round among as many
         raise InputError(f"--noise: {settings.noise:g} of the {n:,} training examples of task {name} is fewer than two")
-    least = -(-n // settings.batch)
-    if settings.steps < least:  # what is never seen would count as forgotten most
-        raise InputError(
-            f"--steps: expected at least {least:,}, to see each of the {n:,} training examples of task {name} in "
-            f"mini-batches of {settings.batch}, got {settings.steps}"
-        )
     if settings.partners > n:
         raise InputError(f"--partners: expected at most the {n:,} training examples of task {name}")
 

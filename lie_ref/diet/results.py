@@ -165,11 +165,12 @@ def how_forgotten(found: dict[str, Any]) -> str:
     """In a sentence, how much there was to forget, from the task's `forgetting`."""
     events, never, neither = (found[key]["value"] for key in ("events", "never_learnt", "unforgettable"))
     alone = found["events_and_el2n"]["value"]
+    unseen = f", and {1 - found['seen']:.0%} never, which count as never learnt" if found["seen"] < 1 else ""
     return (
-        f"An example is seen {found['seen']:.1f} times by a run that scores; on average {events:.2f} times one of its "
-        f"outputs is forgotten, and {never:.2f} of its outputs are never learnt; {neither:.1%} of the examples have "
-        "neither. Forgetting ranks examples by outputs never learnt, and by how often others were forgotten only where "
-        f"those are as many; Spearman’s correlation of the latter alone with EL2N, early, is "
+        f"An example is seen {found['seen']:.1f} times by a run that scores{unseen}; on average {events:.2f} times one "
+        f"of its outputs is forgotten, and {never:.2f} of its outputs are never learnt; {neither:.1%} of the examples "
+        "have neither. Forgetting ranks examples by outputs never learnt, and only where those are as many by how "
+        "often others were forgotten; Spearman’s correlation of the latter alone with EL2N, early, is "
         f"{'undefined' if alone is None else format(alone, '.2f')}."
     )
 
