@@ -21,12 +21,12 @@ from ..losses import LOSSES
 from ..models import Arrays, Model, preset
 from ..scores import ROWS, bracket_score, el2n, forgetting, grand, right
 from ..training import Sampler, Step, Training, read_checkpoint
-from .settings import CHILDREN, RETRAINED, DietSettings, score_keys
+from .settings import CHILDREN, RETRAINED, TIMES, DietSettings, score_keys
 from .tasks import Task
 
 Shapes = dict[str, tuple[int, ...]]  # name → the array's
 TESTED: Shapes = {"loss": (), "accuracy": ()}
-FORMAT = "lie-ref-diet-job/3"
+FORMAT = "lie-ref-diet-job/4"
 STATISTICS = 8, 128  # mini-batches, and images of each, for batch-norm's statistics of an interpolated network
 
 
@@ -91,8 +91,9 @@ def perform(job: Job, work: Work) -> Path:
 class ScoreRun:
     """A training on all examples, whose scores are taken on the way; without false labels it keeps its states.
 
-    Its file has `SCORE/TIME` (n,) for each of the training examples, ascending by row, of forgetting `events` and
-    `never_learnt` (n,), and the test's `loss` and `accuracy`.
+    With false labels scores are taken early alone, but forgetting.  Its file has `SCORE/TIME` (n,) for each of the
+    training examples, ascending by row, of forgetting `events` and `never_learnt` (n,), and the test's `loss` and
+    `accuracy`.
     """
 
     task: str
@@ -103,11 +104,15 @@ class ScoreRun:
     def name(self) -> str:
         return f"{self.task}-scores-{'noisy' if self.noisy else 'clean'}-{self.number}"
 
+    @property
+    def times(self) -> tuple[str, ...]:
+        return ("early",) if self.noisy else TIMES
+
     def steps(self, settings: DietSettings) -> int:
         return settings.steps
 
     def shapes(self, work: Work) -> Shapes:
-        scores = [key for key in score_keys() if key != "forgetting/end"]
+        scores = [key for key in score_keys(times=self.times) if key != "forgetting/end"]
         of_example = dict.fromkeys([*scores, "events", "never_learnt"], work.tasks[self.task, self.noisy].rows.shape)
         return of_example | TESTED
 
@@ -117,7 +122,7 @@ class ScoreRun:
         training = work.training(task, self.number)
         x, y = Images(task.dataset, rows), _targets(task, rows)
         partners = settings.rng("partners", self.number).permutation(len(rows))[: settings.partners]
-        times = {step: time for time, step in settings.scored.items()}
+        times = {settings.scored[time]: time for time in self.times}
         seen, is_right = [], []
 
         def look() -> None:

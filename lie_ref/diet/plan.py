@@ -9,10 +9,11 @@ from ..errors import InputError
 from ..models import Arrays
 from ..ranks import rising
 from .jobs import Connection, Job, Retraining, ScoreRun, Velocities
-from .settings import TIMES, DietSettings, label, score_keys
+from .settings import DietSettings, label, score_keys
 from .tasks import Task
 
 ORDER = "el2n/early"  # the score of windows and bands
+ABOVE_ALL = 1e6  # more often than all outputs of an example can be forgotten
 BANDS = ("lowest", "middle", "highest")
 
 
@@ -44,18 +45,19 @@ def score_runs(settings: DietSettings) -> list[ScoreRun]:
 
 
 def choosing_ends(settings: DietSettings) -> list[tuple[str, str]]:
-    """Which scores choose which examples: SCORE/TIME, highest or lowest; at the start the highest alone."""
-    keys = score_keys(settings.scores, TIMES[:2])
-    return [(key, end) for key in keys for end in (("highest",) if key.endswith("/start") else ("highest", "lowest"))]
+    """Which scores choose which examples: SCORE/TIME, highest or lowest; at the start the highest GraNd and EL2N."""
+    at_start = [(f"{score}/start", "highest") for score in settings.scores if score in ("grand", "el2n")]
+    return at_start + [(key, end) for key in score_keys(settings.scores, ["early"]) for end in ("highest", "lowest")]
 
 
 def scores_of_run(arrays: Arrays) -> Arrays:
-    """SCORE/TIME → (n,) from the file of a `ScoreRun`.
+    """SCORE/TIME → (n,) from the file of a `ScoreRun`, those that it took.
 
     Never learnt counts as forgotten more often than anything can be: Toneva et al. 2019 rank it so.
     """
-    forgotten = arrays["events"] + arrays["never_learnt"] * (1 + arrays["events"].max())
-    return {key: forgotten if key == "forgetting/end" else arrays[key] for key in score_keys()}
+    forgotten = arrays["events"] + arrays["never_learnt"] * ABOVE_ALL
+    taken = [key for key in score_keys() if key in arrays]
+    return {key: arrays[key] for key in taken} | {"forgetting/end": forgotten}
 
 
 def trials(settings: DietSettings, task: Task, scores: dict[bool, Arrays]) -> list[Job]:

@@ -65,7 +65,7 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
                 **_over_runs(auroc(run[key], false) for run in noisy),
                 "beyond": _over_runs(beyond(run, key, false) for run in noisy) if key in BRACKETS else None,
             }
-            for key in score_keys()
+            for key in score_keys(times=["early"])
             if noisy and false is not None
         ],
         "forgetting": _forgetting(settings, task, files),
@@ -149,7 +149,7 @@ def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, Any]:
     """How often an example is seen, its outputs are forgotten or never learnt; the share that has neither.
 
-    Also Spearman's correlation of EL2N with the forgettings alone, for the score ranks by what was never learnt first.
+    Also what EL2N and brackets have to do with forgettings alone, for the score ranks by what was never learnt first.
     """
     of = [files[f"{task.name}-scores-clean-{number}"] for number in range(settings.runs)]
     return {
@@ -157,6 +157,7 @@ def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, A
         "events": _over_runs(a["events"].mean() for a in of),
         "never_learnt": _over_runs(a["never_learnt"].mean() for a in of),
         "events_and_el2n": _over_runs(spearman(a["events"], a["el2n/early"]) for a in of),
+        "events_beyond": {key: _over_runs(beyond(a, key, a["events"]) for a in of) for key in BRACKETS},
         "unforgettable": _over_runs(np.mean((a["events"] == 0) & (a["never_learnt"] == 0)) for a in of),
     }
 
@@ -164,14 +165,15 @@ def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, A
 def how_forgotten(found: dict[str, Any]) -> str:
     """In a sentence, how much there was to forget, from the task's `forgetting`."""
     events, never, neither = (found[key]["value"] for key in ("events", "never_learnt", "unforgettable"))
-    alone = found["events_and_el2n"]["value"]
     unseen = f", and {1 - found['seen']:.0%} never, which count as never learnt" if found["seen"] < 1 else ""
+    alone = [found["events_and_el2n"], *found["events_beyond"].values()]
+    el2n, *brackets = ("undefined" if of["value"] is None else f"{of['value']:.2f}" for of in alone)
     return (
         f"An example is seen {found['seen']:.1f} times by a run that scores{unseen}; on average {events:.2f} times one "
         f"of its outputs is forgotten, and {never:.2f} of its outputs are never learnt; {neither:.1%} of the examples "
         "have neither. Forgetting ranks examples by outputs never learnt, and only where those are as many by how "
-        "often others were forgotten; Spearman’s correlation of the latter alone with EL2N, early, is "
-        f"{'undefined' if alone is None else format(alone, '.2f')}."
+        f"often others were forgotten; by the latter alone its correlation with EL2N, early, is {el2n}, and with the "
+        f"bracket scores, GraNd and EL2N being equal, {' and '.join(brackets)}."
     )
 
 

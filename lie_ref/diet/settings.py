@@ -35,10 +35,10 @@ class DietSettings:
     scores: tuple[str, ...] = SCORES  # by which examples are chosen
     runs: int = 3  # for the scores, whose mean chooses the examples
     retrainings: int = 3  # for each choice of examples
-    steps: int = 600
+    steps: int = 500
     early: int = 150  # the step at which scores are early
-    partners: int = 3  # for the bracket scores
-    fractions: tuple[float, ...] = (0.6, 0.4, 0.2)  # that are kept
+    partners: int = 2  # for the bracket scores, others in each run
+    fractions: tuple[float, ...] = (0.6, 0.2)  # that are kept
     noise: float = 0.15  # of the labels are false
     window: float = 0.4  # its width
     offsets: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)  # where it begins, in the order of rising scores
@@ -102,7 +102,7 @@ class DietSettings:
 
     @property
     def scored(self) -> dict[str, int]:
-        """When scores are taken: time → step."""
+        """When scores are taken: time → step; with false labels, early alone."""
         return dict(zip(TIMES, (0, self.early, self.steps), strict=True))
 
     @property
