@@ -23,7 +23,7 @@ def headlines(run: Path) -> list[str]:
 def _row(point: dict[str, Any]) -> str:
     scores, checks = point["validation"], point["checks"]
     disagreements = checks["hvp_modes"], checks["richardson"]
-    worst = None if None in disagreements else max(disagreements)
+    worst = "undefined" if None in disagreements else f"{max(disagreements):.1e}"  # nan is None in JSON
     return "  ".join(
         [
             f"{point['step']:6d}",
@@ -32,7 +32,7 @@ def _row(point: dict[str, Any]) -> str:
             _shown(scores["accuracy"], "8.4f"),
             _shown(point["mean_correlation"], "11.3f"),
             " ".join(f"{rank:5d}" for rank in point["hair_ranks"].values()),
-            _shown(worst, "11.1e"),
+            f"{worst:>11}",
             _shown(checks["order_swap"]["observed_order"], "5.3f"),
         ]
     )

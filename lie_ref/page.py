@@ -236,22 +236,28 @@ def _findings_row(point: dict[str, Any]) -> str:
 
 def _checks_row(point: dict[str, Any]) -> str:
     differences = [number(point["checks"][name], ".1e") for name in DERIVATIONS]
-    return _row(point, cells([*differences, *(number(order, ".3f") for order in _orders(point))]))
+    return _row(point, cells([*differences, *(number(swap.get("observed_order"), ".3f") for swap in _swaps(point))]))
 
 
-def _orders(point: dict[str, Any]) -> list[float | None]:
-    """The observed orders of the swaps, of plain gradient steps and of SWAPS."""
+def _swaps(point: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checks by swaps, of plain gradient steps and of SWAPS; empty for one that was not made."""
     checks = point["checks"]
-    return [swap.get("observed_order") for swap in (checks["order_swap"], *(checks["swaps"].get(k, {}) for k in SWAPS))]
+    return [checks["order_swap"], *(checks["swaps"].get(name, {}) for name in SWAPS)]
 
 
 def _checked(points: list[dict[str, Any]]) -> str:
     """What the checks of all checkpoints come to, in one sentence."""
     figures = [point["checks"][name] for point in points for name in DERIVATIONS]
-    largest = max((figure for figure in figures if figure is not None), default=None)
-    orders = [order for point in points for order in _orders(point) if order is not None]
-    span = f"{min(orders):.3f} to {max(orders):.3f}" if orders else "–"
-    return f"The largest difference at any checkpoint is {number(largest, '.1e')}; the orders of all swaps are {span}."
+    orders = [swap["observed_order"] for point in points for swap in _swaps(point) if swap]
+    known, found = ([value for value in values if value is not None] for values in (figures, orders))
+    lost = [
+        f" {len(values) - len(left)} of the {len(values)} {what} are undefined."
+        for what, values, left in (("differences", figures, known), ("orders", orders, found))
+        if len(left) < len(values)
+    ]
+    span = f"{min(found):.3f} to {max(found):.3f}" if found else "–"
+    largest = number(max(known, default=None), ".1e")
+    return f"The largest difference at any checkpoint is {largest}; the orders of all swaps are {span}.{''.join(lost)}"
 
 
 def _pass_rows(passes: list[dict[str, Any]]) -> tuple[str, str]:

@@ -102,6 +102,7 @@ def test_relative_errors_are_over_all_arrays_or_of_the_worst():
     zero = {"p": np.zeros(2)}
     assert largest_relative_error(zero, zero) == 0
     assert largest_relative_error({"p": np.ones(2)}, zero) == np.inf
+    assert np.isnan(largest_relative_error(a | {"q": np.array([np.nan])}, b))
 
 
 def test_degenerate_points_give_zeros_and_no_order_instead_of_nan():

@@ -52,7 +52,7 @@ def test_a_check_that_came_to_no_number_is_the_worst(tmp_path: Path, check: str)
     undefined = point(0)
     undefined["checks"][check] = None
     line = shown(tmp_path, undefined)[0]
-    assert line.split()[-2:] == ["-", "1.002"]
+    assert line.split()[-2:] == ["undefined", "1.002"]
     assert len(line) == len(shown(tmp_path, point(0))[0])
 
 

@@ -238,6 +238,16 @@ def test_what_the_checks_come_to_is_said_in_words(text: str) -> None:
     assert "The largest difference at any checkpoint is 3.4e-10; the orders of all swaps are 0.997 to 1.002." in text
 
 
+def test_a_check_that_came_to_nothing_is_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (0, 100))
+    summary = json.loads((run / "summary.json").read_text())
+    checks = summary["checkpoints"][1]["checks"]
+    checks["richardson"] = checks["order_swap"]["observed_order"] = None
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = render(run).read_text("utf-8")
+    assert "0.997 to 1.002. 1 of the 4 differences are undefined. 1 of the 7 orders are undefined." in text
+
+
 def test_claims_have_their_figure_interval_and_verdict(page: Page) -> None:
     header = next(k for k, row in enumerate(page.rows) if row[1:2] == ["claim"])
     first, second = page.rows[header + 1 : header + 3]
