@@ -39,25 +39,29 @@ class Claim:
 
     def judged(self, runs: Sequence[Run]) -> dict[str, Any]:
         """The finding, ready for JSON: id, claim, statistic, value, low, high, verdict, runs, note."""
-        found = [list(self.of_run(run)) for run in runs]
-        values = [[float(value) for value in of_run if value is not None] for of_run in found]
-        undefined = sum(value is None for of_run in found for value in of_run)
-        note = f"{undefined} of {sum(map(len, found))} values undefined" if undefined else ""
-        return finding(self, [v for v in values if v], note)
+        return finding(self, [list(self.of_run(run)) for run in runs])
 
 
-def finding(claim: Claim, values: Sequence[Sequence[float]], note: str = "") -> dict[str, Any]:
-    """The finding of a claim from its statistic's values, for each run those of its checkpoints."""
-    value, low, high = interval(values)
-    basis = {0: "no values", 1: "range within the one run"}.get(len(values), f"95 % over {len(values)} runs")
+def finding(claim: Claim, values: Sequence[Sequence[float | None]], note: str = "") -> dict[str, Any]:
+    """The finding of a claim from its statistic's values, for each run those of its checkpoints.
+
+    A claim with an undefined value, None or not finite, does not hold: that may be where it fails.
+    """
+    known = [[float(v) for v in of if v is not None and math.isfinite(v)] for of in values]
+    every, defined = (sum(map(len, of)) for of in (values, known))
+    known = [of for of in known if of]
+    value, low, high = interval(known)
+    judged = verdict(low, high, claim.low, claim.high)
+    basis = {0: "no values", 1: "range within the one run"}.get(len(known), f"95 % over {len(known)} runs")
+    undefined = f"{every - defined} of {every} values undefined" if defined < every else ""
     return {
         **{key: text for key, text in asdict(claim).items() if key in ("id", "claim", "statistic")},
         "value": value,
         "low": low,
         "high": high,
-        "verdict": verdict(low, high, claim.low, claim.high),
-        "runs": len(values),
-        "note": f"{basis}{'; ' * bool(note)}{note}",
+        "verdict": "undecided" if undefined and judged == "holds" else judged,
+        "runs": len(known),
+        "note": "; ".join(text for text in (basis, undefined, note) if text),
     }
 
 
@@ -280,7 +284,7 @@ CLAIMS = (
     ),
     Claim(
         "5a",
-        "ε² Σ brackets predicts what the order of a pass changes, at ε = 0.1",
+        "ε² Σ brackets points where the order of a pass moves the parameters, at ε = 0.1",
         "cosine of prediction and truth, of the most mini-batches (8)",
         _cosine("as trained", 1e-1),
         low=0.9,
@@ -325,7 +329,7 @@ def compare(claim: Claim, runs: Sequence[Run], others: Sequence[Run]) -> dict[st
 
 
 def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
-    """Findings as a table in Markdown, a line each: number, interval and verdict in the column of each name.
+    """Findings as a table in Markdown, a line each: number, interval, verdict in the column of each name; then notes.
 
     >>> print("\\n".join(table({"faces": [finding(Claim("1", "It is so", "share", low=0.5), [[0.75], [0.75]])]})))
     | | claim | statistic | faces |
@@ -342,7 +346,13 @@ def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
         first = next(iter(of.values()))
         cells = " | ".join(_cell(of[name]) if name in of else "" for name in columns)
         lines.append(f"| {key} | {first['claim']} | {first['statistic']} | {cells} |")
-    return lines
+    notes = [
+        f"{key}, {name}: {note}"
+        for key in sorted(entries)
+        for name in columns
+        if name in entries[key] and (note := entries[key][name]["note"].partition("; ")[2])
+    ]
+    return [*lines, *([""] if notes else []), *notes]
 
 
 def _cell(entry: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lie_ref.attributes import HAIR
-from lie_ref.claims import CLAIMS, Claim, compare, finding, interval, judge, rank_chance, verdict
+from lie_ref.claims import CLAIMS, Claim, compare, finding, interval, judge, rank_chance, table, verdict
 from lie_ref.study import COMPARED
 
 NAMES = [*HAIR, *(f"Attribute_{k}" for k in range(6))]
@@ -221,8 +221,20 @@ def test_bounds_are_on_the_side_that_the_claim_means(key: str, holding: float, f
 def test_what_is_undefined_is_counted_in_the_note() -> None:
     run = copy.deepcopy(RUNS[0])
     run["checkpoints"][1]["mean_correlation"] = None
-    assert values("1a", [run])["note"] == "range within the one run; 1 of 3 values undefined"
+    found = values("1a", [run])
+    assert found["note"] == "range within the one run; 1 of 3 values undefined"
+    assert found["verdict"] == "undecided"  # for that may be where it fails
+    run["checkpoints"][2]["mean_correlation"] = run["checkpoints"][3]["mean_correlation"] = 0.1
+    assert values("1a", [run, run])["verdict"] == "fails"
     assert values("1a", RUNS)["note"] == "95 % over 3 runs"
+
+
+def test_notes_stand_below_the_table() -> None:
+    claim = Claim("1", "so", "share", low=0.5)
+    one, other = finding(claim, [[0.75], [0.75]]), finding(claim, [[0.75], [math.nan]], "and more")
+    lines = table({"faces": [one], "CelebA": [other]})
+    assert lines[2].endswith("| **holds**: 0.75 (0.75 … 0.75) | **undecided**: 0.75 |")
+    assert lines[3:] == ["", "1, CelebA: 1 of 2 values undefined; and more"]
 
 
 def test_comparisons_pair_runs_of_the_same_seed() -> None:

@@ -266,10 +266,4 @@ CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
 
 def judge(task: Task) -> list[dict[str, Any]]:
     """The findings of one task, in the order of the claims, ready for JSON."""
-    found = []
-    for claim, statistic in CLAIMS:
-        values = statistic(task)
-        known = [[value] for value in values if np.isfinite(value)]
-        undefined = len(values) - len(known)
-        found.append(finding(claim, known, f"{undefined} of {len(values)} values undefined" if undefined else ""))
-    return found
+    return [finding(claim, [[value] for value in statistic(task)]) for claim, statistic in CLAIMS]
