@@ -483,7 +483,7 @@ def test_findings_that_are_not_finite_are_null(cache: Path, run_copy: Path, monk
     for text in found:
         assert '"richardson": null' in text
         assert "NaN" not in text
-    assert headlines(run_copy)[3].split()[-2] == "-"
+    assert headlines(run_copy)[3].split()[-2] == "undefined"
 
 
 def test_resuming_with_a_log_cut_short_names_it(cache: Path, run_copy: Path) -> None:
