@@ -63,7 +63,7 @@ def test_text_has_contrast(page: Page, scheme: str) -> None:
 
 def test_charts_and_pictures_have_names_and_curves_lie_in_their_frames(page: Page) -> None:
     charts = page.run("return [...document.querySelectorAll('svg')].map((s) => s.getAttribute('aria-label'))")
-    assert len(charts) == 9 + 3  # the scores that choose; windows, velocities, barriers
+    assert len(charts) == 7 + 3  # the scores that choose; windows, velocities, barriers
     assert all(charts)
     assert all(page.run("return [...document.querySelectorAll('img')].map((i) => i.alt)"))
     outside = """
@@ -82,7 +82,7 @@ def test_charts_and_pictures_have_names_and_curves_lie_in_their_frames(page: Pag
 def test_whatever_scrolls_is_reached_by_the_keyboard_and_has_a_name(page: Page) -> None:
     script = "return [...document.querySelectorAll('.scroll')].map((box) => [box.tabIndex, box.getAttribute('role')])"
     found = page.run(script)
-    assert found == [[0, "region"]] * (6 + 1)  # six of the task, and the settings
+    assert found == [[0, "region"]] * (7 + 1)  # seven of the task, and the settings
 
 
 def test_every_figure_of_the_charts_stands_in_a_table(page: Page) -> None:
@@ -91,8 +91,7 @@ def test_every_figure_of_the_charts_stands_in_a_table(page: Page) -> None:
     rows = page.run(
         "return [...document.querySelectorAll('details')].map((d) => d.querySelectorAll('tbody tr').length)"
     )
-    pruning = 1 + 2 * (
-        1 + 4 + 5 * 2
-    )  # all; for two fractions a random choice, four scores at the start, five's two ends
+    pruning = 1 + 2 * (1 + 2 + 5 * 2)  # all; for two fractions random, two scores at the start, five's two ends
+    gains = 2 * (2 * (2 + 5 * 2) + 2 * 2)  # of those over all and random ones, of two scores' highest over two rivals
     curves = 2 * 4 + 3 * 2 + 2 * 4  # windows; three bands over two intervals; three bands and all at two steps
-    assert rows == [pruning, curves]
+    assert rows == [pruning, gains, curves]
