@@ -166,7 +166,7 @@ def relative_error(a: Point, b: Point) -> float:
 
 def largest_relative_error(a: Arrays, b: Arrays) -> float:
     """The largest `relative_error` of any one tensor; nan if one is."""
-    return float(np.max([relative_error(a[name], b[name]) for name in b]))  # nan, if there is one
+    return float(np.max([relative_error(a[name], b[name]) for name in b]))
 
 
 def _in_double(arrays: Arrays) -> Arrays:
