@@ -311,21 +311,22 @@ def judge(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
-def hair_share(run: Run) -> list[float]:
-    """Hair's share of all changes of probabilities at each late checkpoint."""
-    return [sum(point["hair_shares"]["probabilities"].values()) for point in _late(run, LATE)]
+def hair_share(run: Run) -> dict[int, float]:
+    """Hair's share of all changes of probabilities, late step → share."""
+    return {point["step"]: sum(point["hair_shares"]["probabilities"].values()) for point in _late(run, LATE)}
 
 
 def compare(claim: Claim, runs: Sequence[Run], others: Sequence[Run]) -> dict[str, Any]:
-    """The finding of a claim on hair's share in `runs` less that in `others`, run by run of the same seed."""
-    differences = [
-        [a - b for a, b in zip(hair_share(run), hair_share(other), strict=True)]
-        for run, other in zip(runs, others, strict=True)
-    ]
-    if not all(differences):  # no checkpoint is late
+    """The finding of a claim on hair's share in `runs` less that in `others`, run by run of the same seed.
+
+    It is of the late steps at which both have a checkpoint.
+    """
+    pairs = [(hair_share(run), hair_share(other)) for run, other in zip(runs, others, strict=True)]
+    shares = np.array([[(of[step], by[step]) for step in sorted(of.keys() & by.keys())] for of, by in pairs])
+    if not shares.size:  # no checkpoint is late
         return finding(claim, [])
-    means = [np.mean([np.mean(hair_share(run)) for run in group]) for group in (runs, others)]
-    return finding(claim, differences, f"{means[0]:.3f} against {means[1]:.3f}")
+    mean, beside = shares.mean(axis=(0, 1))
+    return finding(claim, (shares[..., 0] - shares[..., 1]).tolist(), f"{mean:.3f} against {beside:.3f}")
 
 
 def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:

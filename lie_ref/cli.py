@@ -32,7 +32,7 @@ from .page import render
 from .parallel import workers
 from .process import keep_freed_memory, use_one_blas_thread
 from .settings import Settings
-from .study import run_study, study_table
+from .study import COMPARED_STEPS, run_study, study_table
 
 
 class Parser(argparse.ArgumentParser):
@@ -102,7 +102,7 @@ def _parser() -> Parser:
     findings.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces alone")
     findings.add_argument("--subset", action="store_true", help="take the images that are there")
     findings.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each kind (default: %(default)s)")
-    text = "training steps of each (default: %(default)s)"
+    text = f"training steps; runs that are only compared take at most {COMPARED_STEPS} (default: %(default)s)"
     findings.add_argument("--steps", type=int, default=default.steps, metavar="N", help=text)
     text = "folder of the runs, which are not done again where they are there (default: %(default)s)"
     findings.add_argument("--out", type=Path, default=Path("runs/findings"), metavar="DIR", help=text)

@@ -13,7 +13,7 @@ from .dataset import Dataset
 from .derivatives import logits
 from .evaluation import evaluate, evaluate_swaps, shuffled_brackets
 from .files import to_json
-from .findings import beats_majority, checkpoint_findings, swap_findings
+from .findings import beats_majority, checkpoint_findings, evaluation_shares, swap_findings
 from .layers import Shapes
 from .losses import LossFunction, attribute_probabilities
 from .models import Arrays, Model, with_average_pool
@@ -71,6 +71,14 @@ def examine(settings: Settings, model: Model, dataset: Dataset, state: Arrays) -
         "step": np.array(step),
         "findings": np.array(to_json(findings)),
     }
+
+
+def examine_hair(settings: Settings, model: Model, dataset: Dataset, state: Arrays) -> dict[str, dict[str, float]]:
+    """Of all that `examine` finds of a checkpoint, the hair colours' shares of what its brackets change, alone."""
+    params, buffers, _ = _in_double(settings, model, state)
+    x, y = dataset.batch(dataset.indices("test")[:INPUTS], np.float64)
+    evaluation = evaluate(model, params, buffers, x, y, EXAMPLES, settings.loss(dataset.attributes))
+    return evaluation_shares(evaluation, dataset.attributes, settings.exclusive(dataset.attributes))
 
 
 def _in_double(settings: Settings, model: Model, state: Arrays) -> tuple[Arrays, Arrays, AdamState]:

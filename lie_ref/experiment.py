@@ -54,17 +54,7 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
     `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, among them
     an `out` that holds a run (unless `resume` or `force`), or with `resume` one with other settings.
     """
-    settings = settings.checked()
-    config = _config(settings)
-    _check_folder(out, config, resume, force)
-    dataset = _dataset(settings, cache)
-    for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
-        print(line, flush=True)
-    images = len(dataset.indices("train"))
-    if settings.batch > images:
-        raise InputError(f"--batch: expected at most {images}, the images of the train split, got {settings.batch}")
-    _begin(out, config | {"images": dataset.images.parent.name}, force)
-    model = preset(settings.preset, n_out=len(dataset.attributes))
+    model, dataset = prepare(settings, out, cache, resume, force)
     train(settings, model, dataset, out)
     points = evaluate_checkpoints(settings, model, dataset, out)
     passes = compare_orders(settings, model, dataset, out)
@@ -85,6 +75,22 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
     page = render(out)
     (out / "state.npz").unlink(missing_ok=True)
     return page
+
+
+def prepare(
+    settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False
+) -> tuple[Model, Dataset]:
+    """The network and images of a run whose folder `out` is begun, or may be gone on with; as `run_experiment`."""
+    config = _config(settings.checked())
+    _check_folder(out, config, resume, force)
+    dataset = _dataset(settings, cache)
+    for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
+        print(line, flush=True)
+    images = len(dataset.indices("train"))
+    if settings.batch > images:
+        raise InputError(f"--batch: expected at most {images}, the images of the train split, got {settings.batch}")
+    _begin(out, config | {"images": dataset.images.parent.name}, force)
+    return preset(settings.preset, n_out=len(dataset.attributes)), dataset
 
 
 def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None:
@@ -131,7 +137,12 @@ def _newest(settings: Settings, model: Model, out: Path) -> Arrays | None:
         arrays = read_checkpoint(state, model, 0, settings.steps)
         if max(kept, default=0) <= arrays["counters"][0] <= missing[0]:
             return arrays
-    return read_checkpoint(_checkpoint(out, kept[-1]), model, kept[-1], kept[-1]) if kept else None
+    return read_trained(out, model, kept[-1]) if kept else None
+
+
+def read_trained(out: Path, model: Model, step: int) -> Arrays:
+    """The checkpoint of a run at this step; InputError, naming its file, if it is missing or damaged."""
+    return read_checkpoint(_checkpoint(out, step), model, step, step)
 
 
 def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
@@ -142,8 +153,7 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
         for step in settings.checkpoints:
             path = out / "evaluation" / f"step_{step:06d}.npz"
             if not path.exists():
-                state = read_checkpoint(_checkpoint(out, step), model, step, step)
-                write_npz(path, examine(settings, model, dataset, state))
+                write_npz(path, examine(settings, model, dataset, read_trained(out, model, step)))
             arrays = read_evaluation(path, step)
             try:
                 found.append({"step": step, **json.loads(str(arrays["findings"]))})
@@ -157,7 +167,7 @@ def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path
     """What the order of a pass changes at the last checkpoint, from `passes.json`, or into it."""
     path = out / "passes.json"
     if not path.exists():
-        state = read_checkpoint(_checkpoint(out, settings.steps), model, settings.steps, settings.steps)
+        state = read_trained(out, model, settings.steps)
         write_text(path, to_json(change_passes(settings, model, dataset, state)) + "\n")
     return read_passes(path)
 

@@ -23,15 +23,14 @@ def checkpoint_findings(
 
     `brackets`: for each pair its norm, and the log–log correlation and lines of RMS bracket against RMS gradient over
     the tensors in which neither is zero; `mean_…` over the pairs, and `shuffled` the same means of `rms_shuffled`
-    (p, t), the RMS for shuffled directions; `attributes`: by falling mean |logit change|; `hair_shares` of all changes
-    of logits and of probabilities, in which the columns `exclusive` share a softmax.
+    (p, t), the RMS for shuffled directions; `attributes`: by falling mean |logit change|; `hair_shares` as
+    `evaluation_shares` has them.
     """
     norms = np.sqrt(sum(squared_norms(bracket) for bracket in evaluation.brackets.values()))
     pairs, rms_gradient = evaluation.pairs.tolist(), evaluation.rms_gradient
     fits = pair_fits(evaluation.rms_bracket, rms_gradient, evaluation.pairs)
     ranking = rank_attributes(evaluation.logit_delta, attributes)
     ranks = {entry["name"]: entry["rank"] for entry in ranking}
-    moved = attribute_probabilities(Dual(evaluation.logits, evaluation.logit_delta), exclusive).tangent
     return {
         "brackets": [
             {"pair": pair, "norm": float(norm), **fit} for pair, norm, fit in zip(pairs, norms, fits, strict=True)
@@ -40,10 +39,18 @@ def checkpoint_findings(
         "shuffled": mean_fits(pair_fits(rms_shuffled, rms_gradient, evaluation.pairs)),
         "attributes": ranking,
         "hair_ranks": {name: ranks[name] for name in HAIR},
-        "hair_shares": {
-            "logits": hair_shares(evaluation.logit_delta, attributes),
-            "probabilities": hair_shares(moved, attributes),
-        },
+        "hair_shares": evaluation_shares(evaluation, attributes, exclusive),
+    }
+
+
+def evaluation_shares(
+    evaluation: Evaluation, attributes: Sequence[str], exclusive: Sequence[int] = ()
+) -> dict[str, dict[str, float]]:
+    """The `hair_shares` of all changes of `logits` and of `probabilities`, columns `exclusive` sharing a softmax."""
+    moved = attribute_probabilities(Dual(evaluation.logits, evaluation.logit_delta), exclusive).tangent
+    return {
+        "logits": hair_shares(evaluation.logit_delta, attributes),
+        "probabilities": hair_shares(moved, attributes),
     }
 
 

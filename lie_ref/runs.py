@@ -40,6 +40,7 @@ _CHECKPOINT = {
         "swaps": {f"{name}?": _SWAP for name in SWAPS},
     },
 }
+_SHARES = {"checkpoints": [{"step": "integer", "hair_shares": {"probabilities": dict.fromkeys(HAIR, "number")}}]}
 _FINDING = {
     **dict.fromkeys(("id", "claim", "statistic", "note"), "text"),
     **dict.fromkeys(("value", "low", "high"), "number or null"),
@@ -120,6 +121,12 @@ def read_run(run: Path) -> RunFiles:
             if not np.array_equal(evaluation[name], evaluations[0][name]):
                 raise InputError(f"{_evaluation(run, point)}: {name} is not that of {_evaluation(run, points[0])}")
     return RunFiles(config, summary, log, evaluations)
+
+
+def read_shares(path: Path) -> dict[str, Any]:
+    """The `summary.json` of a run of which hair's shares are wanted; InputError, naming it, if it has none."""
+    shares: dict[str, Any] = _read_json(path, _SHARES)
+    return shares
 
 
 def read_passes(path: Path) -> list[dict[str, Any]]:

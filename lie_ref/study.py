@@ -1,21 +1,23 @@
 """The study of the published claims: the experiment on several seeds and with several losses and faces, and verdicts.
 
-Each run is one of `lie-ref experiment` in a folder of its own, SET/VARIANT/seed-N, and is not done again where it is.
-The findings of all go to `summary.json` of the study; those of a set also to the summary and page of its first run.
+Each run has a folder of its own, SET/VARIANT/seed-N, and is not done again where it is.  A plain one is that of
+`lie-ref experiment`; the others are only compared with it, and are trained as far as that takes.  The findings of all
+go to `summary.json` of the study; those of a set also to the summary and page of its first plain run.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .claims import Claim, Run, compare, judge, table
+from .claims import LATE, Claim, Run, compare, judge, table
 from .errors import InputError
-from .experiment import run_experiment
+from .examination import examine_hair
+from .experiment import prepare, read_trained, run_experiment, train
 from .files import to_json, write_text
 from .page import render
+from .runs import read_shares
 from .settings import Settings
 
 SETS = {"celeba": "CelebA", "faces": "synthetic faces"}
@@ -29,7 +31,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set cha
         "ambiguous": {"ambiguity": 2.0},
     },
 }
-SHARE = "hair’s share of all absolute changes of probability, steps ≥ 400, less the other’s"
+COMPARED_STEPS = 2000  # of runs that are only compared: on CelebA the validation loss is least before
+SHARE = "hair’s share of all absolute changes of probability, steps 400 to 2,000, less the other’s"
 
 
 COMPARED = (  # claim, its runs, and those beside them
@@ -67,7 +70,7 @@ COMPARED = (  # claim, its runs, and those beside them
 
 
 def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[str, Any]:
-    """Run or finish all experiments of the study in the folder `out`; returns what its `summary.json` holds.
+    """Run or finish all runs of the study in the folder `out`; returns what its `summary.json` holds.
 
     Without `settings.celeba` it is of the synthetic faces alone.  Raises InputError as `run_experiment` does.
     """
@@ -78,6 +81,21 @@ def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[st
     summary = {"format": "lie-ref-findings/1", "seeds": list(range(seeds)), "steps": settings.steps, "sets": findings}
     write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
     return summary
+
+
+def run_compared(settings: Settings, out: Path, cache: Path, resume: bool) -> None:
+    """Train, for `COMPARED_STEPS` at most, and write hair's shares at the late checkpoints to `summary.json`."""
+    settings = replace(settings, steps=min(settings.steps, COMPARED_STEPS))
+    model, dataset = prepare(settings, out, cache, resume)
+    train(settings, model, dataset, out)
+    if not (out / "summary.json").exists():
+        points = [
+            {"step": step, "hair_shares": examine_hair(settings, model, dataset, read_trained(out, model, step))}
+            for step in settings.checkpoints
+            if step >= LATE
+        ]
+        write_text(out / "summary.json", to_json({"checkpoints": points}, indent=1) + "\n")
+    (out / "state.npz").unlink(missing_ok=True)
 
 
 def study_table(summary: dict[str, Any]) -> list[str]:
@@ -94,8 +112,9 @@ def _study(name: str, settings: Settings, seeds: int, out: Path, cache: Path) ->
             source = settings.celeba if name == "celeba" else None
             print(f"{SETS[name]}, {variant}, seed {seed}", flush=True)
             begun = (folder / "config.json").exists()
-            run_experiment(replace(settings, celeba=source, seed=seed, **changes), folder, cache, resume=begun)
-            runs.setdefault(variant, []).append(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
+            run = run_experiment if variant == "plain" else run_compared
+            run(replace(settings, celeba=source, seed=seed, **changes), folder, cache, resume=begun)
+            runs.setdefault(variant, []).append(read_shares(folder / "summary.json"))
     compared = [compare(claim, runs[a], runs[b]) for claim, a, b in COMPARED if {a, b} <= runs.keys()]
     found = sorted(judge(runs["plain"]) + compared, key=lambda finding: str(finding["id"]))
     first = out / name / "plain" / "seed-0"

@@ -249,3 +249,12 @@ def test_comparisons_pair_runs_of_the_same_seed() -> None:
     assert compare(claim, others, RUNS)["verdict"] == "fails"
     early = [make_run((0, 100))] * 2
     assert compare(claim, early, early)["verdict"] == "undecided"
+
+
+def test_comparisons_are_of_the_steps_that_both_runs_have() -> None:
+    claim = Claim("3", "falls", "share", lambda run: [], high=0.0)
+    longer, shorter = (make_run(steps) for steps in ((0, 400, 600, 2000), (0, 400, 600)))
+    at = [[sum(p["hair_shares"]["probabilities"].values()) for p in run["checkpoints"]] for run in (longer, shorter)]
+    found = compare(claim, [longer], [shorter])
+    assert found["value"] == pytest.approx((at[0][1] + at[0][2] - at[1][1] - at[1][2]) / 2)
+    assert found["note"].endswith(f"{(at[0][1] + at[0][2]) / 2:.3f} against {(at[1][1] + at[1][2]) / 2:.3f}")

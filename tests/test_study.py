@@ -14,8 +14,9 @@ from lie_ref import study
 from lie_ref.attributes import HAIR
 from lie_ref.claims import CLAIMS
 from lie_ref.errors import InputError
+from lie_ref.runs import read_shares
 from lie_ref.settings import Settings
-from lie_ref.study import VARIANTS, run_study, study_table
+from lie_ref.study import VARIANTS, run_compared, run_study, study_table
 
 FEW = replace(SMALL, steps=2)
 SHIPPED = {name: dict(variants) for name, variants in VARIANTS.items()}  # tests shorten the list
@@ -36,6 +37,25 @@ def test_each_variant_is_a_run_with_its_own_settings(finished: Path) -> None:
         config = json.loads((finished / "faces" / variant / "seed-0" / "config.json").read_text())
         assert {key: config[key] for key in changes} == changes
         assert (config["seed"], config["steps"], config["celeba"]) == (0, 2, None)
+
+
+def test_a_run_that_is_only_compared_is_the_beginning_of_an_experiment(
+    small_run: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "COMPARED_STEPS", 10)
+    monkeypatch.setattr(study, "LATE", 0)
+    run_compared(SMALL, tmp_path / "run", cache, resume=False)
+    summary, whole = (json.loads((run / "summary.json").read_text()) for run in (tmp_path / "run", small_run))
+    expected = [{key: point[key] for key in ("step", "hair_shares")} for point in whole["checkpoints"]]
+    assert [point["step"] for point in expected] == [0, 10, 12]
+    assert summary["checkpoints"] == expected[:2]
+
+
+def test_damaged_shares_are_named(tmp_path: Path, cache: Path) -> None:
+    run_compared(FEW, tmp_path / "run", cache, resume=False)
+    (tmp_path / "run" / "summary.json").write_text('{"checkpoints": [{"step": 400}]}')
+    with pytest.raises(InputError, match=r"run/summary.json: checkpoints\[0\]"):
+        read_shares(tmp_path / "run" / "summary.json")
 
 
 def test_the_findings_of_all_runs_are_in_the_summary_and_in_the_first_run(finished: Path) -> None:
@@ -104,7 +124,8 @@ def test_variants_are_compared_in_the_order_that_their_claims_say(
     }
     assert every == SHIPPED
     monkeypatch.setitem(VARIANTS, "faces", every["faces"])
-    monkeypatch.setattr(study, "run_experiment", made_up)
+    for run in ("run_experiment", "run_compared"):
+        monkeypatch.setattr(study, run, made_up)
     monkeypatch.setattr(study, "render", lambda run: run)
     monkeypatch.setattr(study, "judge", lambda runs: [])
     found = run_study(replace(SMALL, celeba="somewhere"), 2, tmp_path, cache)["sets"]
