@@ -62,13 +62,13 @@ def cells(texts: Sequence[str], kind: str = "") -> str:
 
 
 def claim_row(finding: dict[str, Any]) -> str:
-    """The row of a finding: id, claim, statistic, value, interval, verdict, runs, note."""
+    """The row of a finding: id, claim, verdict, value, interval, statistic, runs, note; first what fits on a phone."""
     words = {key: escape(finding[key]) for key in ("id", "claim", "statistic", "verdict", "note")}
     low, high = number(finding["low"]), number(finding["high"])
     interval = f"{low} … {high}" if (low, high) != ("–", "–") else "–"
     return (
-        f'<tr><th scope="row">{words["id"]}</th>{cells([words["claim"], words["statistic"]], WORDS)}'
-        f"{cells([number(finding['value']), interval])}"
+        f'<tr><th scope="row">{words["id"]}</th>{cells([words["claim"]], WORDS)}'
         f'<td class="verdict {words["verdict"]}">{words["verdict"]}</td>'
+        f"{cells([number(finding['value']), interval])}{cells([words['statistic']], WORDS)}"
         f"{cells([str(finding['runs'])])}{cells([words['note']], WORDS)}</tr>"
     )

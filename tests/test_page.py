@@ -251,11 +251,12 @@ def test_a_check_that_came_to_nothing_is_said(tmp_path: Path) -> None:
 def test_claims_have_their_figure_interval_and_verdict(page: Page) -> None:
     header = next(k for k, row in enumerate(page.rows) if row[1:2] == ["claim"])
     first, second = page.rows[header + 1 : header + 3]
-    assert first[2:] == ["correlation", "0.975", "0.96 … 0.99", "holds", "5", "from step 100"]
+    assert page.rows[header] == ["no.", "claim", "verdict", "value", "interval", "statistic", "runs", "note"]
+    assert first[2:] == ["holds", "0.975", "0.96 … 0.99", "correlation", "5", "from step 100"]
     assert ["hidden" in section for section in page.having("section") if section["aria-labelledby"] == "claims"] == [
         False
     ]
-    assert second == ["2", "Hair colours are moved most", "mean rank", "–", "–", "undecided", "1", ""]
+    assert second == ["2", "Hair colours are moved most", "undecided", "–", "–", "mean rank", "1", ""]
 
 
 def test_without_claims_there_is_no_table_of_them(tmp_path: Path) -> None:
