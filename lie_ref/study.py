@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set cha
         "ambiguous": {"ambiguity": 2.0},
     },
 }
-COMPARED_STEPS = 2000  # of runs that are only compared: on CelebA the validation loss is least before
+COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is least by then (CelebA 1,500, faces 2,000)
 SHARE = "hair’s share of all absolute changes of probability, steps 400 to 2,000, less the other’s"
 
 
@@ -70,7 +70,7 @@ COMPARED = (  # claim, its runs, and those beside them
 
 
 def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[str, Any]:
-    """Run or finish all runs of the study in the folder `out`; returns what its `summary.json` holds.
+    """Do or finish all runs of the study in the folder `out`; returns what its `summary.json` holds.
 
     Without `settings.celeba` it is of the synthetic faces alone.  Raises InputError as `run_experiment` does.
     """

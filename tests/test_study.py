@@ -34,9 +34,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path, small_run: P
 
 def test_each_variant_is_a_run_with_its_own_settings(finished: Path) -> None:
     for variant, changes in VARIANTS["faces"].items():
-        config = json.loads((finished / "faces" / variant / "seed-0" / "config.json").read_text())
+        run = finished / "faces" / variant / "seed-0"
+        config = json.loads((run / "config.json").read_text())
         assert {key: config[key] for key in changes} == changes
         assert (config["seed"], config["steps"], config["celeba"]) == (0, 2, None)
+        assert (run / "report.html").exists() == (variant == "plain")  # the others are only compared
 
 
 def test_a_run_that_is_only_compared_is_the_beginning_of_an_experiment(
