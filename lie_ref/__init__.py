@@ -2,10 +2,9 @@
 
 __version__ = "0.1.0"  # before the imports: some of the modules below write it into their files
 
-from . import connectivity, kernels, optimizers, oracle, scores
-from .derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
-from .evaluation import Evaluation, evaluate
-from .fields import (
+from . import oracle
+from .core import optimizers
+from .core.fields import (
     commutator,
     gradient_step,
     hvp_forward_over_reverse,
@@ -13,7 +12,10 @@ from .fields import (
     lie_bracket,
     vector_field,
 )
-from .models import mlp, mxresnet, preset
+from .core.networks import mlp, mxresnet, preset
+from .fast.engine import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
+from .measure import connectivity, kernels, scores
+from .measure.evaluation import Evaluation, evaluate
 
 __all__ = [
     "Evaluation",

@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import oracle
+from .core.losses import LOSSES
+from .core.networks import PRESETS
 from .diet import settings as diet
 from .diet.run import headlines as diet_headlines
 from .diet.run import run_diet
-from .errors import InputError
-from .experiment import run_experiment
-from .files import to_json, write_text
-from .headlines import headlines
-from .losses import LOSSES
-from .models import PRESETS
-from .oracle.questions import read_question
-from .oracle.shipped import write_vectors
+from .experiment.page import render
+from .experiment.printout import headlines
+from .experiment.run import run_experiment
+from .experiment.seeds import COMPARED_STEPS, run_study, study_table
+from .experiment.settings import Settings
+from .machine.errors import InputError
+from .machine.files import to_json, write_text
+from .machine.parallel import workers
+from .machine.process import keep_freed_memory, use_one_blas_thread
+from .oracle.request import read_question
+from .oracle.vector_list import write_vectors
 from .oracle.vectors import write_vector
-from .page import render
-from .parallel import workers
-from .process import keep_freed_memory, use_one_blas_thread
-from .settings import Settings
-from .study import COMPARED_STEPS, run_study, study_table
 
 
 class Parser(argparse.ArgumentParser):

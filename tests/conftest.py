@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small import SMALL
 
-from lie_ref.dataset import Dataset
-from lie_ref.experiment import run_experiment
-from lie_ref.process import use_one_blas_thread
-from lie_ref.settings import Settings
-from lie_ref.synthetic import faces_dataset
+from lie_ref.experiment.run import run_experiment
+from lie_ref.images.dataset import Dataset
+from lie_ref.images.synthetic import faces_dataset
+from lie_ref.machine.process import use_one_blas_thread
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in whose background the tests run has it ignored
 
@@ -29,8 +29,6 @@ SWITCHES = (  # of Chromium
     "--disable-sync",
     "--window-size=1280,900",
 )
-SMALL = Settings(faces=400, size=16, steps=12)
-SMALL_OPTIONS = ("--faces", "400", "--size", "16", "--steps", "12")  # the same for the command line
 
 
 @pytest.fixture(scope="session")

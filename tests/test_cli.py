@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL_OPTIONS
 from PIL import Image
+from small import SMALL_OPTIONS
 
 from lie_ref import oracle
-from lie_ref.attributes import ATTRIBUTES
 from lie_ref.cli import main
-from lie_ref.files import read_npz
-from lie_ref.headlines import headlines
+from lie_ref.experiment.printout import headlines
+from lie_ref.images.labels import ATTRIBUTES
+from lie_ref.machine.files import read_npz
 
 BAD_OPTIONS = {
     "--steps -1": "lie-ref: --steps: expected an integer >= 0, got -1",

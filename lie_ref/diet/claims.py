@@ -1,6 +1,6 @@
 """Judges what was claimed of data diets, and what brackets add, from the results of one task.
 
-A claim's number is the mean over runs or retrainings, its interval Student's, its verdict as in `lie_ref.claims`.
+A claim's number is the mean over runs or retrainings, its interval Student's, its verdict as in `study.verdicts`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..claims import Claim, finding
+from ..experiment.claims import Claim, finding
 
 Task = dict[str, Any]  # of a task: what `task_results` gives
 Values = Sequence[float]  # one for each run or retraining

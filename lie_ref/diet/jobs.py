@@ -10,17 +10,17 @@ from typing import Protocol
 
 import numpy as np
 
-from ..connectivity import batch_norm_statistics, interpolated
-from ..dataset import Images
-from ..derivatives import logits
-from ..dual import Array
-from ..errors import InputError
-from ..files import write_npz
-from ..kernels import kernel_velocity, ntk
-from ..losses import LOSSES
-from ..models import Arrays, Model, preset
-from ..scores import ROWS, bracket_score, el2n, forgetting, grand, right
-from ..training import Sampler, Step, Training, read_checkpoint
+from ..core.losses import LOSSES
+from ..core.networks import Arrays, Model, preset
+from ..fast.dual import Array
+from ..fast.engine import logits
+from ..images.dataset import Images
+from ..machine.errors import InputError
+from ..machine.files import write_npz
+from ..measure.connectivity import batch_norm_statistics, interpolated
+from ..measure.kernels import kernel_velocity, ntk
+from ..measure.scores import ROWS, bracket_score, el2n, forgetting, grand, right
+from ..study.training import Sampler, Step, Training, read_checkpoint
 from .settings import CHILDREN, RETRAINED, TIMES, DietSettings, score_keys
 from .tasks import Task
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dataset import Dataset
-from ..files import write_text
-from ..markup import WORDS, cells, claim_row, content_policy, number, source, thumbnails
+from ..images.dataset import Dataset
+from ..machine.files import write_text
+from ..study.pages import markup
+from ..study.pages.markup import WORDS, cells, claim_row, content_policy, number, source, thumbnails
 from .plan import BANDS
 from .results import how_forgotten
 from .settings import score_keys
@@ -46,8 +47,8 @@ def render_diet(out: Path, results: dict[str, Any], dataset: Dataset) -> Path:
 
     `results` are as in `results.json`: what is not finite is None there.
     """
-    style, settings = source("style.css"), results["settings"]
-    page = Template(source("diet.html")).substitute(
+    style, settings = source(markup.__package__, "style.css"), results["settings"]
+    page = Template(source(__package__, "diet.html")).substitute(
         policy=content_policy(style),
         style=style,
         dataset=escape(results["dataset"]),
@@ -68,7 +69,7 @@ def _task(task: dict[str, Any], settings: dict[str, Any], dataset: Dataset) -> s
     share = task["false_labels"] / task["examples"]
     noise = f"In the runs with noise {task['false_labels']:,} labels ({share:.1%}) are false." if share else ""
     keys = score_keys()
-    return Template(source("diet-task.html")).substitute(
+    return Template(source(__package__, "diet-task.html")).substitute(
         task=escape(task["task"]),
         examples=f"{task['examples']:,}",
         held_out=f"{task['held_out']:,}",

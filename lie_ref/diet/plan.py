@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dual import Array
-from ..errors import InputError
-from ..models import Arrays
-from ..ranks import rising
+from ..core.networks import Arrays
+from ..fast.dual import Array
+from ..machine.errors import InputError
+from ..measure.rank_statistics import rising
 from .jobs import Connection, Job, Retraining, ScoreRun, Velocities
 from .settings import DietSettings, label, score_keys
 from .tasks import Task

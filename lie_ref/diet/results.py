@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..claims import interval
-from ..connectivity import error_barrier
-from ..dataset import Images
-from ..derivatives import squared_norms
-from ..dual import Array
-from ..models import Arrays
-from ..ranks import auroc, rising, spearman
-from ..scores import ROWS
+from ..core.networks import Arrays
+from ..experiment.claims import interval
+from ..fast.dual import Array
+from ..fast.engine import squared_norms
+from ..images.dataset import Images
+from ..measure.connectivity import error_barrier
+from ..measure.rank_statistics import auroc, rising, spearman
+from ..measure.scores import ROWS
 from .plan import BANDS, choice_name, choosing_ends, scores_of_run, window_name
 from .settings import DietSettings, score_keys
 from .tasks import Task

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..celeba import celeba_dataset
-from ..claims import table
-from ..dataset import Dataset
-from ..errors import InputError
-from ..files import read_npz, to_json, write_npz, write_text
-from ..models import Arrays
-from ..process import interrupt_held
-from ..progress import Progress
-from ..synthetic import faces_dataset
+from ..core.networks import Arrays
+from ..experiment.claims import table
+from ..images.celeba import celeba_dataset
+from ..images.dataset import Dataset
+from ..images.synthetic import faces_dataset
+from ..machine.errors import InputError
+from ..machine.files import read_npz, to_json, write_npz, write_text
+from ..machine.process import interrupt_held
+from ..machine.progress import Progress
 from .claims import judge
 from .jobs import FORMAT, Job, Work, job_path, perform
 from .page import render_diet

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..models import PRESETS as NETWORKS
+from ..core.networks import PRESETS as NETWORKS
+from ..machine.errors import InputError
 from .tasks import TASKS
 
 SCORES = ("grand", "el2n", "bracket", "relative", "forgetting")

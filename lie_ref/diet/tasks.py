@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..attributes import HAIR
-from ..dataset import SPLITS, Dataset
-from ..dual import Array
-from ..errors import InputError
+from ..fast.dual import Array
+from ..images.dataset import SPLITS, Dataset
+from ..images.labels import HAIR
+from ..machine.errors import InputError
 
 UNUSED = len(SPLITS)  # the split of rows that a task leaves out
 

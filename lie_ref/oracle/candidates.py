@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dual import Array
-from ..errors import InputError
-from ..files import first_line
-from ..models import Arrays
+from ..core.networks import Arrays
+from ..fast.dual import Array
+from ..machine.errors import InputError
+from ..machine.files import first_line
 from .vectors import Vector, output_shapes
 
 HEADER = 4096  # bytes that the header of one array may take

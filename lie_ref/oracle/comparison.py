@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dual import Array
-from ..models import Arrays
-from .conditioning import MARGIN, ROWS, allowed_errors, row_norms
+from ..core.networks import Arrays
+from ..fast.dual import Array
 from .problems import QUANTITIES, Solution, keyed, solve
+from .tolerance import MARGIN, ROWS, allowed_errors, row_norms
 from .vectors import Vector
 
 SLACK = 10.0  # times the error allowed to the reference, for an answer that is to match a bug

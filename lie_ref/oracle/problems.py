@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..derivatives import logits
-from ..dual import Array
-from ..fields import Loss, directional_derivative, hvp_forward_over_reverse, vector_field
-from ..layers import Sweep
-from ..losses import LOSSES, LossFunction
-from ..models import Arrays, Model
-from ..sweeps import channels_last, group_gradients, group_products, group_push_forward, with_group_axis
-from ..validation import checked_inputs, checked_pairs, checked_state, checked_targets
+from ..core.fields import Loss, directional_derivative, hvp_forward_over_reverse, vector_field
+from ..core.layers import Sweep
+from ..core.losses import LOSSES, LossFunction
+from ..core.networks import Arrays, Model
+from ..fast.arguments import checked_inputs, checked_pairs, checked_state, checked_targets
+from ..fast.dual import Array
+from ..fast.engine import logits
+from ..fast.sweeps import channels_last, group_gradients, group_products, group_push_forward, with_group_axis
 
 QUANTITIES = ("logits", "loss", "grad", "hvp", "bracket", "logit_delta")  # in the order in which they are made
 Stage = Callable[["Solution"], Any]

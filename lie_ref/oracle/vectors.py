@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dual import Array
-from ..errors import InputError
-from ..files import first_line, read_npz, write_npz
-from ..models import Arrays, Model, mlp, mxresnet
+from ..core.networks import Arrays, Model, mlp, mxresnet
+from ..fast.dual import Array
+from ..machine.errors import InputError
+from ..machine.files import first_line, read_npz, write_npz
 from .problems import QUANTITIES, Problem, checked_problem, solve
 
 FORMAT = "lie-ref-vector/1"

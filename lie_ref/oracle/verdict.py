@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .bugs import CATALOGUE, ESTIMATED, Bug
+from .bugs.catalogue import CATALOGUE, ESTIMATED, Bug
 from .comparison import Comparison
 from .problems import QUANTITIES, Problem
 

@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 
 import lie_ref
-from lie_ref.process import keep_freed_memory, use_one_blas_thread
-from lie_ref.training import Adam, Training, two_processes
+from lie_ref.machine.process import keep_freed_memory, use_one_blas_thread
+from lie_ref.study.training import Adam, Training, two_processes
 
 from .flops import by_matmul, in_pieces, product_seconds
 from .work import Arrays, Part, parts_of_training, problem, step_results
@@ -78,8 +78,8 @@ def scores(preset: str, score: str, n: int) -> dict[str, Part]:
 
     def found() -> Arrays:
         if score == "bracket":
-            return {score: lie_ref.scores.bracket_score(*network, x, y, range(16)).rms[:PICTURES]}
-        return {score: getattr(lie_ref.scores, score)(*network, x, y)[:PICTURES]}
+            return {score: lie_ref.measure.scores.bracket_score(*network, x, y, range(16)).rms[:PICTURES]}
+        return {score: getattr(lie_ref.measure.scores, score)(*network, x, y)[:PICTURES]}
 
     return {score: Part({"": found})}
 

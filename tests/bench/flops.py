@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lie_ref.products import in_panels, multiply, multiply_few
+from lie_ref.fast.gemm import in_panels, multiply, multiply_few
 
 from .work import SIDE, THREADS
 

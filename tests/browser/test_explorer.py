@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from made_up_run import ALL_STEPS, ATTRIBUTES, HOSTILE, PAIRS, TENSORS, edit_evaluation, make_run
 
-from lie_ref.findings import pair_rms_gradient, proportionality, rank_attributes
-from lie_ref.page import render
-from lie_ref.runs import RunFiles, read_run, views
+from lie_ref.experiment.page import render
+from lie_ref.experiment.reading import RunFiles, read_run, views
+from lie_ref.experiment.statistics import pair_rms_gradient, proportionality, rank_attributes
 
 pytest.importorskip("selenium")
 from opened import CONTRASTS, Page

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lie_ref.fields import hvp_reverse_over_reverse
-from lie_ref.losses import LOSSES
-from lie_ref.models import Arrays
-from lie_ref.oracle.conditioning import ROWS, row_norms
+from lie_ref.core.fields import hvp_reverse_over_reverse
+from lie_ref.core.losses import LOSSES
+from lie_ref.core.networks import Arrays
 from lie_ref.oracle.problems import Solution, both_ways, by_definition, solve
+from lie_ref.oracle.tolerance import ROWS, row_norms
 from lie_ref.oracle.vectors import read_vector
 
 from .multiprecision import Certificate

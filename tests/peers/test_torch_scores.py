@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import lie_ref
-from lie_ref.connectivity import batch_norm_statistics
-from lie_ref.kernels import ntk
-from lie_ref.scores import el2n, grand
+from lie_ref.measure.connectivity import batch_norm_statistics
+from lie_ref.measure.kernels import ntk
+from lie_ref.measure.scores import el2n, grand
 
 torch = pytest.importorskip("torch")
 
@@ -30,7 +30,7 @@ CASES = [
 ]
 
 
-def inputs(model: lie_ref.models.Model, shape: tuple[int, ...], loss: str) -> tuple[np.ndarray, np.ndarray]:
+def inputs(model: lie_ref.core.networks.Model, shape: tuple[int, ...], loss: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(10)
     x = rng.standard_normal((4, *shape))
     return x, rng.integers(0, model.n_out, 4) if loss == "softmax" else rng.integers(0, 2, (4, model.n_out)) * 1.0

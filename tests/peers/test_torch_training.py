@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import lie_ref
-from lie_ref.derivatives import training_gradients
-from lie_ref.losses import exclusive
-from lie_ref.optimizers import AdamState, GradientDescent, Momentum
-from lie_ref.training import Adam
+from lie_ref.core.losses import exclusive
+from lie_ref.core.optimizers import AdamState, GradientDescent, Momentum
+from lie_ref.fast.engine import training_gradients
+from lie_ref.study.training import Adam
 
 torch = pytest.importorskip("torch")
 

@@ -1,0 +1,255 @@
+"""The CelebA experiment end to end: data, training with checkpoints, their evaluation, the findings and the page.
+
+A run lives in one folder and can be stopped at any point: training goes on from its last saved state, and evaluations
+that are there are not done again, so that a resumed run ends with the arrays of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import takewhile
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..core.networks import Arrays, Model, preset
+from ..images.celeba import celeba_dataset
+from ..images.dataset import Dataset
+from ..images.synthetic import faces_dataset
+from ..machine.errors import InputError
+from ..machine.files import to_json, write_npz, write_text
+from ..machine.progress import Progress
+from ..study.training import Training, read_checkpoint, two_processes
+from .checkpoint import change_passes, examine
+from .claims import judge
+from .page import render
+from .reading import read_evaluation, read_passes
+from .settings import Settings
+from .statistics import RMS_GRADIENT
+
+SAVE_EVERY = 15.0  # seconds between two savings of the state from which a stopped run goes on
+FILES = (
+    "config.json",
+    "log.csv",
+    "state.npz",
+    "checkpoints/step_*.npz",
+    "evaluation/step_*.npz",
+    "passes.json",
+    "summary.json",
+    "report.html",
+)
+
+
+def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False) -> Path:
+    """Run the experiment in the folder `out`, or finish one that was stopped; returns the path of its page.
+
+    `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, among them
+    an `out` that holds a run (unless `resume` or `force`), or with `resume` one with other settings.
+    """
+    model, dataset = prepare(settings, out, cache, resume, force)
+    train(settings, model, dataset, out)
+    points = evaluate_checkpoints(settings, model, dataset, out)
+    passes = compare_orders(settings, model, dataset, out)
+    summary: dict[str, Any] = {
+        "format": "lie-ref-run/1",
+        "dataset": dataset.name,
+        "preset": settings.preset,
+        "steps": settings.steps,
+        "seed": settings.seed,
+        "parameters": model.parameter_count,
+        "attributes": list(dataset.attributes),
+        "rms_gradient": RMS_GRADIENT,
+        "checkpoints": points,
+        "passes": passes,
+    }
+    summary["findings"] = judge([summary])
+    write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
+    page = render(out)
+    (out / "state.npz").unlink(missing_ok=True)
+    return page
+
+
+def prepare(
+    settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False
+) -> tuple[Model, Dataset]:
+    """The network and images of a run whose folder `out` is begun, or may be gone on with; as `run_experiment`."""
+    config = _config(settings.checked())
+    _check_folder(out, config, resume, force)
+    dataset = _dataset(settings, cache)
+    for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
+        print(line, flush=True)
+    images = len(dataset.indices("train"))
+    if settings.batch > images:
+        raise InputError(f"--batch: expected at most {images}, the images of the train split, got {settings.batch}")
+    _begin(out, config | {"images": dataset.images.parent.name}, force)
+    return preset(settings.preset, n_out=len(dataset.attributes)), dataset
+
+
+def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None:
+    """Train to the last step, writing `log.csv` and a checkpoint at each of the settings' steps."""
+    trained = settings.loss(dataset.attributes)
+    training = Training(model, dataset, settings.seed, settings.batch, settings.lr, settings.betas, trained)
+    state, log = out / "state.npz", out / "log.csv"
+    (out / "checkpoints").mkdir(exist_ok=True)
+    if saved := _newest(settings, model, out):
+        training.load(saved)
+    write_text(log, "".join(f"{line}\n" for line in ("step,loss", *_logged(log, training.step))))
+    last_save = monotonic()
+    with (
+        Progress(settings.steps, "training", start=training.step) as bar,
+        log.open("a", buffering=1) as lines,
+        two_processes(training, settings.steps - training.step),
+    ):
+
+        def save(path: Path) -> None:
+            os.fsync(lines.fileno())  # not even a power cut may leave a state that is ahead of the log
+            training.save(path)
+
+        while True:
+            if training.step in settings.checkpoints:
+                save(_checkpoint(out, training.step))
+            if training.step == settings.steps:
+                break
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is an error in the next line
+                loss = training.advance().loss
+            if not (math.isfinite(loss) and training.finite):
+                raise InputError(f"--lr: training with {settings.lr} went beyond float32 at step {training.step}")
+            lines.write(f"{training.step},{loss!r}\n")
+            bar.advance(extra=f"loss {loss:.3f}")
+            if monotonic() - last_save > SAVE_EVERY:
+                save(state)
+                last_save = monotonic()
+
+
+def _newest(settings: Settings, model: Model, out: Path) -> Arrays | None:
+    """The newest saved state that leaves no checkpoint out: training from it makes those that are missing."""
+    kept = list(takewhile(lambda step: _checkpoint(out, step).exists(), settings.checkpoints))
+    missing, state = settings.checkpoints[len(kept) :], out / "state.npz"
+    if missing and state.exists():
+        arrays = read_checkpoint(state, model, 0, settings.steps)
+        if max(kept, default=0) <= arrays["counters"][0] <= missing[0]:
+            return arrays
+    return read_trained(out, model, kept[-1]) if kept else None
+
+
+def read_trained(out: Path, model: Model, step: int) -> Arrays:
+    """The checkpoint of a run at this step; InputError, naming its file, if it is missing or damaged."""
+    return read_checkpoint(_checkpoint(out, step), model, step, step)
+
+
+def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
+    """Evaluate each checkpoint, in float64, into its file of `evaluation/`; returns the findings of each."""
+    (out / "evaluation").mkdir(exist_ok=True)
+    found = []
+    with Progress(len(settings.checkpoints), "evaluating checkpoints") as bar:
+        for step in settings.checkpoints:
+            path = out / "evaluation" / f"step_{step:06d}.npz"
+            if not path.exists():
+                write_npz(path, examine(settings, model, dataset, read_trained(out, model, step)))
+            arrays = read_evaluation(path, step)
+            try:
+                found.append({"step": step, **json.loads(str(arrays["findings"]))})
+            except (KeyError, ValueError, TypeError) as error:
+                raise InputError(f"{path}: holds no findings of this version ({error})") from error
+            bar.advance()
+    return found
+
+
+def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
+    """What the order of a pass changes at the last checkpoint, from `passes.json`, or into it."""
+    path = out / "passes.json"
+    if not path.exists():
+        state = read_trained(out, model, settings.steps)
+        write_text(path, to_json(change_passes(settings, model, dataset, state)) + "\n")
+    return read_passes(path)
+
+
+def _dataset(settings: Settings, cache: Path) -> Dataset:
+    if settings.celeba is None:
+        knobs = not settings.independent_hair, settings.ambiguity
+        return faces_dataset(cache, settings.faces, settings.seed, settings.size, *knobs)
+    return celeba_dataset(Path(settings.celeba), cache, settings.size, settings.subset, settings.skip_bad)
+
+
+def _checkpoint(out: Path, step: int) -> Path:
+    return out / "checkpoints" / f"step_{step:06d}.npz"
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    """What `config.json` says of a run, but for the images, which are known only once they are read."""
+    versions = {package: version(package) for package in ("numpy", "autograd", "pillow")}
+    return {
+        **asdict(settings),
+        "betas": list(settings.betas),
+        "checkpoints": settings.checkpoints,
+        "versions": {"python": platform.python_version(), "lie-ref": __version__, **versions},
+    }
+
+
+def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) -> None:
+    """Make the folder of a run; InputError if it holds a run that is not to be replaced, nor resumed as it began."""
+    if resume and force:
+        raise InputError("--resume goes on with a run and --force replaces it: expected one of them, got both")
+    there = _own_files(out)
+    if resume and not there:
+        raise InputError(f"{out}: holds no run to go on with; without --resume one is begun")
+    if resume:
+        _check_config(out, config)
+    elif there and not force:
+        raise InputError(
+            f"{out}: holds a run ({there[0].name}); "
+            "--out takes another folder, --resume goes on with it, --force replaces it"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made a folder ({error.strerror})") from error
+
+
+def _begin(out: Path, config: dict[str, Any], force: bool) -> None:
+    """Remove what is to be replaced, and halves of files that a kill left; write `config.json` or compare with it."""
+    for path in _own_files(out, ".part") + (_own_files(out) if force else []):
+        path.unlink()
+    if _own_files(out):
+        _check_config(out, config)
+    else:
+        write_text(out / "config.json", json.dumps(config, indent=1) + "\n")
+
+
+def _own_files(out: Path, suffix: str = "") -> list[Path]:
+    return [path for pattern in FILES for path in sorted(out.glob(pattern + suffix))]
+
+
+def _check_config(out: Path, config: dict[str, Any]) -> None:
+    """InputError, naming the first setting that differs, unless the run's `config.json` says the same as `config`."""
+    path = out / "config.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        moved = before["celeba"] and config["celeba"]  # CelebA may lie elsewhere; "images" says whether it is the same
+        changed = [key for key in config if before[key] != config[key] and not (key == "celeba" and moved)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the configuration of a run ({error}); --force starts anew") from error
+    if changed:
+        key = changed[0]
+        raise InputError(f"{path}: the run has {key} {before[key]}, not {config[key]}; give the same options to go on")
+
+
+def _logged(path: Path, step: int) -> list[str]:
+    """The lines of the log for the steps that are kept when a run goes on after `step`."""
+    if step == 0:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[1 : step + 1]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if len(lines) != step or not lines[-1].startswith(f"{step},"):
+        raise InputError(f"{path}: cut short: expected {step} steps, found {len(lines)}; --force starts anew")
+    return lines

@@ -1,0 +1,123 @@
+"""The study of the published claims: the experiment on several seeds and with several losses and faces, and verdicts.
+
+Each run has a folder of its own, SET/VARIANT/seed-N, and is not done again where it is.  A plain one is that of
+`lie-ref experiment`; the others are only compared with it, and are trained as far as that takes.  The findings of all
+go to `summary.json` of the study; those of a set also to the summary and page of its first plain run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..machine.errors import InputError
+from ..machine.files import to_json, write_text
+from .checkpoint import examine_hair
+from .claims import LATE, Claim, Run, compare, judge, table
+from .page import render
+from .reading import read_shares
+from .run import prepare, read_trained, run_experiment, train
+from .settings import Settings
+
+SETS = {"celeba": "CelebA", "faces": "synthetic faces"}
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set changes
+    "celeba": {"plain": {}, "exclusive": {"exclusive_hair": True}},
+    "faces": {
+        "plain": {},
+        "exclusive": {"exclusive_hair": True},
+        "independent": {"independent_hair": True},
+        "clear": {"ambiguity": 0.0},
+        "ambiguous": {"ambiguity": 2.0},
+    },
+}
+COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is least by then (CelebA 1,500, faces 2,000)
+SHARE = "hair’s share of all absolute changes of probability, steps 400 to 2,000, less the other’s"
+
+
+COMPARED = (  # claim, its runs, and those beside them
+    (
+        Claim(
+            "3a",
+            "Hair’s share of the changes falls if the loss knows that hair colours exclude each other",
+            SHARE,
+            high=0.0,
+        ),
+        "exclusive",
+        "plain",
+    ),
+    (
+        Claim(
+            "3b",
+            "Hair’s share is larger where colours exclude each other than where they are independent",
+            SHARE,
+            low=0.0,
+        ),
+        "plain",
+        "independent",
+    ),
+    (
+        Claim(
+            "3c",
+            "Hair’s share is larger where colours are ambiguous (2) than where they are clear (0)",
+            SHARE,
+            low=0.0,
+        ),
+        "ambiguous",
+        "clear",
+    ),
+)
+
+
+def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[str, Any]:
+    """Do or finish all runs of the study in the folder `out`; returns what its `summary.json` holds.
+
+    Without `settings.celeba` it is of the synthetic faces alone.  Raises InputError as `run_experiment` does.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds: expected an integer >= 1, got {seeds}")
+    sets = [name for name in SETS if name == "faces" or settings.celeba]
+    findings = {name: _study(name, settings, seeds, out, cache) for name in sets}
+    summary = {"format": "lie-ref-findings/1", "seeds": list(range(seeds)), "steps": settings.steps, "sets": findings}
+    write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
+    return summary
+
+
+def run_compared(settings: Settings, out: Path, cache: Path, resume: bool) -> None:
+    """Train, for `COMPARED_STEPS` at most, and write hair's shares at the late checkpoints to `summary.json`."""
+    settings = replace(settings, steps=min(settings.steps, COMPARED_STEPS))
+    model, dataset = prepare(settings, out, cache, resume)
+    train(settings, model, dataset, out)
+    if not (out / "summary.json").exists():
+        points = [
+            {"step": step, "hair_shares": examine_hair(settings, model, dataset, read_trained(out, model, step))}
+            for step in settings.checkpoints
+            if step >= LATE
+        ]
+        write_text(out / "summary.json", to_json({"checkpoints": points}, indent=1) + "\n")
+    (out / "state.npz").unlink(missing_ok=True)
+
+
+def study_table(summary: dict[str, Any]) -> list[str]:
+    """The findings of a study as a table in Markdown, a line each."""
+    return table({SETS[name]: found for name, found in summary["sets"].items()})
+
+
+def _study(name: str, settings: Settings, seeds: int, out: Path, cache: Path) -> list[dict[str, Any]]:
+    """The findings of one set, also written to the summary and page of its first plain run."""
+    runs: dict[str, list[Run]] = {}
+    for variant, changes in VARIANTS[name].items():
+        for seed in range(seeds):
+            folder = out / name / variant / f"seed-{seed}"
+            source = settings.celeba if name == "celeba" else None
+            print(f"{SETS[name]}, {variant}, seed {seed}", flush=True)
+            begun = (folder / "config.json").exists()
+            run = run_experiment if variant == "plain" else run_compared
+            run(replace(settings, celeba=source, seed=seed, **changes), folder, cache, resume=begun)
+            runs.setdefault(variant, []).append(read_shares(folder / "summary.json"))
+    compared = [compare(claim, runs[a], runs[b]) for claim, a, b in COMPARED if {a, b} <= runs.keys()]
+    found = sorted(judge(runs["plain"]) + compared, key=lambda finding: str(finding["id"]))
+    first = out / name / "plain" / "seed-0"
+    write_text(first / "summary.json", to_json(runs["plain"][0] | {"findings": found}, indent=1) + "\n")
+    render(first)
+    return found

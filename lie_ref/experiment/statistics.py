@@ -1,0 +1,152 @@
+"""What the evaluation of a checkpoint shows, as plain numbers: how brackets follow gradients, and what they move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.losses import attribute_probabilities
+from ..fast.dual import Array, Dual
+from ..fast.engine import squared_norms
+from ..images.labels import HAIR
+from ..measure.evaluation import Evaluation, SwapEffects
+
+RMS_GRADIENT = "the root of the mean of the two examples' squared RMS gradients, tensor by tensor"
+
+
+def checkpoint_findings(
+    evaluation: Evaluation, attributes: Sequence[str], rms_shuffled: Array, exclusive: Sequence[int] = ()
+) -> dict[str, Any]:
+    """The findings of one evaluation whose logits are the `attributes`, ready for JSON (None where undefined).
+
+    `brackets`: for each pair its norm, and the log–log correlation and lines of RMS bracket against RMS gradient over
+    the tensors in which neither is zero; `mean_…` over the pairs, and `shuffled` the same means of `rms_shuffled`
+    (p, t), the RMS for shuffled directions; `attributes`: by falling mean |logit change|; `hair_shares` as
+    `evaluation_shares` has them.
+    """
+    norms = np.sqrt(sum(squared_norms(bracket) for bracket in evaluation.brackets.values()))
+    pairs, rms_gradient = evaluation.pairs.tolist(), evaluation.rms_gradient
+    fits = pair_fits(evaluation.rms_bracket, rms_gradient, evaluation.pairs)
+    ranking = rank_attributes(evaluation.logit_delta, attributes)
+    ranks = {entry["name"]: entry["rank"] for entry in ranking}
+    return {
+        "brackets": [
+            {"pair": pair, "norm": float(norm), **fit} for pair, norm, fit in zip(pairs, norms, fits, strict=True)
+        ],
+        **mean_fits(fits),
+        "shuffled": mean_fits(pair_fits(rms_shuffled, rms_gradient, evaluation.pairs)),
+        "attributes": ranking,
+        "hair_ranks": {name: ranks[name] for name in HAIR},
+        "hair_shares": evaluation_shares(evaluation, attributes, exclusive),
+    }
+
+
+def evaluation_shares(
+    evaluation: Evaluation, attributes: Sequence[str], exclusive: Sequence[int] = ()
+) -> dict[str, dict[str, float]]:
+    """The `hair_shares` of all changes of `logits` and of `probabilities`, columns `exclusive` sharing a softmax."""
+    moved = attribute_probabilities(Dual(evaluation.logits, evaluation.logit_delta), exclusive).tangent
+    return {
+        "logits": hair_shares(evaluation.logit_delta, attributes),
+        "probabilities": hair_shares(moved, attributes),
+    }
+
+
+def swap_findings(effects: SwapEffects, pairs: Array, attributes: Sequence[str]) -> dict[str, Any]:
+    """The same of what swaps do under an optimizer: means over the pairs (p, 2), and hair's ranks."""
+    ranks = {entry["name"]: entry["rank"] for entry in rank_attributes(effects.logit_delta, attributes)}
+    return {
+        **mean_fits(pair_fits(effects.rms_bracket, effects.rms_gradient, pairs)),
+        "hair_ranks": {name: ranks[name] for name in HAIR},
+    }
+
+
+def pair_fits(rms_bracket: Array, rms_gradient: Array, pairs: Array) -> list[dict[str, Any]]:
+    """The `proportionality` of each pair's RMS bracket (p, t) to its RMS gradient, from those of examples (e, t)."""
+    return [
+        proportionality(bracket, pair_rms_gradient(rms_gradient, i, j))
+        for bracket, (i, j) in zip(rms_bracket, pairs.tolist(), strict=True)
+    ]
+
+
+def mean_fits(fits: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the pairs for which they are defined, of the constants the geometric one; None if for no pair."""
+    defined = {key: [fit[key] for fit in fits if fit[key] is not None] for key in ("correlation", "slope", "constant")}
+    return {
+        "mean_correlation": float(np.mean(defined["correlation"])) if defined["correlation"] else None,
+        "mean_slope": float(np.mean(defined["slope"])) if defined["slope"] else None,
+        "mean_constant": float(np.exp(np.mean(np.log(defined["constant"])))) if defined["constant"] else None,
+    }
+
+
+def hair_shares(change: Array, attributes: Sequence[str]) -> dict[str, float]:
+    """The share that each hair colour has of all |changes| (p, n, k): 0 where nothing changes.
+
+    >>> hair_shares(np.array([[[3.0, 0, 0, 1.0]]]), [*HAIR[:3], "Gray_Hair"])["Black_Hair"]
+    0.75
+    """
+    sums = np.abs(change).sum(axis=(0, 1))
+    shares = sums / (sums.sum() or 1.0)
+    return {name: float(shares[attributes.index(name)]) for name in HAIR}
+
+
+def pair_rms_gradient(rms_gradient: Array, i: int, j: int) -> Array:
+    """`RMS_GRADIENT` for the examples i and j of rms_gradient (e, t): (t,)."""
+    return np.sqrt((rms_gradient[i] ** 2 + rms_gradient[j] ** 2) / 2)
+
+
+def proportionality(rms_bracket: Array, rms_gradient: Array) -> dict[str, Any]:
+    """Fit RMS bracket = c · RMS gradient over tensors (t,), by least squares of the logarithms.
+
+    Tensors in which either is zero have no logarithm and are left out; `tensors` is how many remain.  `correlation` is
+    that of the logarithms, `slope` of their line if it is left free.  All are None with fewer than three tensors, and
+    those two if either does not vary.
+
+    >>> fit = proportionality(np.array([2.0, 4.0, 8.0, 0.0]), np.array([1.0, 2.0, 4.0, 1.0]))
+    >>> round(fit["correlation"], 12), fit["constant"], fit["tensors"]
+    (1.0, 2.0, 3)
+    """
+    used = (rms_bracket > 0) & (rms_gradient > 0)
+    count = int(used.sum())
+    if count < 3:
+        return {"correlation": None, "slope": None, "constant": None, "tensors": count}
+    b, g = np.log(rms_bracket[used]), np.log(rms_gradient[used])
+    varies = np.ptp(b) > 0 and np.ptp(g) > 0
+    return {
+        "correlation": float(np.corrcoef(b, g)[0, 1]) if varies else None,
+        "slope": float(np.polyfit(g, b, 1)[0]) if varies else None,
+        "constant": float(np.exp(np.mean(b - g))),
+        "tensors": count,
+    }
+
+
+def beats_majority(probabilities: Array, targets: Array) -> Array:
+    """Which of k attributes are predicted clearly better than by always giving the commoner answer: (k,) bool.
+
+    Both (n, k).  Clearly is by McNemar's test: of the examples on which just one of the two is right, the
+    network has more, by over two standard deviations.
+
+    >>> targets = np.array([[1.0, 1.0]] * 10 + [[0.0, 0.0]] * 30)
+    >>> beats_majority(np.where(np.arange(40)[:, None] < [10, 1], 0.9, 0.1), targets).tolist()
+    [True, False]
+    """
+    truth = targets > 0.5
+    right, majority_right = (probabilities > 0.5) == truth, truth == (truth.mean(axis=0) > 0.5)
+    gained, lost = (right & ~majority_right).sum(axis=0), (~right & majority_right).sum(axis=0)
+    return gained - lost > 2 * np.sqrt(gained + lost)
+
+
+def rank_attributes(logit_delta: Array, attributes: Sequence[str]) -> list[dict[str, Any]]:
+    """The attributes by falling mean |logit change| over pairs and examples; logit_delta (p, n, k).
+
+    >>> rank_attributes(np.array([[[1.0, -3.0]]]), ["Bald", "Young"])[0]
+    {'name': 'Young', 'rank': 1, 'mean_abs_logit_change': 3.0}
+    """
+    change = np.abs(logit_delta).mean(axis=(0, 1))
+    order = np.argsort(-change, kind="stable")
+    return [
+        {"name": attributes[k], "rank": rank, "mean_abs_logit_change": float(change[k])}
+        for rank, k in enumerate(order.tolist(), start=1)
+    ]

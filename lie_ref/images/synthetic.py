@@ -1,0 +1,54 @@
+"""The synthetic faces of `lie_ref.images.painter` as a data set on disk, in the same form as CelebA."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from .dataset import Dataset, build_cache, check_splits, load_cache, split_in_order
+from .labels import ATTRIBUTES, sample_attributes
+from .painter import draw_face
+
+SAMPLE = 32  # faces that stand for the way in which all are drawn
+
+
+def faces_dataset(
+    cache: Path, n: int = 10_000, seed: int = 0, size: int = 64, exclusive: bool = True, ambiguity: float = 1.0
+) -> Dataset:
+    """n synthetic faces, drawn once into a folder of `cache`, split 80 / 10 / 10 % in order.
+
+    `exclusive` says that hair has one colour at most (see `sample_attributes`), `ambiguity` how far it strays from the
+    shade of its label (see `draw_face`).
+
+    The folder's name holds a fingerprint of the labels and some faces, so that other drawings never pass for these.
+    """
+    split = split_in_order(n)
+    check_splits(f"{n:,} synthetic faces", split)
+    labels = sample_attributes(n, seed, exclusive)
+    draw = functools.partial(_draw, labels, seed, size, ambiguity)
+    digest = hashlib.sha256(labels.tobytes())
+    for index in range(SAMPLE):
+        digest.update(draw(index).tobytes())
+    home = cache / f"faces-{n}-{size}-seed{seed}-{digest.hexdigest()[:16]}"
+    if home.exists():
+        return load_cache(home)
+    knobs = ", hair colours independent" * (not exclusive) + f", ambiguity {ambiguity:g}" * (ambiguity != 1)
+    planned = Dataset(
+        name=f"synthetic faces, seed {seed}{knobs}",
+        attributes=ATTRIBUTES,
+        files=np.array([f"face {index:06}" for index in range(n)]),
+        labels=labels,
+        split=split,
+        images=home / "images.npy",
+        size=size,
+        listed=n,
+        notes=("the first 80 % train, the next 10 % validate and the rest test",),
+    )
+    return build_cache(planned, draw)
+
+
+def _draw(labels: np.ndarray, seed: int, size: int, ambiguity: float, index: int) -> np.ndarray:
+    return draw_face(labels[index], seed, index, size, ambiguity)

@@ -1,0 +1,70 @@
+"""Linear mode connectivity: whether two networks lie in one valley, seen from the straight line between them.
+
+Frankle et al. 2020 train two children of one parent on different orders of the data; Paul et al. 2021 ask it of easy
+and hard examples.  The running statistics of batch-norm do not belong on the line: an interpolated network has others,
+so they are computed anew at each point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ..core.layers import Sweep
+from ..core.networks import Arrays, Model, check_shapes
+from ..fast.arguments import checked_inputs, checked_state
+from ..fast.dual import Array
+from ..fast.sweeps import channels_last, with_group_axis
+
+
+def interpolated(a: Arrays, b: Arrays, alpha: float) -> Arrays:
+    """(1 − α) a + α b of parameters name → array.  ValueError if names or shapes differ.
+
+    >>> interpolated({"w": np.zeros(2)}, {"w": np.array([4.0, 8.0])}, 0.25)
+    {'w': array([1., 2.])}
+    """
+    check_shapes("b", b, {name: p.shape for name, p in a.items()})
+    return {name: ((1 - alpha) * p + alpha * b[name]).astype(p.dtype) for name, p in a.items()}
+
+
+def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]) -> Arrays:
+    """Running statistics of a network that has none: the mean over mini-batches of their mean and unbiased variance.
+
+    Each mini-batch is x (m, …), m >= 2.  As `torch.optim.swa_utils.update_bn` has it, but for batches of unequal sizes
+    no different weights.  Returns buffers name → array, in the dtype of the parameters; none for a network without
+    batch-norm.  Raises ValueError or TypeError for arrays that do not fit, or no mini-batch.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> batch_norm_statistics(model, model.init(0)[0], [np.ones((4, 2))])
+    {}
+    """
+    params, _ = checked_state(model, params, model.init(0)[1])
+    found: list[Arrays] = []
+    for batch in batches:
+        x = channels_last(checked_inputs("batches", model, params, batch))
+        sweep = Sweep(with_group_axis(params), {}, training=True, tape=None)
+        model.network.forward(sweep, x[None])
+        found.append(sweep.statistics)
+    if not found:
+        raise ValueError("batches: expected at least one mini-batch, got none")
+    return {
+        name: np.mean([statistics[name] for statistics in found], axis=0).reshape(shape)
+        for name, shape in model.buffer_shapes.items()
+    }
+
+
+def error_barrier(errors: Sequence[float] | Array) -> float:
+    """How far the error rises above the chord between its ends: max over α of R(α) − (1 − α) R(0) − α R(1), at least 0.
+
+    `errors` (points,) are of evenly spaced α from 0 to 1, two at least.  (Paul et al. 2021, equation 5.)
+
+    >>> error_barrier([0.25, 0.5, 0.25])
+    0.25
+    """
+    errors = np.asarray(errors, np.float64)
+    if errors.ndim != 1 or len(errors) < 2:
+        raise ValueError(f"errors: expected two at least, (points,), got shape {errors.shape}")
+    alpha = np.linspace(0, 1, len(errors))
+    return float((errors - (1 - alpha) * errors[0] - alpha * errors[-1]).max())

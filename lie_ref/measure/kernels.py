@@ -1,0 +1,75 @@
+"""The neural tangent kernel of a network at given weights, and how fast it changes in training.
+
+Θ(x, x') = J(x) J(x')ᵀ, J the Jacobian of the logits in all parameters (Jacot et al. 2018), with batch-norm in
+evaluation mode: what a small gradient step on x' does to the logits of x.  Its velocity, which Paul et al. 2021 compare
+between easy and hard examples, is that of Fort et al. 2020.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.losses import LossFunction
+from ..core.networks import Arrays, Model
+from ..fast.arguments import checked_inputs, checked_state
+from ..fast.dual import Array
+from ..fast.engine import BUDGET
+from ..fast.sweeps import channels_last, group_gradients
+
+# Of y one-hot the gradient in the parameters is a row of J, as ∂L/∂z is y.
+LOGIT = LossFunction(definition=lambda z, y: (z * y).sum(axis=-1), gradient=lambda z, y: y, name="logit")
+
+
+def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
+    """The kernel among examples x (n, …): Θ[i, a, j, b] = ∇_θ z_a(x_i) · ∇_θ z_b(x_j), (n, k, n, k) for k logits.
+
+    In the dtype of the parameters.  The rows of J that are held at a time fill `derivatives.BUDGET` twice at most, or
+    are two.  Raises ValueError or TypeError as `lie_ref.gradients` does.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 1])  # z = w · x + b
+    >>> ntk(model, *model.init(0), np.array([[1.0, 2.0], [0.0, 3.0]]))[:, 0, :, 0]
+    array([[ 6.,  7.],
+           [ 7., 10.]])
+    """
+    params, buffers = checked_state(model, params, buffers)
+    x = channels_last(checked_inputs("x", model, params, x))
+    examples, outputs = np.divmod(np.arange(len(x) * model.n_out), model.n_out)
+
+    def jacobian(some: slice) -> Array:
+        """Rows of J, a logit of an example each: (rows, parameters)."""
+        one_hot = np.eye(model.n_out, dtype=x.dtype)[outputs[some], None]
+        g = group_gradients(model, params, buffers, x[examples[some], None], one_hot, LOGIT)
+        return np.concatenate([a.reshape(len(a), -1) for a in g.values()], axis=1)
+
+    step = max(1, BUDGET // model.parameter_count)
+    blocks = [slice(start, start + step) for start in range(0, len(examples), step)]
+    kernel = np.empty((len(examples), len(examples)), x.dtype)
+    for n, a in enumerate(blocks):
+        rows = jacobian(a)
+        kernel[a, a] = rows @ rows.T
+        for b in blocks[:n]:
+            kernel[a, b] = rows @ jacobian(b).T
+            kernel[b, a] = kernel[a, b].T
+    return kernel.reshape(len(x), model.n_out, len(x), model.n_out)
+
+
+def kernel_velocity(before: Array, after: Array) -> float:
+    """1 − cos(Θ, Θ'), the cosine of the two kernels as vectors: 0 if the kernel only grew, 1 if nothing of it is left.
+
+    ValueError for kernels of different shapes, or zero.  Fort et al. 2020 divide it by the time between the two.
+
+    >>> kernel_velocity(np.eye(2), 2 * np.eye(2))
+    0.0
+    """
+    if np.shape(before) != np.shape(after):
+        raise ValueError(f"after: expected shape {np.shape(before)}, as before has, got {np.shape(after)}")
+    a, b = (_unit(name, kernel) for name, kernel in (("before", before), ("after", after)))
+    return float(np.sum((a - b) ** 2) / 2)  # keeps its digits where the two are nearly parallel
+
+
+def _unit(argument: str, kernel: Array) -> Array:
+    size = np.linalg.norm(flat := np.asarray(kernel, np.float64).ravel())
+    if size == 0:
+        raise ValueError(f"{argument}: expected a kernel that is not zero, got zeros of shape {np.shape(kernel)}")
+    return flat / size

@@ -1,0 +1,136 @@
+"""What the order of a whole pass over mini-batches changes: carried out by SGD, and as its brackets predict it.
+
+Between a pass in the given order and one in another, the pairs of mini-batches that change places add up:
+
+    θ(other order) − θ(given order) = ε² Σ [v_b, v_a] + O(ε³)   over the pairs a, b, a given before b and now after it.
+
+Of [v_b, v_a] = H_a g_b − H_b g_a each mini-batch's products come together, so k mini-batches take k products with sums
+of gradients: Σ_a H_a (Σ_b s_ab g_b), s_ab = 1 if a and b > a change places, −1 if a and b < a do, else 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ..core.fields import inner, tree_map
+from ..core.losses import LossFunction, loss_function
+from ..core.networks import Arrays, Model
+from ..fast.dual import Array
+from ..fast.sweeps import channels_last, group_gradients, group_hvps
+from ..machine.parallel import in_threads
+
+
+def pass_displacement(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    order: Sequence[int] | Array,
+    epsilon: float,
+    loss: str | LossFunction = "bce",
+) -> Arrays:
+    """θ after one SGD step of size ε on each mini-batch x (k, m, …), y (k, m, …), in this order, minus θ before.
+
+    As a displacement it loses few digits where two of them are compared.  Batch-norm is in training mode;
+    `buffers` do not change.
+    """
+    x, of = channels_last(x), loss_function(loss)
+    moved = {name: np.zeros_like(p) for name, p in params.items()}
+    for batch in order:
+        here = {name: p + moved[name] for name, p in params.items()}
+        chosen = slice(batch, batch + 1)
+        for name, g in group_gradients(model, here, buffers, x[chosen], y[chosen], of, training=True).items():
+            moved[name] -= epsilon * g[0]
+    return moved
+
+
+def predicted_change(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    orders: Array,
+    loss: str | LossFunction = "bce",
+) -> Arrays:
+    """Σ [v_b, v_a] over the pairs that each order (o, k) turns round: name → (o, *shape), in units of ε².
+
+    Batch-norm is in training mode, its statistics differentiated through, as in `pass_displacement`.
+
+    >>> from lie_ref import batch_brackets, mlp
+    >>> model, rng = mlp([2, 3, 1]), np.random.default_rng(0)
+    >>> (params, buffers), x, y = model.init(seed=0), rng.normal(size=(2, 4, 2)), rng.random((2, 4, 1))
+    >>> turned = predicted_change(model, params, buffers, x, y, np.array([[1, 0]]))["0.bias"]
+    >>> bool(np.allclose(turned, batch_brackets(model, params, buffers, x, y, [(1, 0)], training=True)["0.bias"]))
+    True
+    """
+    x, of = channels_last(x), loss_function(loss)
+    g = group_gradients(model, params, buffers, x, y, of, training=True)
+    found = {name: np.zeros((len(orders), *p.shape), p.dtype) for name, p in params.items()}
+    signs = np.stack([turned_pairs(order) for order in orders])
+    for a in range(len(x)):  # one after the other: a mini-batch's products take much memory
+        directions = {name: np.tensordot(signs[:, a].astype(b.dtype), b, axes=1) for name, b in g.items()}
+        products = group_hvps(model, params, buffers, x[a : a + 1], y[a : a + 1], directions, of, training=True)
+        for name, product in products.items():
+            found[name] += product[:, 0]
+    return found
+
+
+def compare_passes(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    epsilons: Sequence[float],
+    seed: int,
+    loss: str | LossFunction = "bce",
+) -> list[dict[str, Any]]:
+    """Truth and prediction for passes over the first 2, 4, 8, … of the mini-batches x (k, m, …), y (k, m, …).
+
+    For each number of mini-batches and ε a dict of `mini_batches`, `epsilon`, and for each order, the reverse one and
+    for more than two mini-batches a random one, `cosine` of the two changes and `ratio` of their norms, truth first.
+    """
+    rng, found = np.random.default_rng(seed), []
+    for k in (2**n for n in range(1, len(x).bit_length())):
+        some = x[:k], y[:k]
+        orders = np.array([range(k)[::-1]] + ([rng.permutation(k)] if k > 2 else []))
+        predicted = predicted_change(model, params, buffers, *some, orders, loss)
+
+        def moved(task: tuple[float, Array], some: tuple[Array, Array] = some) -> Arrays:
+            epsilon, order = task
+            return pass_displacement(model, params, buffers, *some, order, epsilon, loss)
+
+        everything = [(epsilon, order) for epsilon in epsilons for order in (np.arange(k), *orders)]
+        displacements = in_threads(moved, everything)
+        for epsilon in epsilons:
+            given, *others = islice(displacements, 1 + len(orders))
+            entry: dict[str, Any] = {"mini_batches": k, "epsilon": epsilon, "cosine": [], "ratio": []}
+            for o, other in enumerate(others):
+                truth = tree_map(lambda b, a, e=epsilon: (b - a) / e**2, other, given)
+                prediction = tree_map(lambda p, o=o: p[o], predicted)
+                sizes = [float(np.sqrt(inner(a, a))) for a in (truth, prediction)]
+                if all(sizes):  # an order that is the given one changes nothing
+                    entry["cosine"].append(float(inner(truth, prediction)) / math.prod(sizes))
+                    entry["ratio"].append(sizes[0] / sizes[1])
+            found.append(entry)
+    return found
+
+
+def turned_pairs(order: Sequence[int] | Array) -> Array:
+    """s_ab (k, k): 1 where a stands before b in 0 … k − 1 and after it in `order`, −1 the other way round, else 0.
+
+    >>> turned_pairs([1, 0, 2])
+    array([[ 0,  1,  0],
+           [-1,  0,  0],
+           [ 0,  0,  0]])
+    """
+    place = np.argsort(order)
+    turned = np.triu(place[:, None] > place[None, :], 1).astype(int)
+    return turned - turned.T

@@ -1,0 +1,70 @@
+"""Statistics of ranks: whether two scores order examples alike, and whether a score finds the marked ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from ..fast.dual import Array
+
+
+def ranks(a: Array) -> Array:
+    """The rank of each entry (n,) from 0 up, equal entries sharing the mean of theirs; ValueError if one is nan.
+
+    >>> ranks(np.array([5.0, 2.0, 5.0, 9.0]))
+    array([1.5, 0. , 1.5, 3. ])
+    """
+    _, place, counts = np.unique(_comparable(a), return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[place]
+
+
+def rising(a: Array, shuffled: Array) -> Array:
+    """The places (n,) of a's entries from the lowest up, equal ones in the order that `shuffled`, all places, has them.
+
+    So a score that says nothing of some examples chooses among them by chance, if that order is.
+
+    >>> rising(np.array([5.0, 2.0, 5.0]), np.array([2, 1, 0]))
+    array([1, 2, 0])
+    """
+    return shuffled[np.argsort(_comparable(a)[shuffled], kind="stable")]
+
+
+def spearman(a: Array, b: Array, given: Sequence[Array] = ()) -> float:
+    """Spearman's correlation of a and b (n,); with `given` the partial one, of what their ranks do not explain.
+
+    That is the correlation of the residuals of both ranks after regression on the ranks of `given`, their squares and
+    their products: a score may be any smooth function of another.  nan where one of the residuals does not vary.
+
+    >>> round(spearman(np.array([1.0, 2.0, 9.0]), np.array([0.0, 3.0, 4.0])), 12)
+    1.0
+    """
+    known = [2 * ranks(c) / len(a) - 1 for c in given]  # between −1 and 1
+    products = [c * d for c, d in combinations_with_replacement(known, 2)]
+    basis = np.stack([np.ones(len(a)), *known, *products], axis=1)
+    left = np.stack([ranks(a), ranks(b)], axis=1)
+    residual = left - basis @ np.linalg.lstsq(basis, left, rcond=None)[0]
+    size = np.linalg.norm(residual, axis=0)
+    if (size <= 1e-9 * np.linalg.norm(left, axis=0)).any():  # nothing but rounding is left
+        return float("nan")
+    return float(residual[:, 0] @ residual[:, 1] / size.prod())
+
+
+def auroc(score: Array, marked: Array) -> float:
+    """The chance that a marked example (n,) bool has a higher score than one that is not, ties counting half.
+
+    nan where all are marked, or none.  (Mann & Whitney 1947: the area under the receiver operating characteristic.)
+
+    >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
+    0.875
+    """
+    count = int(marked.sum())
+    pairs = count * (len(marked) - count)
+    return float((ranks(score)[marked].sum() - count * (count - 1) / 2) / pairs) if pairs else float("nan")
+
+
+def _comparable(a: Array) -> Array:
+    if np.isnan(a).any():
+        raise ValueError(f"a: expected numbers that have an order, got nan at {np.flatnonzero(np.isnan(a))[0]}")
+    return a

@@ -1,0 +1,213 @@
+"""Scores of training examples: how much each matters, by its gradient, its error, its brackets, and being forgotten.
+
+GraNd and EL2N are of Paul, Ganguli & Dziugaite 2021 ("Deep Learning on a Data Diet"), forgetting is of Toneva et al.
+2019.  But for forgetting, which is of a whole training run, they are of networks at one step of training: `states` are
+(params, buffers) of independent initialisations, each trained so far, over which the score is expected.  Batch-norm is
+in evaluation mode.  Computed batch by batch: x (n, …) and y (n, …) may be anything with a length that gives arrays for
+slices, such as a memory map, and no more of it than a batch is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..core.losses import LossFunction, loss_function
+from ..core.networks import Arrays, Model
+from ..fast.arguments import checked_partners, checked_targets
+from ..fast.dual import Array
+from ..fast.engine import BUDGET, bracket_norms, gradients, logits, squared_norms
+
+ROWS = 256  # examples that are scored at a time
+
+State = tuple[Arrays, Arrays]
+
+
+class Rows(Protocol):
+    """What scores need of x and y: how many rows there are, and the rows of a slice as an array."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, some: slice, /) -> Array: ...
+
+
+def grand(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | LossFunction = "bce") -> Array:
+    """GraNd: E ‖∇_θ L_i‖ over the states, for each example: (n,) float64.
+
+    The shapes of x and y, and the errors, are those of `lie_ref.gradients`.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> grand(model, [model.init(seed) for seed in range(10)], np.ones((5, 2)), np.zeros((5, 1))).shape
+    (5,)
+    """
+    return _expected(states, lambda state: gradient_norms(model, *state, x, y, loss))
+
+
+def gradient_norms(
+    model: Model, params: Arrays, buffers: Arrays, x: Rows, y: Rows, loss: str | LossFunction = "bce"
+) -> Array:
+    """‖∇_θ L_i‖ of one network for each example: (n,) float64.  Else as `grand`."""
+
+    def norms(some: slice) -> Array:
+        g = gradients(model, params, buffers, x[some], y[some], loss)
+        return np.sqrt(sum(squared_norms(a) for a in g.values()))
+
+    return _in_batches(norms, x, y, most=BUDGET // model.parameter_count)
+
+
+def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | LossFunction = "bce") -> Array:
+    """EL2N: E ‖error vector‖ over the states, for each example: (n,) float64.  See `error_vectors`; else as `grand`.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3])
+    >>> params = {name: np.zeros_like(p) for name, p in model.init()[0].items()}
+    >>> el2n(model, [(params, {})], np.ones((1, 2)), np.array([2]), "softmax").round(4)  # of (1/3, 1/3, −2/3)
+    array([0.8165])
+    """
+
+    def norms(state: State, some: slice) -> Array:
+        z = logits(model, *state, x[some])
+        return np.sqrt(squared_norms(error_vectors(z, checked_targets(model, z, y[some], loss), loss)))
+
+    return _expected(states, lambda state: _in_batches(partial(norms, state), x, y))
+
+
+def error_vectors(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
+    """The errors (n, k) of logits z (n, k): softmax(z) − one-hot(y) for labels, else the outputs' own, as σ(z) − y.
+
+    That is ∂L/∂z, times k for a loss that is a mean over k outputs; so it is 2 (z − y) for "mse".
+
+    >>> error_vectors(np.zeros((1, 2)), np.array([[1.0, 0.0]]))
+    array([[-0.5,  0.5]])
+    """
+    of = loss_function(loss)
+    gradient: Any = of.gradient(z, y)
+    return gradient if of.labels else gradient * z.shape[-1]
+
+
+def right(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
+    """Whether logits z (n, k) are right, bool: for labels y (n,) the example, (n, 1); for targets each output, (n, k).
+
+    An example is right if its label has the largest logit, an output if its probability is less than 1/2 from its
+    target.  ValueError for a loss that has neither labels nor targets between 0 and 1, or y of another shape.
+
+    >>> right(np.array([[2.0, -1.0]]), np.array([[1.0, 1.0]]))
+    array([[ True, False]])
+    >>> right(np.array([[2.0, -1.0]]), np.array([1]), "softmax")
+    array([[False]])
+    """
+    of = loss_function(loss)
+    expected = z.shape[:-1] if of.labels else z.shape
+    if y.shape != expected:
+        raise ValueError(f"y: expected shape {expected}, for logits {z.shape}, got {y.shape}")
+    if of.labels:
+        return z.argmax(axis=-1, keepdims=True) == y[:, None]
+    if not of.binary:
+        raise ValueError(f"loss: expected one with labels or targets between 0 and 1, got {of.name!r}")
+    return np.abs(error_vectors(z, y, of)) < 0.5
+
+
+class Forgetting(NamedTuple):
+    """Of each example (n,) int: its forgetting `events`, and how many of its outputs were `never_learnt`."""
+
+    events: Array
+    never_learnt: Array
+
+
+def forgetting(rows: Sequence[int] | Array, is_right: Array, n: int) -> Forgetting:
+    """Forgetting: how often an output of an example was right, and wrong the next time that the example was seen.
+
+    The examples `rows` (t,), each one of n, were seen one after the other, and before anything was learnt from that
+    visit `is_right` (t, k) of their outputs, as `right` says it.  Events are added up over the outputs.  Outputs that
+    were right at no visit are counted apart, and so are all k of an example that was never seen.  With labels, k = 1,
+    this is the definition of Toneva et al. 2019; of several outputs each is learnt and forgotten for itself.
+
+    >>> seen, is_right = [0, 1, 0, 1, 0, 1], np.array([[True], [False], [False], [False], [True], [False]])
+    >>> forgetting(seen, is_right, n=2)
+    Forgetting(events=array([1, 0]), never_learnt=array([0, 1]))
+    """
+    rows, is_right = np.asarray(rows), np.asarray(is_right)
+    if rows.ndim != 1 or is_right.ndim != 2 or len(is_right) != len(rows):
+        raise ValueError(f"is_right: expected shape ({rows.size}, k), a row for each of rows, got {is_right.shape}")
+    if rows.size and not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(f"rows: expected integers, got {rows.dtype}")
+    if is_right.dtype != bool:
+        raise ValueError(f"is_right: expected bool, got {is_right.dtype}")
+    if rows.size and not 0 <= rows.min() <= rows.max() < n:
+        raise ValueError(f"rows: expected numbers 0 to {n - 1}, got {rows.min()} to {rows.max()}")
+    order = np.argsort(rows, kind="stable")  # the visits to each example, in their order
+    rows, is_right = rows[order].astype(int), is_right[order]
+    forgotten = is_right[:-1] & ~is_right[1:] & (rows[:-1] == rows[1:])[:, None]
+    events, learnt = np.zeros(n, int), np.zeros((n, is_right.shape[1]), bool)
+    np.add.at(events, rows[:-1], forgotten.sum(axis=1))
+    np.logical_or.at(learnt, rows, is_right)
+    return Forgetting(events, (~learnt).sum(axis=1))
+
+
+class BracketScore(NamedTuple):
+    """Of each example (n,) float64: the `rms` of its brackets, and that of brackets `relative` to both gradients."""
+
+    rms: Array
+    relative: Array
+
+
+def bracket_score(
+    model: Model,
+    states: Sequence[State],
+    x: Rows,
+    y: Rows,
+    partners: Sequence[int] | Array,
+    loss: str | LossFunction = "bce",
+) -> BracketScore:
+    """How much its order among others matters: RMS over the partners j ≠ i of ‖[v_i, v_j]‖, expected over the states.
+
+    `partners` (k,) number the examples j.  `relative` is the same of ‖[v_i, v_j]‖ / (‖g_i‖ ‖g_j‖): what is left of it
+    once the sizes of the gradients are taken out; 0 where the bracket is, else infinite where a gradient is zero.
+    Else as `grand`.
+
+    >>> from lie_ref import mlp
+    >>> model = mlp([2, 3, 1])
+    >>> score = bracket_score(model, [model.init(0)], np.eye(2), np.array([[0.0], [1.0]]), partners=[0, 1])
+    >>> bool(score.rms[0] == score.rms[1] > 0)
+    True
+    """
+    partners = checked_partners(partners, len(y))
+    if len(np.unique(partners)) == 1:
+        raise ValueError(f"partners: expected two different examples at least, or {partners[0]} has none, got one")
+    of_partners = [np.concatenate([a[j : j + 1] for j in partners.tolist()]) for a in (x, y)]
+
+    def scores(state: State, some: slice) -> Array:
+        x_all, y_all = (np.concatenate([a[some], b]) for a, b in zip((x, y), of_partners, strict=True))
+        m, k = len(y_all) - len(partners), len(partners)
+        sizes = bracket_norms(model, *state, x_all, y_all, m + np.arange(k), loss)[:m].astype(np.float64)
+        g = gradient_norms(model, *state, x_all, y_all, loss)
+        with np.errstate(divide="ignore"):
+            relative = np.divide(sizes, np.outer(g[:m], g[m:]), out=np.zeros_like(sizes), where=sizes > 0)
+        others = np.arange(len(y))[some, None] != partners
+        return np.stack([_rms(sizes, others), _rms(relative, others)], axis=1)
+
+    return BracketScore(*_expected(states, lambda state: _in_batches(partial(scores, state), x, y)).T)
+
+
+def _rms(a: Array, chosen: Array) -> Array:
+    """Of each row, the root of the mean square of the chosen entries."""
+    return np.sqrt(np.mean(np.square(a), axis=1, where=chosen))
+
+
+def _expected(states: Sequence[State], score: Callable[[State], Array]) -> Array:
+    """The mean of the score over the states; ValueError if there are none."""
+    if len(states) == 0:
+        raise ValueError("states: expected at least one (params, buffers), got none")
+    return np.mean([score(state) for state in states], axis=0)
+
+
+def _in_batches(score: Callable[[slice], Array], x: Rows, y: Rows, most: int | None = None) -> Array:
+    """The score of all examples, so many at a time; ValueError if there are none, or not as many targets."""
+    if len(x) != len(y) or len(x) == 0:
+        raise ValueError(f"y: expected as many targets as examples, at least one, got {len(y)} for {len(x)}")
+    rows = ROWS if most is None else max(1, min(ROWS, most))
+    return np.concatenate([score(slice(start, start + rows)) for start in range(0, len(x), rows)])

@@ -1,0 +1,107 @@
+"""What the oracle offers: vectors and references, and the verdict on a candidate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.networks import Arrays, Model
+from ..fast.arguments import checked_state
+from ..fast.dual import Array
+from ..machine.errors import InputError
+from .candidates import checked_candidate, read_candidate
+from .comparison import compared
+from .problems import checked_problem
+from .vector_list import RECIPES, shipped
+from .vectors import Vector, answered, read_vector
+from .verdict import Verdict, judge
+
+
+def names() -> list[str]:
+    """The names of the shipped test vectors."""
+    return [recipe.name for recipe in RECIPES]
+
+
+def load(name: str | os.PathLike[str]) -> Vector:
+    """A shipped test vector by its name, or a vector or reference by the path of its file.
+
+    Raises `InputError`, a ValueError, for a name or file that is none.
+
+    >>> vector = load("mlp-tanh-bce")
+    >>> vector.x.shape, vector.outputs["bracket/0.weight"].shape
+    ((3, 4), (2, 6, 4))
+    """
+    if name in names():
+        return shipped(str(name))
+    if Path(name).is_file() or os.fspath(name).endswith(".npz"):
+        return read_vector(Path(name))
+    raise InputError(f"{name}: no test vector and no file of one; the vectors are {', '.join(names())}")
+
+
+def verify(vector: Vector | str | os.PathLike[str], candidate: Mapping[str, Any] | str | os.PathLike[str]) -> Verdict:
+    """The verdict on a candidate, a dict key → array or the path of an `.npz`: any of the vector's outputs.
+
+    The keys are `loss`, `logits`, `grad/NAME`, `hvp/NAME`, `bracket/NAME`, `logit_delta`.  Raises `InputError`, a
+    ValueError, for arrays that cannot be compared; nan, inf and wrong numbers are part of the verdict.
+
+    >>> vector = load("mlp-tanh-bce")
+    >>> wrong = {key: -a for key, a in vector.outputs.items() if key.startswith("bracket")}
+    >>> verdict = verify(vector, wrong)
+    >>> verdict.agrees, [explanation.name for explanation in verdict.diagnosis]
+    (False, ['pair-order-swapped', 'sign-swapped'])
+    """
+    vector = vector if isinstance(vector, Vector) else load(vector)
+    if isinstance(candidate, (str, os.PathLike)):
+        arrays = read_candidate(vector, Path(candidate))
+    else:
+        arrays = checked_candidate(vector, candidate)
+    with np.errstate(all="ignore"):  # whatever overflows is part of the verdict
+        return judge(compared(vector, arrays))
+
+
+def assert_agrees(
+    vector: Vector | str | os.PathLike[str], candidate: Mapping[str, Any] | str | os.PathLike[str]
+) -> None:
+    """AssertionError with the verdict as its message unless the candidate agrees; for tests.
+
+    >>> assert_agrees("mlp-tanh-bce", load("mlp-tanh-bce").outputs)
+    """
+    verdict = verify(vector, candidate)
+    if not verdict.agrees:
+        raise AssertionError(str(verdict))
+
+
+def reference(
+    model: Model,
+    params: Mapping[str, Array],
+    buffers: Mapping[str, Array],
+    x: Array,
+    y: Array,
+    pairs: Sequence[tuple[int, int]] | Array,
+    x_eval: Array | None = None,
+    loss: str = "bce",
+    training: bool = False,
+) -> Vector:
+    """The exact answers, in float64, for your own weights and inputs: `verify` takes them like a test vector.
+
+    x is (n, …), or (b, m, …) for the fields of mini-batches, with batch-norm in training mode if `training` says so;
+    `x_eval` is x unless it is given.  Raises ValueError or TypeError for arrays that do not fit.
+
+    >>> from lie_ref import mlp
+    >>> import numpy as np
+    >>> model = mlp([2, 3, 1])
+    >>> vector = reference(model, *model.init(seed=0), np.eye(2), np.array([[0.0], [1.0]]), pairs=[(0, 1)])
+    >>> verify(vector, vector.outputs).agrees
+    True
+    """
+    params, buffers = (_double(arrays) for arrays in checked_state(model, params, buffers))
+    problem = checked_problem(model, params, buffers, x, y, pairs, x_eval, loss, training)
+    return answered(problem, name="reference")
+
+
+def _double(arrays: Arrays) -> Arrays:
+    return {name: a.astype(np.float64) for name, a in arrays.items()}

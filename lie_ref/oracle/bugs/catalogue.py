@@ -1,0 +1,161 @@
+"""The catalogue of bugs: what an implementation with each would have answered, from the problem's own inputs.
+
+An entry has a name, one sentence, and one function that tells how well the bug explains a candidate.  Most make a
+faulty solution, by replacing a stage or a layer, and compare; some first estimate what the bug leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from ...core.layers import Activation, BatchNorm, Linear
+from ...core.networks import swapped
+from ...fast.convolution import AvgPool, Conv, MaxPool
+from ..comparison import Comparison
+from ..problems import Solution
+from . import solutions as faults
+from .fitted import estimated_factors, estimated_precision, estimated_step
+from .layers import (
+    DetachedStatistics,
+    EvaluationMode,
+    FlippedConv,
+    FourDividingAvgPool,
+    LeftOut,
+    SiLU,
+    TieSharingMaxPool,
+    TransposedLinear,
+    UnbiasedVariance,
+    ZeroPaddedMaxPool,
+)
+from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
+from .solutions import Faulty, other_layers, other_loss, other_targets
+
+Explain = Callable[[Comparison], tuple[float, str] | None]  # digits explained, and what was estimated
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A bug's name, what it does in one sentence, and how well it explains a candidate."""
+
+    name: str
+    sentence: str
+    explain: Explain
+
+
+def predicted(make: Callable[[Solution], Faulty]) -> Explain:
+    """Explains what one faulty solution answers."""
+    return one_of(lambda exact: iter([("", make(exact))]))
+
+
+def one_of(variants: Callable[[Solution], Iterator[tuple[str, Faulty]]]) -> Explain:
+    """Explains what the first matching of several faulty solutions answers; each has a name for what is special."""
+
+    def explain(comparison: Comparison) -> tuple[float, str] | None:
+        for note, faulty in variants(comparison.exact):
+            try:
+                digits = None if faulty is None else comparison.explained_by(faulty)
+            except ValueError:  # batch-norm of a single value in training mode, say
+                continue
+            if digits is not None:
+                return digits, note
+        return None
+
+    return explain
+
+
+def layerwise(comparison: Comparison) -> tuple[float, str] | None:
+    """One tensor first, for there is a product for each; and not from the changes of logits alone."""
+    if not {"hvp", "bracket"} & set(comparison.quantities):
+        return None
+    name = list(comparison.vector.params)[-1]
+    h = faults.layerwise_product(comparison.exact, name)
+    for key, first in ((f"hvp/{name}", h), (f"bracket/{name}", h[:, 0] - h[:, 1])):
+        if key in comparison.candidate and comparison.matched(key, first) is None:
+            return None
+    return predicted(faults.layerwise)(comparison)
+
+
+def _bug(name: str, sentence: str, make: Callable[[Solution], Faulty]) -> Bug:
+    return Bug(name, sentence, predicted(make))
+
+
+# fmt: off
+CATALOGUE = (
+    _bug("sum-over-outputs", "the loss is summed over the outputs, not averaged", faults.summed_over_outputs),
+    _bug("mean-over-examples", "each example's loss is divided by the number of examples",
+         faults.averaged_over_examples),
+    _bug("sum-over-batch", "a mini-batch's field descends the sum of its losses, not their mean",
+         faults.summed_over_batch),
+    _bug("targets-plus-minus-one", "targets are −1 and 1 where the loss expects 0 and 1",
+         partial(other_targets, "bce", lambda p: 2 * p.y - 1)),
+    _bug("shifted-labels", "labels are one too high",
+         partial(other_targets, "softmax", lambda p: (p.y + 1) % p.model.n_out)),
+    _bug("double-sigmoid", "the loss is given probabilities σ(z) where it expects logits",
+         partial(other_loss, "bce", DOUBLE_SIGMOID)),
+    _bug("double-softmax", "the loss is given probabilities softmax(z) where it expects logits",
+         partial(other_loss, "softmax", DOUBLE_SOFTMAX)),
+    _bug("clipped-probabilities", "probabilities are clipped to [1e-7, 1 − 1e-7], and have no gradient there",
+         partial(other_loss, "bce", CLIPPED)),
+    Bug("softplus-threshold", "softplus is the identity beyond 20, as PyTorch's is",
+        one_of(faults.threshold_softplus_for_softplus)),
+    _bug("relu-for-mish", "the activation is ReLU, not Mish",
+         partial(other_layers, faults.instead_of_mish(lambda name: Activation(name, "relu")))),
+    _bug("silu-for-mish", "the activation is SiLU, x σ(x), not Mish",
+         partial(other_layers, faults.instead_of_mish(lambda name: SiLU(name, "mish")))),
+    _bug("flipped-kernels", "convolutions turn their kernels by 180°",
+         partial(other_layers, swapped(Conv, FlippedConv))),
+    _bug("transposed-weight", "square weights of linear layers are transposed",
+         partial(other_layers, swapped(Linear, TransposedLinear, lambda a: a.n_in == a.n_out))),
+    _bug("same-padding", "strided convolutions and the max-pool pad as “SAME”, less before than after",
+         faults.padded_same),
+    _bug("max-pool-zero-padding", "the max-pool is padded with zeros, not with −∞",
+         partial(other_layers, swapped(MaxPool, ZeroPaddedMaxPool))),
+    _bug("max-pool-shares-ties", "equal entries of a max-pool window share the derivative",
+         partial(other_layers, swapped(MaxPool, TieSharingMaxPool))),
+    _bug("average-pool-divides-by-four", "the average-pool divides by 4 at odd edges, too",
+         partial(other_layers, swapped(AvgPool, FourDividingAvgPool))),
+    _bug("no-shortcut-norm", "the shortcut's batch-norm is left out",
+         partial(other_layers, swapped(BatchNorm, LeftOut, lambda a: a.name.endswith("idconv.1")))),
+    _bug("batch-norm-of-one", "batch-norm is in training mode, over each example alone", faults.statistics_of_one),
+    _bug("batch-norm-of-all", "batch-norm is in training mode, over all examples together", faults.statistics_of_all),
+    _bug("batch-norm-evaluation-mode", "batch-norm takes its running statistics, not the mini-batch's",
+         partial(faults.in_training, swapped(BatchNorm, EvaluationMode))),
+    _bug("detached-statistics", "the mini-batch's statistics are not differentiated through",
+         partial(faults.in_training, swapped(BatchNorm, DetachedStatistics))),
+    _bug("unbiased-variance", "batch-norm divides by the mini-batch's unbiased variance",
+         partial(faults.in_training, swapped(BatchNorm, UnbiasedVariance))),
+    Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(faults.other_epsilon)),
+    _bug("epsilon-outside-root", "batch-norm divides by √variance + ε, not by √(variance + ε)",
+         faults.epsilon_outside_root),
+    _bug("fresh-statistics", "batch-norm's running statistics were not loaded: mean 0, variance 1",
+         faults.fresh_statistics),
+    _bug("variance-for-deviation", "batch-norm divides by variance + ε, not by its root",
+         faults.variance_for_deviation),
+    _bug("gauss-newton", "products are with the Gauss–Newton matrix, not with the Hessian", faults.gauss_newton),
+    _bug("hessian-of-sum", "Hessians are of the sum over the outputs, gradients of the mean", faults.hessian_of_sum),
+    _bug("normalised-direction", "directions are normalised", faults.normalised_direction),
+    Bug("direction-lacks-group", "directions lack a group of parameters", one_of(faults.lacking_group)),
+    _bug("own-gradient", "each Hessian is multiplied by its own example's gradient", faults.own_gradient),
+    _bug("hessian-of-mean", "Hessians are of the mean loss of all examples, not of each example's",
+         faults.hessian_of_mean),
+    Bug("layerwise-hessian", "products lack the Hessian's blocks between different tensors", layerwise),
+    _bug("pair-order-swapped", "pairs (i, j) are taken as (j, i)", faults.swapped_pairs),
+    _bug("sign-swapped", "the bracket has the wrong sign: H_i g_j − H_j g_i", partial(faults.combined, -1.0, 1.0)),
+    _bug("plus-for-minus", "the terms are added: H_j g_i + H_i g_j", partial(faults.combined, 1.0, 1.0)),
+    _bug("first-term-only", "the bracket is its first term alone, H_j g_i", partial(faults.combined, 1.0, 0.0)),
+    _bug("second-term-only", "the bracket is its second term alone, −H_i g_j", partial(faults.combined, 0.0, -1.0)),
+    _bug("pushed-onto-x", "logit changes are those of x, not of x_eval", faults.pushed_onto_x),
+    _bug("probability-change", "changes are of probabilities, not of logits", faults.changed_probabilities),
+    _bug("finite-change", "changes are z(θ + bracket) − z(θ), not the derivative along the bracket",
+         faults.changed_finitely),
+)
+
+# Only asked where none of the above explains the candidate: they fit something to it, and are slower.
+ESTIMATED = (
+    Bug("factor", "quantities are multiples of what they should be", estimated_factors),
+    Bug("finite-differences", "products are differences of gradients over too large a step", estimated_step),
+    Bug("lower-precision", "something is computed or kept in fewer bits", estimated_precision),
+)
+# fmt: on

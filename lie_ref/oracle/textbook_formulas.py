@@ -1,0 +1,85 @@
+"""Activations and losses as most implementations have them: they lose digits that ours keep, and are not wrong for it.
+
+They differentiate x tanh(softplus x) by 1 − tanh², softplus by σ = exp(x − softplus x), and losses by σ − y and
+p − one-hot.  What this loses, the oracle must allow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.layers import Activation
+from ..core.losses import LOSSES, LossFunction, one_hot
+from ..fast.dual import Array, Dual, Number, elementwise, linear, tangent, value
+
+
+class StraightforwardActivation(Activation):
+    """An activation function with the usual derivatives."""
+
+    def derivatives(self, x: Array, order: int) -> list[Array]:
+        return DERIVATIVES[self.function](x, order)
+
+
+def _tanh(x: Array, order: int) -> list[Array]:
+    t = np.tanh(x)
+    return [t, 1 - t * t, -2 * t * (1 - t * t)][: order + 1]
+
+
+def _softplus(x: Array, order: int) -> list[Array]:
+    s = np.logaddexp(0, x)
+    return [s, *_sigmoid_derivatives(x, 1)][: order + 1]
+
+
+def _mish(x: Array, order: int) -> list[Array]:
+    s, ds, dds = _softplus(x, 2)
+    t, dt, ddt = _tanh(s, 2)
+    slope = dt * ds  # of tanh(softplus x)
+    return [x * t, t + x * slope, 2 * slope + x * (ddt * ds * ds + dt * dds)][: order + 1]
+
+
+def _relu(x: Array, order: int) -> list[Array]:
+    return [np.maximum(x, 0), (x > 0).astype(x.dtype), np.zeros_like(x)][: order + 1]
+
+
+DERIVATIVES = {"tanh": _tanh, "softplus": _softplus, "mish": _mish, "relu": _relu}
+
+
+def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
+    """σ and its derivatives by whichever of σ(z) and σ(−z) is nearer 1: some use the one, some the other."""
+    larger = np.exp(np.abs(z) - np.logaddexp(0, np.abs(z)))
+    s, slope = np.where(z < 0, 1 - larger, larger), larger * (1 - larger)
+    return [s, slope, slope * (1 - 2 * s)][: order + 1]
+
+
+def _bce(z: Array, y: Array) -> Array:
+    return (np.logaddexp(0, z) - y * z).mean(axis=-1)
+
+
+def _bce_gradient(z: Number, y: Array) -> Number:
+    return linear(lambda d: d / d.shape[-1], elementwise(_sigmoid_derivatives, z)[0] - y)
+
+
+def _softmax(z: Array, y: Array) -> Array:
+    return _log_sum(z)[..., 0] - (z * one_hot(z, y)).sum(axis=-1)
+
+
+def _softmax_gradient(z: Number, y: Array) -> Number:
+    logits, change = value(z), tangent(z)
+    p = np.exp(logits - _log_sum(logits))
+    error = p - one_hot(logits, y)
+    if change is None:
+        return error
+    return Dual(error, p * (change - (p * change).sum(axis=-1, keepdims=True)))
+
+
+def _log_sum(z: Array) -> Array:
+    """log Σ_k exp z_k, (…, 1)."""
+    largest = z.max(axis=-1, keepdims=True)
+    return largest + np.log(np.exp(z - largest).sum(axis=-1, keepdims=True))
+
+
+STRAIGHTFORWARD_LOSSES = {
+    "bce": LossFunction(_bce, _bce_gradient),
+    "softmax": LossFunction(_softmax, _softmax_gradient, labels=True),
+    "mse": LOSSES["mse"],
+}

@@ -1,0 +1,229 @@
+"""Trains a network as PyTorch would, with Adam, a shuffled pass after another, and stops or resumes at any step."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..core.losses import LOSSES, LossFunction
+from ..core.networks import Arrays, Model
+from ..fast.dual import Array
+from ..fast.sweeps import channels_last, mini_batch_gradient
+from ..images.dataset import Dataset
+from ..machine.errors import InputError
+from ..machine.files import read_npz, write_npz
+from ..machine.parallel import Partner, Reduce
+from ..machine.process import interrupt_held, keep_freed_memory, use_one_blas_thread
+
+FORMAT = "lie-ref-checkpoint/1"
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015) to the letter of torch.optim.Adam: bias-corrected, ε added outside the root.
+
+    `step(params, grads)` updates the arrays of `params` in place, in their own dtype.
+
+    >>> params = {"w": np.array([1.0])}
+    >>> Adam(params, lr=0.1).step(params, {"w": np.array([5.0])})
+    >>> params["w"].round(6)
+    array([0.9])
+    """
+
+    def __init__(
+        self, params: Arrays, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        self.lr, self.betas, self.eps = lr, betas, eps
+        self.count = 0
+        self.mean = {name: np.zeros_like(p) for name, p in params.items()}
+        self.square = {name: np.zeros_like(p) for name, p in params.items()}
+
+    def step(self, params: Arrays, grads: Arrays) -> None:
+        """One step from the gradient, name → (*shape) as the parameters are, in place."""
+        self.count += 1
+        beta1, beta2 = self.betas
+        step_size = self.lr / (1 - beta1**self.count)
+        root = (1 - beta2**self.count) ** 0.5
+        for name, p in params.items():
+            g, m, v = grads[name], self.mean[name], self.square[name]
+            m += (g - m) * (1 - beta1)
+            v *= beta2
+            v += g * g * (1 - beta2)
+            p -= step_size * m / (np.sqrt(v) / root + self.eps)
+
+
+class Sampler:
+    """Mini-batches of row numbers: pass after pass, each in an order of its own, an incomplete last batch left out.
+
+    The order of a pass depends on the seed and the pass's number alone, so `epoch` and `position` are the whole state.
+    Raises ValueError if there are fewer rows than a batch takes.
+
+    >>> sampler = Sampler(np.arange(5), batch=2, seed=0)
+    >>> [sampler.next().tolist() for _ in range(3)]
+    [[2, 4], [3, 0], [1, 4]]
+    """
+
+    def __init__(self, rows: Array, batch: int, seed: int, epoch: int = 0, position: int = 0) -> None:
+        if len(rows) < batch:
+            raise ValueError(f"batch: expected at most {len(rows)}, the number of rows, got {batch}")
+        self.rows, self.batch, self.seed = rows, batch, seed
+        self.go_to(epoch, position)
+
+    def next(self) -> Array:
+        """The next mini-batch: row numbers (batch,)."""
+        if self.position + self.batch > len(self.rows):
+            self.go_to(self.epoch + 1, 0)
+        self.position += self.batch
+        return self.order[self.position - self.batch : self.position]
+
+    def go_to(self, epoch: int, position: int) -> None:
+        """Go on in this pass, before its row at this position."""
+        self.epoch, self.position = epoch, position
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+
+
+class Step(NamedTuple):
+    """What a step was taken on: the mean loss, and of this process's examples the row numbers (m,) and logits (m, k).
+
+    Loss and logits are in training mode, before the step.
+    """
+
+    loss: float
+    rows: Array
+    logits: Array
+
+
+class Training:
+    """A training run on the train split: its whole state, after `step` steps; `advance` takes one more."""
+
+    def __init__(
+        self,
+        model: Model,
+        dataset: Dataset,
+        seed: int,
+        batch: int,
+        lr: float,
+        betas: tuple[float, float],
+        loss: LossFunction = LOSSES["bce"],
+    ) -> None:
+        """Step 0: float32 parameters and the order of the data both drawn from `seed`."""
+        self.model, self.dataset, self.loss, self.step = model, dataset, loss, 0
+        self.params, self.buffers = model.init(seed, np.float32)
+        self.adam = Adam(self.params, lr, betas)
+        self.sampler = Sampler(dataset.indices("train"), batch, seed)
+        self.partner: Partner | None = None
+
+    def advance(self) -> Step:
+        """One step on the next mini-batch, or with a partner on this process's half of it."""
+        rows = self.sampler.next()
+        total: Reduce = lambda a: a  # noqa: E731
+        own = rows
+        if self.partner:
+            total = self.partner.total
+            own = np.array_split(rows, 2)[0 if self.partner.first else 1]
+        x, y = self.dataset.batch(own)
+        loss, grads, self.buffers, z = mini_batch_gradient(
+            self.model, self.params, self.buffers, channels_last(x), y, self.loss, len(rows), total
+        )
+        self.adam.step(self.params, grads)
+        self.step += 1
+        return Step(loss, own, z)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number of the state is nan or infinite."""
+        return all(bool(np.isfinite(a).all()) for named in self._groups().values() for a in named.values())
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint: `param/NAME`, `buffer/NAME`, `adam.mean/NAME`, `adam.square/NAME` and the counters."""
+        arrays = {f"{group}/{name}": a for group, named in self._groups().items() for name, a in named.items()}
+        counters = [self.step, self.adam.count, self.sampler.epoch, self.sampler.position]
+        write_npz(path, arrays | {"format": np.array(FORMAT), "counters": np.array(counters)})
+
+    def load(self, arrays: Arrays) -> None:
+        """Go on from the arrays of a checkpoint of this model."""
+        for group, named in self._groups().items():
+            for name in named:
+                named[name][...] = arrays[f"{group}/{name}"]
+        self.step, self.adam.count, epoch, position = (int(counter) for counter in arrays["counters"])
+        self.sampler.go_to(epoch, position)
+
+    def _groups(self) -> dict[str, Arrays]:
+        return {
+            "param": self.params,
+            "buffer": self.buffers,
+            "adam.mean": self.adam.mean,
+            "adam.square": self.adam.square,
+        }
+
+
+@contextmanager
+def two_processes(training: Training, steps: int) -> Iterator[None]:
+    """For the next steps, `steps` at most, a second process does half of the work.
+
+    It takes the same steps from the same state: each process has half of every mini-batch, and what they tell each
+    other is batch-norm's sums and the gradient.  (Two threads would mostly wait for Python's interpreter lock.)
+    Raises InputError if the second process ends before its time.
+    """
+    ours, theirs = Partner.pair(sum(p.nbytes for p in training.params.values()))  # the gradient is the largest of all
+    resource_tracker.ensure_running()  # comes with every spawned process, and lets Ctrl-C in again when it starts
+    with interrupt_held():
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=_follow, args=(training, steps, theirs), daemon=True)
+        process.start()
+    theirs.line.close()
+    training.partner = ours
+    try:
+        yield
+    except EOFError as error:
+        raise InputError("the second process of the training ended: was it killed, or short of memory?") from error
+    finally:
+        training.partner = None
+        ours.line.close()  # which ends the other process, too
+        process.join()
+
+
+def _follow(training: Training, steps: int, partner: Partner) -> None:
+    """What the second process does; Ctrl-C is for the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    use_one_blas_thread()
+    keep_freed_memory()
+    training.partner = partner
+    with suppress(EOFError, InputError), np.errstate(all="ignore"):  # the first process says what is wrong
+        for _ in range(steps):
+            training.advance()
+
+
+def read_checkpoint(path: Path, model: Model, first: int, last: int) -> Arrays:
+    """The arrays of a checkpoint of this model, of a step from `first` to `last`.
+
+    InputError, naming the file, if it is cut short or anything else, or holds numbers that are not finite float32.
+    """
+    arrays = read_npz(path)
+    found = str(arrays.get("format", "none"))
+    if found != FORMAT:
+        raise InputError(f"{path}: expected format {FORMAT!r}, found {found!r}")
+    expected: dict[str, tuple[int, ...]] = {"counters": (4,)}
+    for group, shapes in (("param", model.parameter_shapes), ("buffer", model.buffer_shapes)):
+        expected |= {f"{group}/{name}": shape for name, shape in shapes.items()}
+    for group in ("adam.mean", "adam.square"):
+        expected |= {f"{group}/{name}": shape for name, shape in model.parameter_shapes.items()}
+    for name, shape in expected.items():
+        if name not in arrays or arrays[name].shape != shape:
+            came = arrays[name].shape if name in arrays else "nothing"
+            raise InputError(f"{path}: expected {name} of shape {shape}, found {came}: another network's checkpoint?")
+        if name != "counters" and not (arrays[name].dtype == np.float32 and np.isfinite(arrays[name]).all()):
+            raise InputError(f"{path}: expected finite float32 numbers in {name}, found others ({arrays[name].dtype})")
+    counters = arrays["counters"]
+    if counters.dtype.kind not in "iu" or counters.min() < 0:
+        raise InputError(f"{path}: expected integers >= 0 in counters, found {counters.tolist()}")
+    if not first <= counters[0] <= last:
+        steps = f"{first}" if first == last else f"{first} to {last}"
+        raise InputError(f"{path}: expected step {steps}, found {counters[0]}; delete it and resume the run")
+    return arrays

@@ -1,0 +1,256 @@
+"""The multiple-precision certificates equal closed forms worked out by hand, and lie_ref where there are none."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import examples, generic_state
+
+import lie_ref
+from certificates.multiprecision import (
+    Certificate,
+    Field,
+    FixedPoint,
+    Layer,
+    average_pool,
+    batch_norm,
+    certify,
+    convolution,
+    global_average,
+    linear,
+    max_pool,
+    relu,
+)
+
+Arrays = dict[str, np.ndarray]
+F = FixedPoint(400)
+STEP = 100  # derivatives to 2⁻¹⁰⁰, in float64 exactly
+
+
+def certified(folder: Path, model: dict[str, Any], params: Arrays, arrays: Arrays, **meta: Any) -> Certificate:
+    """The certificate of a vector with these inputs and outputs; `meta` are what is not by default."""
+    meta = {"model": model, "loss": "bce", "fields": "examples", "training": False} | meta
+    path = folder / "vector.npz"
+    np.savez(path, meta=json.dumps(meta), **{f"param/{name}": p for name, p in params.items()}, **arrays)
+    return certify(path)
+
+
+def one_layer(
+    folder: Path, loss: str, weight: Any, bias: Any, x: Any, y: Any, pairs: Any = ((0, 1),), **outputs: Any
+) -> Certificate:
+    """The certificate of a linear model, evaluated on x itself, with these outputs in the file."""
+    weight = np.asarray(weight, float)
+    model = {"kind": "mlp", "sizes": weight.shape[::-1], "activation": "tanh"}
+    params = {"0.weight": weight, "0.bias": np.asarray(bias, float)}
+    return certified(folder, model, params, {"x": x, "y": y, "pairs": pairs, "x_eval": x, **outputs}, loss=loss)
+
+
+def augmented(arrays: Arrays, prefix: str) -> np.ndarray:
+    """Weight and bias of one layer as one matrix (…, out, in + 1)."""
+    return np.concatenate([arrays[f"{prefix}/0.weight"], arrays[f"{prefix}/0.bias"][..., None]], -1)
+
+
+def bce_in_logits(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    s = 1 / (1 + np.exp(-z))
+    return (s - y) / len(z), np.diag(s * (1 - s)) / len(z)
+
+
+def softmax_in_logits(z: np.ndarray, y: int) -> tuple[np.ndarray, np.ndarray]:
+    p = np.exp(z) / np.exp(z).sum()
+    return p - np.eye(len(z))[y], np.diag(p) - np.outer(p, p)
+
+
+def mse_in_logits(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return 2 * (z - y) / len(z), 2 * np.eye(len(z)) / len(z)
+
+
+@pytest.mark.parametrize(
+    ("loss", "in_logits"), [("bce", bce_in_logits), ("softmax", softmax_in_logits), ("mse", mse_in_logits)]
+)
+def test_a_linear_model_has_the_closed_form_of_its_loss(tmp_path: Path, loss: str, in_logits: Callable) -> None:
+    """With gradient r and Hessian S of the loss in z, u = (x, 1): g_i = r_i uᵢᵀ and H_j g_i = S_j g_i uⱼ uⱼᵀ."""
+    rng = np.random.default_rng(0)
+    weight, bias, x = rng.standard_normal((3, 4)), rng.standard_normal(3), rng.standard_normal((3, 4))
+    y = np.array([2, 0, 1]) if loss == "softmax" else rng.integers(0, 2, (3, 3)).astype(float)
+    pairs = np.array([(0, 1), (2, 0)])
+    certificate = one_layer(tmp_path, loss, weight, bias, x, y, pairs)
+
+    u = np.column_stack([x, np.ones(3)])
+    r, s = zip(*(in_logits(weight @ a + bias, b) for a, b in zip(x, y, strict=True)), strict=True)
+    g = [np.outer(a, b) for a, b in zip(r, u, strict=True)]
+    hvp = np.array([[s[b] @ g[a] @ np.outer(u[b], u[b]) for a, b in ((i, j), (j, i))] for i, j in pairs])
+    bracket = hvp[:, 0] - hvp[:, 1]
+    close = {"rtol": 1e-13, "atol": 1e-15}
+    np.testing.assert_allclose(augmented(certificate.values, "grad"), g, **close)
+    np.testing.assert_allclose(augmented(certificate.values, "hvp"), hvp, **close)
+    np.testing.assert_allclose(augmented(certificate.values, "bracket"), bracket, **close)
+    np.testing.assert_allclose(certificate.values["logit_delta"], u @ bracket.swapaxes(1, 2), **close)
+    assert certificate.digits > 35
+
+
+def test_small_integers_give_a_quadratic_its_bracket_to_the_last_bit(tmp_path: Path) -> None:
+    """Residuals 3, −1 and x₀·x₁ = 2 make the bracket 4 (2 + 1) (3 u₁ + u₀), with u = (x, 1)."""
+    certificate = one_layer(tmp_path, "mse", [[1, 1]], [1], [[1.0, 1.0], [2.0, 0.0]], [[0.0], [4.0]])
+    np.testing.assert_array_equal(certificate.values["loss"], [9, 1])
+    np.testing.assert_array_equal(augmented(certificate.values, "grad"), [[[6, 6, 6]], [[-4, 0, -2]]])
+    np.testing.assert_array_equal(augmented(certificate.values, "bracket"), [[[84, 12, 48]]])
+
+
+def test_an_example_commutes_with_itself_to_every_digit(tmp_path: Path) -> None:
+    certificate = one_layer(tmp_path, "bce", [[1.0]], [0.5], [[1.0]], [[0.0]], [(0, 0)])
+    for quantity in ("bracket", "logit_delta"):
+        assert certificate.table()[quantity][0] == math.inf
+    np.testing.assert_array_equal(augmented(certificate.values, "bracket"), [[[0, 0]]])
+
+
+def test_a_saturated_loss_keeps_its_small_derivatives(tmp_path: Path) -> None:
+    """The gradient at logit 700 and label 1 is −e⁻⁷⁰⁰ (x, 1), and the Hessian e⁻⁷⁰⁰ u uᵀ."""
+    certificate = one_layer(tmp_path, "bce", [[699.0]], [1.0], [[1.0], [0.0]], [[1.0], [0.0]], [(1, 0)])
+    small, other = math.exp(-700), 1 / (1 + math.exp(-1))
+    np.testing.assert_allclose(augmented(certificate.values, "grad")[0], [[-small, -small]], rtol=1e-14)
+    np.testing.assert_allclose(augmented(certificate.values, "hvp")[0, 0], [[small * other] * 2], rtol=1e-14)
+    assert certificate.digits > 35
+
+
+def test_a_bracket_far_below_its_terms_gets_its_digits_from_smaller_steps(tmp_path: Path) -> None:
+    """Residuals 1/2, 1/4, curvatures 1/4 and u₀·u₁ = 2⁻¹⁰⁰ make the bracket 2⁻¹⁰² (u₁/2 − u₀/4), with u = (x, 1)."""
+    x, y = [[1.0, 2.0**-50], [-1.0, 2.0**-50]], [[0.0], [0.25]]
+    certificate = one_layer(tmp_path, "bce", [[0.0, 0.0]], [0.0], x, y)
+    expected = 2.0**-102 * np.array([[[-3 / 4, 2.0**-52, 1 / 4]]])
+    np.testing.assert_array_equal(augmented(certificate.values, "bracket"), expected)
+    assert certificate.digits >= 20
+
+
+def test_ulps_say_how_far_the_file_is_off(tmp_path: Path) -> None:
+    x, y = [[1.0, 1.0], [1.0, 1.0]], [[0.0], [4.0]]
+    outputs = {"logits": np.array([[3.0], [3 + 3 * 2.0**-45]]), "grad/0.bias": np.array([[6.0], [-2.0]])}
+    certificate = one_layer(tmp_path, "mse", [[1, 1]], [1], x, y, **outputs)
+    assert certificate.ulps == pytest.approx({"logits": 2.0**8, "grad/0.bias": 0})
+
+
+def differences(layers: list[Layer], theta: Arrays, x: Any, output: tuple[int, ...]) -> Arrays:
+    """The gradient of one output of the layers."""
+    fixed = {name: F.numbers(p) for name, p in theta.items()}
+    field = Field(F, STEP, layers, F.numbers(x), lambda z: z[output])
+    return {name: F.floats(g) for name, g in field.gradient(fixed).items()}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_equal_entries_in_a_window_the_first_takes_the_derivative(first: int) -> None:
+    """Channel 0 is 1 in column `first`, channel 1 in the other: with weights 1, 1 both entries of the window are 1."""
+    x = np.zeros((1, 2, 1, 2))
+    x[0, 0, 0, first] = x[0, 1, 0, 1 - first] = 1
+    theta = {"c.weight": np.ones((1, 2, 1, 1))}
+    layers = [convolution(F, "c.weight", 1), max_pool()]
+    gradient = differences(layers, theta, x, (0, 0, 0, 0))["c.weight"]
+    np.testing.assert_array_equal(gradient.ravel(), [1 - first, first])
+
+
+def test_relu_at_zero_has_slope_zero() -> None:
+    theta = {"a.weight": np.ones((1, 1)), "a.bias": -np.ones(1), "b.weight": np.ones((1, 1)), "b.bias": np.ones(1)}
+    gradient = differences([linear(F, "a"), relu(), linear(F, "b")], theta, [[1.0]], (0, 0))
+    np.testing.assert_array_equal(np.concatenate([g.ravel() for g in gradient.values()]), [0, 0, 0, 1])
+
+
+def test_batch_statistics_are_differentiated_through() -> None:
+    """Of w (−1, 3), the mean is w and the biased variance 4 w²: y = ±2w/√(4w² + ε), and dy/dw = ±2ε/√(4w² + ε)³."""
+    w, eps, x = 0.01, 1e-5, np.array([-1.0, 3.0]).reshape(2, 1, 1, 1)
+    theta = {"0.0.weight": np.full((1, 1, 1, 1), w), "0.1.weight": np.array([1.0]), "0.1.bias": np.array([0.5])}
+    layers = [convolution(F, "0.0.weight", 1), batch_norm(F, "0.1", training=True), global_average()]
+    gradient = differences(layers, theta, x, (1, 0))
+    v = 4 * w**2 + eps
+    np.testing.assert_allclose(gradient["0.0.weight"], [[[[2 * eps / v**1.5]]]], rtol=1e-14)
+    np.testing.assert_allclose(gradient["0.1.weight"], [2 * w / v**0.5], rtol=1e-14)
+    np.testing.assert_array_equal(gradient["0.1.bias"], [1])
+
+
+def test_convolution_and_pools_have_their_values_at_odd_edges() -> None:
+    x = F.numbers(np.arange(-9.0, 0).reshape(1, 1, 3, 3))  # −9 … −1
+    ones = {"c": F.numbers(np.ones((1, 1, 3, 3)))}
+    convolved = convolution(F, "c", 2).apply(ones, x)
+    np.testing.assert_array_equal(F.floats(convolved)[0, 0], [[-9 - 8 - 6 - 5, -8 - 7 - 5 - 4], [-6 - 5 - 3 - 2, -12]])
+    np.testing.assert_array_equal(F.floats(max_pool().apply({}, x))[0, 0], [[-5, -4], [-2, -1]])
+    np.testing.assert_array_equal(F.floats(average_pool().apply({}, x))[0, 0], [[-7, -5.5], [-2.5, -1]])
+
+
+def example_outputs(model: Any, state: tuple[Arrays, Arrays], x: Any, y: Any, pairs: Any, x_eval: Any) -> Arrays:
+    """What lie_ref makes of examples, in float64."""
+    gradients = lie_ref.gradients(model, *state, x, y)
+    products = lie_ref.hvps(model, *state, x, y, gradients)
+    brackets = lie_ref.brackets(model, *state, x, y, pairs)
+    i, j = np.transpose(pairs)
+    result = {f"grad/{name}": g for name, g in gradients.items()}
+    result |= {f"hvp/{name}": np.stack([h[i, j], h[j, i]], 1) for name, h in products.items()}
+    result |= {f"bracket/{name}": b for name, b in brackets.items()}
+    return result | {
+        "logits": model.apply(*state, x),
+        "logit_delta": lie_ref.push_forward(model, *state, x_eval, brackets),
+    }
+
+
+def batch_outputs(
+    model: Any, state: tuple[Arrays, Arrays], x: Any, y: Any, pairs: Any, x_eval: Any, training: bool
+) -> Arrays:
+    """What lie_ref makes of mini-batches, in float64."""
+    brackets = lie_ref.batch_brackets(model, *state, x, y, pairs, training=training)
+    delta = lie_ref.push_forward(model, *state, x_eval, brackets)
+    return {f"bracket/{name}": b for name, b in brackets.items()} | {"logit_delta": delta}
+
+
+PAIRS = np.array([(0, 1), (2, 0)])
+
+
+def assert_lie_ref_agrees(certificate: Certificate, relative: float, quantities: set[str]) -> None:
+    assert certificate.digits > 30
+    assert {key.split("/")[0] for key in certificate.ulps} == quantities
+    assert max(certificate.ulps.values()) * 2.0**-53 < relative
+
+
+@pytest.mark.parametrize("activation", ["tanh", "mish", "softplus", "relu"])
+def test_lie_ref_agrees_on_the_examples_of_an_mlp(tmp_path: Path, activation: str) -> None:
+    description = {"kind": "mlp", "sizes": [3, 4, 2], "activation": activation}
+    model = lie_ref.mlp([3, 4, 2], activation)
+    state = generic_state(model, seed=1)
+    inputs = {"pairs": PAIRS, "x_eval": examples(model, (2, 3), seed=2)[0]}
+    inputs["x"], inputs["y"] = examples(model, (3, 3), seed=1)
+    certificate = certified(tmp_path, description, state[0], inputs | example_outputs(model, state, **inputs))
+    assert_lie_ref_agrees(certificate, 1e-14, {"logits", "grad", "hvp", "bracket", "logit_delta"})
+
+
+def test_lie_ref_agrees_on_the_mini_batches_of_an_mlp(tmp_path: Path) -> None:
+    description = {"kind": "mlp", "sizes": [3, 4, 2], "activation": "tanh"}
+    model = lie_ref.mlp([3, 4, 2], "tanh")
+    state = generic_state(model, seed=5)
+    inputs = {"pairs": PAIRS, "x_eval": examples(model, (2, 3), seed=6)[0]}
+    inputs["x"], inputs["y"] = examples(model, (3, 4, 3), seed=5)
+    arrays = inputs | batch_outputs(model, state, **inputs, training=False)
+    certificate = certified(tmp_path, description, state[0], arrays, fields="batches")
+    assert_lie_ref_agrees(certificate, 1e-14, {"bracket", "logit_delta"})
+
+
+SMALL = {"stem": [2, 1, 2], "widths": [1, 2], "layers": [1, 1], "expansion": 1, "n_out": 2, "n_in": 1}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_lie_ref_agrees_on_a_convolutional_network(tmp_path: Path, training: bool) -> None:
+    """In training mode on two mini-batches of three pictures, else on two; the seed's brackets hardly cancel."""
+    model = lie_ref.mxresnet(**SMALL)
+    params, buffers = state = generic_state(model, seed=9)
+    inputs = {"pairs": PAIRS[:1], "x_eval": examples(model, (2, 1, 5, 4), seed=10)[0]}
+    inputs["x"], inputs["y"] = examples(model, (2, 3, 1, 5, 4) if training else (2, 1, 5, 4), seed=9)
+    arrays = inputs | {f"buffer/{name}": b for name, b in buffers.items()}
+    meta, quantities = {}, {"bracket", "logit_delta"}
+    if training:
+        arrays |= batch_outputs(model, state, **inputs, training=True)
+        meta = {"fields": "batches", "training": True}
+    else:
+        arrays |= example_outputs(model, state, **inputs)
+        quantities |= {"logits", "grad", "hvp"}
+    certificate = certified(tmp_path, {"kind": "mxresnet"} | SMALL, params, arrays, **meta)
+    assert_lie_ref_agrees(certificate, 1e-12, quantities)

@@ -1,0 +1,143 @@
+"""The networks: names, shapes, counts, initial values and bad specifications."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import generic_state
+
+import lie_ref
+from lie_ref.core.layers import BatchNorm, Sweep
+from lie_ref.core.networks import PRESETS, folded, swapped, with_layers
+from lie_ref.fast.dual import Dual
+from lie_ref.oracle.bugs.layers import LeftOut
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("mxresnet-tiny", 83_280), ("mxresnet-small", 326_008), ("mxresnet18", 11_243_976), ("mxresnet50", 23_636_936)],
+)
+def test_presets_have_the_stated_number_of_parameters(name, count):
+    model = lie_ref.preset(name)
+    params, _ = model.init(seed=0)
+    assert model.parameter_count == sum(p.size for p in params.values()) == count
+
+
+def test_basic_network_has_the_names_and_shapes_of_the_public_file():
+    shapes = lie_ref.preset("mxresnet-tiny").parameter_shapes
+    assert list(shapes)[:6] == ["0.0.weight", "0.1.weight", "0.1.bias", "1.0.weight", "1.1.weight", "1.1.bias"]
+    assert shapes["0.0.weight"] == (8, 3, 3, 3)
+    assert shapes["5.0.convs.0.0.weight"] == (32, 16, 3, 3)
+    assert shapes["5.0.idconv.0.weight"] == (32, 16, 1, 1)
+    assert "4.0.idconv.0.weight" not in shapes  # as many channels in as out
+    assert list(shapes)[-2:] == ["9.weight", "9.bias"]
+    assert shapes["9.weight"] == (40, 64)
+
+
+def test_bottleneck_network_has_three_convolutions_a_block_and_expanded_widths():
+    shapes = lie_ref.preset("mxresnet50", n_out=10).parameter_shapes
+    assert shapes["4.0.convs.0.0.weight"] == (64, 64, 1, 1)
+    assert shapes["4.0.convs.2.0.weight"] == (256, 64, 1, 1)
+    assert shapes["4.0.idconv.0.weight"] == (256, 64, 1, 1)
+    assert shapes["5.3.convs.1.0.weight"] == (128, 128, 3, 3)
+    assert shapes["10.weight"] == (10, 2048)
+    assert sum(name.count("convs.0.0") for name in shapes) == 16
+
+
+def test_mlp_has_the_names_of_a_pytorch_sequential():
+    model = lie_ref.mlp([5, 4, 3, 2], activation="relu")
+    assert model.parameter_shapes == {
+        "0.weight": (4, 5),
+        "0.bias": (4,),
+        "2.weight": (3, 4),
+        "2.bias": (3,),
+        "4.weight": (2, 3),
+        "4.bias": (2,),
+    }
+    assert model.buffer_shapes == {}
+
+
+def test_initial_values_are_kaiming_normal_with_zero_biases_and_zero_last_batch_norms():
+    params, buffers = lie_ref.preset("mxresnet-small").init(seed=1)
+    weight = params["6.0.convs.1.0.weight"]
+    assert abs(weight.std() / np.sqrt(2 / (128 * 9)) - 1) < 0.02
+    assert not params["6.0.convs.1.1.weight"].any()
+    assert (params["6.0.convs.0.1.weight"] == 1).all()
+    assert not any(p.any() for name, p in params.items() if name.endswith("bias"))
+    assert (buffers["0.1.running_var"] == 1).all()
+    assert not buffers["0.1.running_mean"].any()
+
+
+def test_the_same_seed_draws_the_same_weights_in_either_precision():
+    model = lie_ref.preset("mxresnet-tiny")
+    (a, _), (b, _), (c, _) = model.init(3), model.init(3, np.float32), model.init(4)
+    assert all(np.array_equal(a[name].astype(np.float32), b[name]) and b[name].dtype == np.float32 for name in a)
+    assert not np.array_equal(a["0.0.weight"], c["0.0.weight"])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (33, 47), (1, 1), (2, 3)])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_any_input_size_gives_one_row_of_logits_an_input(preset, size):
+    if preset == "mxresnet50" and size == (64, 64):
+        pytest.skip("the same code as the smaller sizes, at ten times their time")
+    model = lie_ref.preset(preset, n_out=7)
+    assert model.apply(*model.init(0), np.ones((2, 3, *size))).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lie_ref.mlp([3]), r"sizes: expected at least 2 positive integer\(s\), got \[3\]"),
+        (lambda: lie_ref.mlp([3, 0, 1]), r"sizes: expected at least 2 positive integer\(s\), got \[3, 0, 1\]"),
+        (lambda: lie_ref.mlp([3, 1], "gelu"), r"activation: expected one of tanh, mish, softplus, relu, got 'gelu'"),
+        (lambda: lie_ref.preset("resnet18"), r"preset: expected one of mxresnet-tiny, .*, got 'resnet18'"),
+        (lambda: lie_ref.mxresnet((8, 8), (8,), (1,)), r"stem: expected 3 positive integer\(s\), got \(8, 8\)"),
+        (lambda: lie_ref.mxresnet((8, 8, 8), (8, 8), (1,)), r"layers: expected one number a stage, 2 .*, got 1"),
+        (lambda: lie_ref.mxresnet((8, 8, 6), (8,), (1,), 4), r"stem: .* a multiple of expansion 4, got 6"),
+        (lambda: lie_ref.mxresnet((8, 8, 8), (8.5,), (1,)), r"widths: expected at least 1 positive integer\(s\)"),
+        (lambda: lie_ref.mxresnet((8, 8, 8), (8,), (1,), n_out=0), r"n_out: expected .*, got \[0\]"),
+    ],
+)
+def test_bad_specifications_name_the_argument(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_apply_refuses_names_and_shapes_that_are_not_the_models():
+    model = lie_ref.preset("mxresnet-tiny")
+    params, buffers = model.init(0)
+    with pytest.raises(
+        ValueError, match=r"x: expected shape \(n, 3, height, width\), none of them 0, got \(2, 1, 8, 8\)"
+    ):
+        model.apply(params, buffers, np.ones((2, 1, 8, 8)))
+    with pytest.raises(ValueError, match=r"params: expected the model's 35 names, but '0.0.weight' is missing"):
+        model.apply({}, buffers, np.ones((2, 3, 8, 8)))
+
+
+def test_initial_values_of_an_integer_type_are_refused():
+    with pytest.raises(TypeError, match="dtype: expected a floating-point type, got int64"):
+        lie_ref.mlp([2, 1]).init(dtype=np.int64)
+
+
+@pytest.mark.parametrize("expansion", [1, 4])
+def test_batch_norm_folded_into_convolutions_changes_neither_logits_nor_their_derivatives(expansion):
+    rng = np.random.default_rng(0)
+    model = lie_ref.mxresnet((3, 4, 8), (4, 6), (2, 1), expansion)
+    params, buffers = generic_state(model, 0)
+    lifted = {name: Dual(p[None], rng.standard_normal((2, 1, *p.shape))) for name, p in params.items()}
+    x = rng.standard_normal((1, 3, 17, 12, 3))
+    network, state = folded(model, lifted, buffers)
+    assert not any(name.endswith(".1.weight") for name in network.parameter_shapes)
+    usual = model.network.forward(Sweep(lifted, buffers, tape=None), x)
+    found = network.network.forward(Sweep(state, buffers, tape=None), x)
+    np.testing.assert_allclose(found.value, usual.value, rtol=0, atol=1e-12 * np.abs(usual.value).max())
+    np.testing.assert_allclose(found.tangent, usual.tangent, rtol=0, atol=1e-12 * np.abs(usual.tangent).max())
+
+
+def test_only_batch_norm_itself_is_folded():
+    model = with_layers(lie_ref.preset("mxresnet-tiny"), swapped(BatchNorm, LeftOut))
+    params, buffers = generic_state(lie_ref.preset("mxresnet-tiny"), 0)
+    network, _ = folded(model, {name: p[None] for name, p in params.items()}, buffers)
+    assert network == model
+    mlp = lie_ref.mlp([2, 3, 1])
+    assert folded(mlp, mlp.init(0)[0], {})[0] is mlp

@@ -1,0 +1,202 @@
+"""The jobs of a diet leave what they say in their files: recomputed here from the states that they keep."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lie_ref.core.losses import LOSSES
+from lie_ref.core.networks import preset
+from lie_ref.diet.jobs import Connection, Retraining, ScoreRun, Velocities, Work, job_path, perform
+from lie_ref.diet.settings import DietSettings
+from lie_ref.diet.tasks import attributes, hair
+from lie_ref.images.dataset import Dataset
+from lie_ref.machine.errors import InputError
+from lie_ref.machine.files import read_npz
+from lie_ref.measure.connectivity import batch_norm_statistics
+from lie_ref.measure.kernels import kernel_velocity, ntk
+from lie_ref.measure.scores import bracket_score, el2n, grand
+from lie_ref.study.training import Training, read_checkpoint
+
+SETTINGS = DietSettings(
+    size=16,
+    faces=400,
+    runs=1,
+    retrainings=1,
+    steps=24,
+    early=6,
+    partners=2,
+    spawns=(0, 20),
+    points=3,
+    kernel_examples=3,
+)
+
+
+@pytest.fixture(scope="module")
+def work(faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """A folder in which the hair task has been scored without and with false labels, the attributes without."""
+    out = tmp_path_factory.mktemp("diet")
+    for name in ("jobs", "states"):
+        (out / name).mkdir()
+    few = (task.keeping(task.rows[:96]) for task in (hair(faces), attributes(faces)))  # scores take their time
+    tasks = {(task.name, False): task for task in few}
+    tasks["hair", True] = tasks["hair", False].with_noise(0.2, np.random.default_rng(0))[0]
+    work = Work(SETTINGS, tasks, out)
+    for job in (ScoreRun("hair", False, 0), ScoreRun("hair", True, 0), ScoreRun("attributes", False, 0)):
+        perform(job, work)
+    return work
+
+
+def state(work: Work, name: str, step: int) -> tuple:
+    """Model, parameters and buffers that a run of a task kept at a step."""
+    model = preset("mxresnet-tiny", n_out=len(work.tasks[name, False].outputs))
+    arrays = read_checkpoint(work.out / "states" / f"{name}-0-{step:06d}.npz", model, step, step)
+    return model, *(
+        {key: arrays[f"{group}/{key}"] for key in shapes}
+        for group, shapes in (("param", model.parameter_shapes), ("buffer", model.buffer_shapes))
+    )
+
+
+@pytest.mark.parametrize("name", ["hair", "attributes"])
+def test_scores_are_those_of_the_states_on_the_way(name: str, work: Work) -> None:
+    task = work.tasks[name, False]
+    x, y = task.dataset.batch(task.rows)
+    found = read_npz(work.out / "jobs" / f"{name}-scores-clean-0.npz")
+    partners = SETTINGS.rng("partners", 0).permutation(len(task.rows))[:2]
+    for time, step in (("start", 0), ("early", 6), ("end", 24)):
+        model, *network = state(work, name, step)
+        np.testing.assert_allclose(found[f"grand/{time}"], grand(model, [network], x, y, task.loss), rtol=1e-5)
+        np.testing.assert_allclose(found[f"el2n/{time}"], el2n(model, [network], x, y, task.loss), rtol=1e-5)
+        rms, relative = bracket_score(model, [network], x, y, partners, task.loss)
+        np.testing.assert_allclose(found[f"bracket/{time}"], rms, rtol=1e-3)
+        np.testing.assert_allclose(found[f"relative/{time}"], relative, rtol=1e-3)
+
+
+def test_forgetting_is_counted_over_the_steps_of_the_run(work: Work) -> None:
+    task = work.tasks["hair", False]
+    training = Training(preset("mxresnet-tiny", 4), task.dataset, 0, 32, 5e-3, (0.8, 0.999), LOSSES["softmax"])
+    histories: dict[int, list[bool]] = {row: [] for row in task.rows.tolist()}
+    for _ in range(24):
+        step = training.advance()
+        for row, logits in zip(step.rows.tolist(), step.logits, strict=True):
+            histories[row].append(bool(logits.argmax() == task.dataset.labels[row]))
+    events = [sum(a and not b for a, b in pairwise(h)) for h in histories.values()]
+    found = read_npz(work.out / "jobs" / "hair-scores-clean-0.npz")
+    np.testing.assert_array_equal(found["events"], events)
+    np.testing.assert_array_equal(found["never_learnt"], [not any(h) for h in histories.values()])
+    assert sum(events) > 0
+
+
+def test_a_run_with_false_labels_has_other_scores_and_keeps_no_state(work: Work) -> None:
+    clean, noisy = (read_npz(work.out / "jobs" / f"hair-scores-{kind}-0.npz") for kind in ("clean", "noisy"))
+    assert {key for key in noisy if "/" in key} == {key for key in clean if key.endswith("/early")}
+    assert (clean["el2n/early"] != noisy["el2n/early"]).all()
+    assert len(list((work.out / "states").glob("hair-*"))) == len(SETTINGS.watched)
+
+
+def test_a_retraining_sees_its_rows_alone_for_as_many_steps(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = work.tasks["hair", False]
+    seen: list[np.ndarray] = []
+    advance = Training.advance
+
+    def counted(self):
+        step = advance(self)
+        seen.append(step.rows)
+        return step
+
+    monkeypatch.setattr(Training, "advance", counted)
+    rows = task.rows[::3]
+    found = read_npz(perform(Retraining("hair", False, "third", 0, rows), work))
+    assert len(seen) == 24
+    assert set(np.concatenate(seen)) == set(rows)
+    assert found["examples"] == len(rows)
+
+
+def test_the_test_is_of_the_images_of_both_other_splits(work: Work) -> None:
+    task = work.tasks["hair", False]
+    model, params, buffers = state(work, "hair", 24)
+    rows = np.flatnonzero(np.isin(task.dataset.split, (1, 2)))
+    x, y = task.dataset.batch(rows)
+    z = model.apply(params, buffers, x)
+    found = read_npz(work.out / "jobs" / "hair-scores-clean-0.npz")
+    assert found["accuracy"] == pytest.approx(np.mean(z.argmax(axis=1) == y))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    assert found["loss"] == pytest.approx(-np.log(p[np.arange(len(y)), y]).mean(), rel=1e-4)
+
+
+def test_velocities_are_between_the_states_that_the_run_kept(work: Work) -> None:
+    task = work.tasks["hair", False]
+    bands = {"lowest": task.rows[:3], "highest": task.rows[-3:]}
+    found = read_npz(perform(Velocities("hair", 0, bands), work))
+    np.testing.assert_array_equal(found["steps"], [0, 6, 20, 24])
+    for b, rows in enumerate(bands.values()):
+        kernels = [ntk(*state(work, "hair", step), task.dataset.batch(rows)[0]) for step in (0, 6, 20, 24)]
+        expected = [kernel_velocity(*kernels[k : k + 2]) for k in range(3)]
+        np.testing.assert_allclose(found["velocity"][:, b], expected, rtol=1e-4)
+
+
+def test_children_go_on_from_their_parents_state_on_different_orders(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = work.tasks["hair", False]
+    begun, orders = [], []
+    advance = Training.advance
+
+    def watched(self):
+        if self.step == 20:
+            adam = self.adam.mean["0.0.weight"].copy()
+            begun.append((self.adam.count, adam, self.params["0.0.weight"].copy(), self.buffers["0.1.running_mean"]))
+            orders.append([])
+        step = advance(self)
+        orders[-1].append(step.rows)
+        if self.step == 24:
+            ends.append(self.params)
+        return step
+
+    ends: list = []
+    monkeypatch.setattr(Training, "advance", watched)
+    bands = {"lowest": task.rows[:9], "highest": task.rows[-9:]}
+    found = read_npz(perform(Connection("hair", 0, 20, bands), work))
+    parent = read_npz(work.out / "states" / "hair-0-000020.npz")
+    names = ("adam.mean/0.0.weight", "param/0.0.weight", "buffer/0.1.running_mean")
+    for count, *arrays in begun:
+        assert count == 20
+        for array, name in zip(arrays, names, strict=True):
+            np.testing.assert_array_equal(array, parent[name])
+    assert len(begun) == 2
+    assert not np.array_equal(*orders)
+    model = preset("mxresnet-tiny", n_out=4)
+    some = SETTINGS.rng("statistics").permutation(task.rows)[: 8 * 128]
+    batches = [task.dataset.batch(part)[0] for part in np.array_split(some, -(-len(some) // 128))]
+    x, y = task.dataset.batch(task.rows)
+    middle = {name: (ends[0][name] + ends[1][name]) / 2 for name in ends[0]}
+    for point, params in enumerate((ends[0], middle, ends[1])):
+        z = model.apply(params, batch_norm_statistics(model, params, batches), x)
+        wrong = z.argmax(axis=1) != y
+        expected = [wrong.mean(), wrong[:9].mean(), wrong[-9:].mean()]
+        np.testing.assert_allclose(
+            found["error"][point], expected, atol=2 / len(y)
+        )  # a logit may be a tie but for rounding
+
+
+def test_a_job_that_is_done_is_not_done_again(work: Work) -> None:
+    path = job_path(ScoreRun("hair", True, 0), work)
+    before = path.stat().st_mtime_ns
+    assert perform(ScoreRun("hair", True, 0), work) == path
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("lr", [1e30, 1e38])
+def test_a_training_beyond_float32_is_said(lr: float, work: Work, tmp_path: Path) -> None:
+    """By the loss of the next step, or by what a step leaves."""
+    (tmp_path / "jobs").mkdir()
+    wild = Work(replace(SETTINGS, lr=lr), work.tasks, tmp_path)
+    rows = wild.tasks["hair", False].rows
+    with pytest.raises(InputError, match=rf"--lr: training with {re.escape(str(lr))} went beyond float32 at step"):
+        perform(Retraining("hair", False, "all", 0, rows), wild)
+    assert not list((tmp_path / "jobs").iterdir())

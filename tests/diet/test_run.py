@@ -1,0 +1,334 @@
+"""A diet from end to end on a few small faces: its files, going on after a stop, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lie_ref.cli import main
+from lie_ref.diet import run as diet_run
+from lie_ref.diet.page import render_diet
+from lie_ref.diet.run import run_diet
+from lie_ref.diet.settings import DietSettings
+from lie_ref.images.dataset import Dataset
+from lie_ref.machine.errors import InputError
+from lie_ref.machine.files import read_npz
+from lie_ref.machine.parallel import workers
+from lie_ref.machine.process import use_one_blas_thread
+
+SETTINGS = DietSettings(
+    faces=400,
+    size=16,
+    tasks=("hair",),
+    scores=("el2n", "forgetting"),
+    runs=2,
+    retrainings=2,
+    steps=8,
+    early=4,
+    partners=2,
+    fractions=(0.5,),
+    offsets=(0.0, 0.6),
+    spawns=(0, 4),
+    points=3,
+    kernel_examples=4,
+)
+OPTIONS = [
+    *("--faces", "400", "--size", "16", "--tasks", "hair", "--scores", "el2n", "forgetting"),
+    *("--runs", "2", "--retrainings", "2", "--steps", "8", "--early", "4", "--partners", "2"),
+    *("--fractions", "0.5", "--offsets", "0", "0.6", "--spawns", "0", "4"),
+]
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished diet; not to be changed."""
+    use_one_blas_thread()
+    out = tmp_path_factory.mktemp("diets") / "finished"
+    run_diet(SETTINGS, out, cache)
+    return out
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def results(out: Path) -> dict[str, Any]:
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+
+
+def test_results_scores_and_page_are_there(finished: Path, faces: Dataset) -> None:
+    found = results(finished)
+    assert found["format"] == "lie-ref-diet/1"
+    (task,) = found["tasks"]
+    scores = read_npz(finished / "scores-hair.npz")
+    assert len(scores["rows"]) == len(scores["el2n/early"]) == len(scores["noisy/el2n/early"]) == task["examples"]
+    assert scores["false"].sum() == task["false_labels"]
+    assert {entry["end"] for entry in task["pruning"]} == {"all", "random", "highest", "lowest"}
+    for entry in task["pruning"]:
+        assert all(0 <= value <= 1 for value in entry["accuracy"]["values"])
+        assert len(entry["accuracy"]["values"]) == 2
+    assert [(w["noisy"], w["offset"]) for w in task["windows"]] == [(False, 0), (False, 0.6), (True, 0), (True, 0.6)]
+    assert (finished / "report.html").stat().st_size > 10_000
+
+
+def test_a_diet_that_was_stopped_goes_on_to_the_same_results(
+    copy: Path, finished: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("results.json", "report.html", "jobs/hair-scores-noisy-1.npz", "jobs/hair-all-1.npz"):
+        (copy / name).unlink()
+    (copy / "jobs" / "hair-all-0.npz.part").write_bytes(b"half")
+    done = []
+    perform = diet_run.perform
+    monkeypatch.setattr(diet_run, "perform", lambda job, work: done.append(job.name) or perform(job, work))
+    run_diet(SETTINGS, copy, cache)
+    assert done == ["hair-scores-noisy-1", "hair-all-1"]
+    assert (copy / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+    assert (copy / "report.html").read_bytes() == (finished / "report.html").read_bytes()
+    assert not list(copy.glob("jobs/*.part"))
+
+
+def without(out: Path, *jobs: str) -> Path:
+    """The folder without these jobs, by pattern, and without what was made of them."""
+    for pattern in (*(f"jobs/{job}.npz" for job in jobs), "results.json", "report.html"):
+        for path in out.glob(pattern):
+            path.unlink()
+    return out
+
+
+def test_any_executor_computes_the_same(copy: Path, finished: Path, cache: Path) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        run_diet(SETTINGS, without(copy, "*-1"), cache, executor)
+    assert (copy / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+
+
+def test_the_command_computes_the_same_in_worker_processes(
+    copy: Path, finished: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*OPTIONS, "--out", str(without(copy, "*-1")), "--cache", str(cache)]
+    assert main(["diet", "--preset", "quick", *arguments]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == f"page: {copy / 'report.html'}"
+    assert "| | claim | statistic | hair |" in printed
+    assert (copy / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+
+
+def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(
+    copy: Path, finished: Path, cache: Path, tmp_path: Path
+) -> None:
+    """From the end of the runs that score, which take longest."""
+    script = (
+        "import signal, sys\n"
+        "from lie_ref import cli\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "    sys.exit(cli.main())\n"
+    )
+    (tmp_path / "command.py").write_text(script, encoding="utf-8")
+    trials = ("hair-[!s]*",)
+    arguments = ["diet", "--preset", "quick", *OPTIONS, "--out", str(without(copy, *trials)), "--cache", str(cache)]
+    pipe = subprocess.PIPE
+    command = [sys.executable, str(tmp_path / "command.py"), *arguments]
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    while not any(copy.glob(f"jobs/{trials[0]}.npz")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # to the workers, too, as a terminal does
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("lie-ref: stopped (")
+    assert "Traceback" not in error
+    assert len(list(copy.glob("jobs/*.npz"))) < len(list(finished.glob("jobs/*.npz")))
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert (copy / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an archive", None])
+def test_a_damaged_job_is_named(damage: bytes | None, copy: Path, cache: Path) -> None:
+    path = copy / "jobs" / "hair-all-1.npz"
+    path.write_bytes(path.read_bytes()[:100] if damage is None else damage)
+    with pytest.raises(InputError, match=re.escape(str(path))) as caught:
+        run_diet(SETTINGS, copy, cache)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lost_state_is_named_with_the_job_that_makes_it_again(copy: Path, cache: Path) -> None:
+    (copy / "states" / "hair-0-000004.npz").unlink()
+    (copy / "jobs" / "hair-velocities-0.npz").unlink()
+    with pytest.raises(InputError, match=r"hair-0-000004.npz: no such file; jobs/hair-scores-clean-0.npz deleted, the"):
+        run_diet(SETTINGS, copy, cache)
+    (copy / "jobs" / "hair-scores-clean-0.npz").unlink()
+    run_diet(SETTINGS, copy, cache)
+
+
+def test_a_worker_that_was_killed_is_said_in_one_line(copy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(copy, "hair-all-0")
+    submit = ProcessPoolExecutor.submit
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda pool, f, *_: submit(pool, os._exit, 1))
+    with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"), workers() as pool:
+        run_diet(SETTINGS, copy, cache, pool)
+
+
+class Refusing(ThreadPoolExecutor):
+    """Takes one job, and at the second raises this."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(1)
+        self.error, self.futures = error, []
+
+    def submit(self, f: Any, /, *arguments: Any, **named: Any) -> Any:
+        if self.futures:
+            raise self.error
+        self.futures.append(super().submit(time.sleep, 0.5))
+        self.futures.append(super().submit(f, *arguments, **named))
+        return self.futures[-1]
+
+
+def test_a_pool_that_breaks_while_jobs_are_handed_in_is_said_too(copy: Path, cache: Path) -> None:
+    without(copy, "hair-all-0", "hair-all-1")
+    with pytest.raises(InputError, match=r"^a worker process ended: "):
+        run_diet(SETTINGS, copy, cache, Refusing(BrokenProcessPool("it broke")))
+
+
+def test_ctrl_c_while_jobs_are_handed_in_lets_those_that_wait_go(copy: Path, cache: Path) -> None:
+    executor = Refusing(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run_diet(SETTINGS, without(copy, "hair-all-0", "hair-all-1"), cache, executor)
+    assert executor.futures[-1].cancelled()
+
+
+def test_a_job_of_another_version_is_named(copy: Path, cache: Path) -> None:
+    path = copy / "jobs" / "hair-all-1.npz"
+    np.savez(path, **(read_npz(path) | {"format": np.array("lie-ref-diet-job/0")}))
+    with pytest.raises(InputError, match=r"hair-all-1.npz: not a job's file of this version; delete it"):
+        run_diet(SETTINGS, copy, cache)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": None}, r"hair-all-1.npz: loss: expected shape \(\), got none; delete it"),
+        ({"accuracy": np.zeros(2)}, r"hair-all-1.npz: accuracy: expected shape \(\), got \(2,\); delete it"),
+        ({"more": np.zeros(2)}, r"hair-all-1.npz: more: expected shape none, got \(2,\); delete it"),
+    ],
+)
+def test_a_job_that_holds_something_else_is_named(
+    change: dict[str, np.ndarray | None], message: str, copy: Path, cache: Path
+) -> None:
+    path = copy / "jobs" / "hair-all-1.npz"
+    changed = {name: array for name, array in (read_npz(path) | change).items() if array is not None}
+    np.savez(path, **changed)
+    with pytest.raises(InputError, match=message):
+        run_diet(SETTINGS, copy, cache)
+
+
+def test_other_peoples_files_stay(copy: Path, cache: Path) -> None:
+    (copy / "download.part").write_bytes(b"half")
+    run_diet(SETTINGS, copy, cache)
+    assert (copy / "download.part").read_bytes() == b"half"
+
+
+def test_a_folder_with_another_diet_is_refused(copy: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match=r"config.json: the diet has steps 8, not 9; --out takes another folder"):
+        run_diet(DietSettings(**{**vars(SETTINGS), "steps": 9}), copy, cache)
+    (copy / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"config.json: not the configuration of a diet \(.*\); --out takes another"):
+        run_diet(SETTINGS, copy, cache)
+    (copy / "config.json").unlink()
+    with pytest.raises(InputError, match=r"holds jobs but no config.json"):
+        run_diet(SETTINGS, copy, cache)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--scores", "el2n", "vog"],
+            "--scores: expected one of grand, el2n, bracket, relative, forgetting, got 'vog'",
+        ),
+        (["--tasks", "eyes"], "--tasks: expected one of attributes, hair, got 'eyes'"),
+        (["--fractions", "0.5", "1.5"], "--fractions: expected a share above 0 and at most 1, got 1.5"),
+        (["--offsets", "0.7"], "--offsets: expected a window within 0 to 100 %, got 70% to 110%"),
+        (["--band", "0.0001"], "--band: 0.0001 of the 320 training examples of task attributes is none of them"),
+        (["--preset", "huge"], "argument --preset: invalid choice: 'huge'"),
+        (["--celeba", "nowhere"], "nowhere: no such folder"),
+        (["--celeba", "nowhere", "--faces", "400"], "--faces: is for synthetic faces, not for --celeba"),
+        (["--subset"], "--subset: is for --celeba, which is not given"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_2(
+    options: list[str], message: str, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["diet", "--faces", "400", "--size", "16", "--out", str(tmp_path / "out"), "--cache", str(cache)]
+    if "--celeba" in options:
+        arguments = ["diet", "--out", str(tmp_path / "out"), "--cache", str(cache)]
+    try:
+        status = main([*arguments, *options])
+    except SystemExit as stop:
+        status = stop.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert message in error.splitlines()[-1]
+    assert "Traceback" not in error
+
+
+class Elements(HTMLParser):
+    """What a page holds: its tags, and whatever an attribute would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "data")]
+
+
+def test_the_page_holds_everything_itself_and_no_script(finished: Path) -> None:
+    page = Elements()
+    page.feed((finished / "report.html").read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert page.loaded
+    assert all(value.startswith("data:image/png;base64,") for value in page.loaded)
+    assert page.tags.count("img") == 2 * 8 * 13  # the ends of 13 scores
+    assert page.tags.count("svg") == 3 + 3  # the three scores that chose; windows, velocities, barriers
+
+
+def test_what_is_unknown_is_left_out_of_the_page(finished: Path, faces: Dataset, tmp_path: Path) -> None:
+    found = results(finished)
+    (task,) = found["tasks"]
+    for entry in (task["windows"][0]["accuracy"], task["velocities"]["bands"]["lowest"][0], task["pruning"][0]["loss"]):
+        entry |= {"value": None, "low": None, "high": None, "values": [None, None]}
+    task["windows"][1]["accuracy"]["values"][0] = None
+    for at in task["barriers"]:
+        for of in at["groups"].values():
+            of["barrier"]["values"] = [None, None]
+    text = render_diet(tmp_path, found, faces).read_text(encoding="utf-8")
+    assert "None" not in text
+    assert "nan" not in text
+    assert text.count("There is nothing to draw.") == 1
+
+
+def test_text_from_data_is_escaped(finished: Path, faces: Dataset, tmp_path: Path) -> None:
+    found = results(finished)
+    found["dataset"] = "<b>&"
+    found["tasks"][0]["outputs"][0] = "<i>Black"
+    text = render_diet(tmp_path, found, faces).read_text(encoding="utf-8")
+    assert "<b>" not in text
+    assert "<i>" not in text
+    assert "&lt;i&gt;Black" in text

@@ -1,0 +1,246 @@
+"""The findings of summary.json are what anyone computes from the arrays in evaluation/."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import examples, generic_state
+
+import lie_ref
+from lie_ref.experiment.statistics import beats_majority, checkpoint_findings, proportionality, rank_attributes
+from lie_ref.images.labels import ATTRIBUTES, HAIR
+from lie_ref.machine.files import read_npz
+from lie_ref.measure.evaluation import Evaluation, evaluate
+
+
+@pytest.fixture(scope="module")
+def points(small_run: Path) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """The findings of each checkpoint of a real run, and the arrays that they came from."""
+    summary = json.loads((small_run / "summary.json").read_text())
+    assert tuple(summary["attributes"]) == ATTRIBUTES
+    return [
+        (point, read_npz(small_run / "evaluation" / f"step_{point['step']:06d}.npz"))
+        for point in summary["checkpoints"]
+    ]
+
+
+def rms_pairs(arrays: dict[str, np.ndarray]) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
+    """For each pair, its examples and the RMS of bracket and gradients in the tensors where neither is zero."""
+    found = []
+    for p, (i, j) in enumerate(arrays["pairs"]):
+        b = arrays["rms_bracket"][p]
+        g = np.sqrt(0.5 * arrays["rms_gradient"][i] ** 2 + 0.5 * arrays["rms_gradient"][j] ** 2)
+        found.append(([int(i), int(j)], b[(b != 0) & (g != 0)], g[(b != 0) & (g != 0)]))
+    return found
+
+
+def test_correlation_is_that_of_the_logarithms(points: list) -> None:
+    for point, arrays in points:
+        expected = [np.corrcoef(np.log(b), np.log(g))[0, 1] for _, b, g in rms_pairs(arrays)]
+        assert [fit["correlation"] for fit in point["brackets"]] == pytest.approx(expected, abs=1e-11)
+        assert point["mean_correlation"] == pytest.approx(sum(expected) / 15, abs=1e-11)
+
+
+def test_constant_is_the_minimiser_of_the_squared_log_residual(points: list) -> None:
+    """Σ (log b − log c g)² is a parabola in log c: three of its values give where it is least."""
+    for point, arrays in points:
+        for fit, (pair, b, g) in zip(point["brackets"], rms_pairs(arrays), strict=True):
+            assert fit["pair"] == pair
+            at = np.array([-1.0, 0.0, 1.0])
+            below, here, above = (((np.log(b) - np.log(np.exp(log_c) * g)) ** 2).sum() for log_c in at)
+            least = (below - above) / (2 * (below - 2 * here + above))
+            assert np.log(fit["constant"]) == pytest.approx(least, rel=1e-9)
+
+
+def test_slope_is_that_of_the_line_through_the_logarithms(points: list) -> None:
+    """The slope is the covariance over the variance."""
+    for point, arrays in points:
+        slopes = [np.cov(np.log(b), np.log(g))[0, 1] / np.var(np.log(g), ddof=1) for _, b, g in rms_pairs(arrays)]
+        assert [fit["slope"] for fit in point["brackets"]] == pytest.approx(slopes, rel=1e-9)
+        assert point["mean_slope"] == pytest.approx(np.mean(slopes), rel=1e-9)
+
+
+def test_mean_constant_is_the_geometric_mean_of_the_pairs(points: list) -> None:
+    for point, _ in points:
+        product = math.prod(fit["constant"] for fit in point["brackets"])
+        assert point["mean_constant"] == pytest.approx(product ** (1 / 15), rel=1e-12)
+
+
+def test_hair_shares_are_of_all_changes_of_logits_and_of_probabilities(points: list) -> None:
+    """The change of a probability is taken from σ itself, by central differences."""
+    for point, arrays in points:
+        z, dz, h = arrays["logits"], arrays["logit_delta"], 1e-6
+        dp = (1 / (1 + np.exp(-z - h * dz)) - 1 / (1 + np.exp(-z + h * dz))) / (2 * h)
+        for kind, change in (("logits", dz), ("probabilities", dp)):
+            total = np.abs(change).sum()
+            for name, share in point["hair_shares"][kind].items():
+                expected = np.abs(change[:, :, ATTRIBUTES.index(name)]).sum() / total
+                assert share == pytest.approx(expected, rel=1e-6)
+
+
+def test_changes_of_probabilities_of_exclusive_colours_are_those_of_their_softmax(evaluation: Evaluation) -> None:
+    columns = [ATTRIBUTES.index(name) for name in HAIR]
+    found = checkpoint_findings(evaluation, ATTRIBUTES, evaluation.rms_bracket, columns)["hair_shares"]
+
+    def p(z: np.ndarray) -> np.ndarray:
+        exponentials = np.exp(z[..., columns])
+        every = 1 / (1 + np.exp(-z))
+        every[..., columns] = exponentials / (1 + exponentials.sum(axis=-1, keepdims=True))
+        return every
+
+    h = 1e-6
+    z, dz = evaluation.logits, evaluation.logit_delta
+    dp = np.abs(p(z + h * dz) - p(z - h * dz)).sum(axis=(0, 1))
+    for name, column in zip(HAIR, columns, strict=True):
+        assert found["probabilities"][name] == pytest.approx(dp[column] / dp.sum(), rel=1e-6)
+
+
+def test_norm_is_that_of_the_whole_bracket(points: list) -> None:
+    sizes = [np.prod(shape) for shape in lie_ref.preset("mxresnet-tiny").parameter_shapes.values()]
+    for point, arrays in points:
+        norms = np.sqrt(arrays["rms_bracket"] ** 2 @ np.array(sizes))
+        assert [fit["norm"] for fit in point["brackets"]] == pytest.approx(norms.tolist(), rel=1e-12)
+
+
+def test_tensors_without_a_gradient_at_step_0_are_left_out_and_counted(points: list) -> None:
+    """The last batch-norm weight of each block begins at zero, so no gradient gets into the block."""
+    point, arrays = points[0]
+    names = arrays["tensor_names"].tolist()
+    zero = (arrays["rms_gradient"] == 0).all(axis=0)
+    assert {names[t] for t in np.flatnonzero(zero)} == {
+        f"{block}.0.convs.{name}"
+        for block in (4, 5, 6)
+        for name in ("0.0.weight", "0.1.weight", "0.1.bias", "1.0.weight")
+    }
+    for fit, (_, b, _) in zip(point["brackets"], rms_pairs(arrays), strict=True):
+        assert fit["tensors"] == len(b) < len(names)
+    assert {fit["tensors"] for fit in points[-1][0]["brackets"]} == {len(names)}
+
+
+def test_attributes_are_ranked_by_falling_mean_change_of_their_logit(points: list) -> None:
+    for point, arrays in points:
+        change = {
+            name: sum(abs(value) for value in arrays["logit_delta"][:, :, k].ravel().tolist()) / (15 * 32)
+            for k, name in enumerate(ATTRIBUTES)
+        }
+        expected = sorted(ATTRIBUTES, key=lambda name: -change[name])
+        assert [entry["name"] for entry in point["attributes"]] == expected
+        assert [entry["rank"] for entry in point["attributes"]] == list(range(1, 41))
+        shown = [entry["mean_abs_logit_change"] for entry in point["attributes"]]
+        assert shown == pytest.approx([change[name] for name in expected], rel=1e-12)
+
+
+def test_hair_ranks_are_the_places_in_that_ranking(points: list) -> None:
+    for point, _ in points:
+        ranking = [entry["name"] for entry in point["attributes"]]
+        assert point["hair_ranks"] == {
+            f"{colour}_Hair": 1 + ranking.index(f"{colour}_Hair") for colour in ("Black", "Brown", "Blond", "Gray")
+        }
+
+
+# --- On made-up numbers
+
+MODEL = lie_ref.mlp([5, 4, 40])
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return evaluate(MODEL, *generic_state(MODEL, seed=1), *examples(MODEL, (4, 5), seed=1), examples=3)
+
+
+def test_the_order_of_a_pair_does_not_matter(evaluation: Evaluation) -> None:
+    swapped = replace(
+        evaluation,
+        pairs=evaluation.pairs[:, ::-1],
+        brackets={name: -b for name, b in evaluation.brackets.items()},
+        logit_delta=-evaluation.logit_delta,
+    )
+    one, other = (checkpoint_findings(e, ATTRIBUTES, evaluation.rms_bracket) for e in (evaluation, swapped))
+    for fit in other["brackets"]:
+        fit["pair"].reverse()
+    assert one == other
+
+
+def test_findings_without_any_bracket_are_undefined_and_not_wrong(evaluation: Evaluation) -> None:
+    nothing = replace(
+        evaluation,
+        rms_bracket=np.zeros_like(evaluation.rms_bracket),
+        brackets={name: np.zeros_like(b) for name, b in evaluation.brackets.items()},
+    )
+    findings = checkpoint_findings(nothing, ATTRIBUTES, nothing.rms_bracket)
+    assert {findings[key] for key in ("mean_correlation", "mean_slope", "mean_constant")} == {None}
+    assert set(findings["shuffled"].values()) == {None}
+    assert findings["brackets"][0] == {
+        "pair": [0, 1],
+        "norm": 0.0,
+        "correlation": None,
+        "slope": None,
+        "constant": None,
+        "tensors": 0,
+    }
+    assert "NaN" not in json.dumps(findings)
+
+
+@pytest.mark.parametrize("zeros", ["bracket", "gradient"])
+def test_zeros_on_either_side_are_left_out(zeros: str) -> None:
+    rng = np.random.default_rng(0)
+    b, g = np.exp(rng.normal(size=(2, 9)))
+    expected = proportionality(b[:7], g[:7])
+    (b if zeros == "bracket" else g)[7:] = 0
+    assert proportionality(b, g) == expected
+    assert expected["tensors"] == 7
+
+
+def test_scaling_the_bracket_scales_the_constant_and_keeps_the_correlation() -> None:
+    rng = np.random.default_rng(1)
+    b, g = np.exp(rng.normal(size=(2, 9)))
+    one, scaled = proportionality(b, g), proportionality(100 * b, g)
+    assert scaled["constant"] == pytest.approx(100 * one["constant"])
+    assert scaled["correlation"] == pytest.approx(one["correlation"])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_fewer_than_three_tensors_give_no_fit(count: int) -> None:
+    assert proportionality(np.ones(count), np.ones(count)) == {
+        "correlation": None,
+        "slope": None,
+        "constant": None,
+        "tensors": count,
+    }
+
+
+def test_attributes_that_move_alike_keep_their_order() -> None:
+    ranking = rank_attributes(np.array([[[1.0, -2.0, 2.0, 1.0]]]), ["a", "b", "c", "d"])
+    assert [entry["name"] for entry in ranking] == ["b", "c", "a", "d"]
+
+
+def answers(both: int, network: int, majority: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and targets (100, 1): both right, the network alone, the commoner answer 0 alone, or neither."""
+    neither = 100 - both - network - majority
+    targets = np.repeat([0.0, 1.0, 0.0, 1.0], [both, network, majority, neither])
+    p = np.repeat([0.4, 0.9, 0.6, 0.1], [both, network, majority, neither])
+    return p[:, None], targets[:, None]
+
+
+@pytest.mark.parametrize(
+    ("network", "majority", "clearly"),
+    [(0, 0, False), (4, 0, False), (5, 0, True), (12, 4, False), (13, 4, True), (0, 20, False), (10, 10, False)],
+)
+def test_the_commoner_answer_is_beaten_by_more_than_two_standard_deviations(
+    network: int, majority: int, clearly: bool
+) -> None:
+    """Of n examples on which just one is right, either is as likely to be: their difference has a deviation of √n."""
+    assert clearly == (network - majority > 2 * (network + majority) ** 0.5)
+    assert beats_majority(*answers(60, network, majority)).tolist() == [clearly]
+
+
+def test_the_commoner_answer_may_be_yes() -> None:
+    p, targets = answers(60, 13, 4)
+    assert beats_majority(1 - p, 1 - targets).tolist() == [True]
+    assert beats_majority(p, 1 - targets).tolist() == [False]

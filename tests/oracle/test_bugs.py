@@ -1,0 +1,176 @@
+"""Bugs made without the catalogue's code, by other weights, other statistics or plain arithmetic, are named by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import lie_ref
+from lie_ref import oracle
+from lie_ref.oracle import Vector
+from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED
+from lie_ref.oracle.problems import solve
+
+Answers = dict[str, np.ndarray]
+
+
+def named(vector: Vector, answers: Answers) -> list[str]:
+    verdict = oracle.verify(vector, answers)
+    assert not verdict.agrees
+    return [explanation.name for explanation in verdict.diagnosis]
+
+
+def answers_of(vector: Vector, **changes) -> Answers:
+    """The exact answers to the vector's problem with something changed."""
+    return solve(replace(vector, **changes)).outputs()
+
+
+def reindexed(vector: Vector, turn, where) -> Answers:
+    """What an implementation answers that holds some weights in another order: `turn` is its own inverse."""
+    turned = {name: turn(p) if where(name, p) else p for name, p in vector.params.items()}
+    found = answers_of(vector, params=turned)
+    return {
+        key: turn(a) if "/" in key and where(name := key.partition("/")[2], vector.params[name]) else a
+        for key, a in found.items()
+    }
+
+
+def test_the_catalogue_has_many_entries_each_with_a_name_of_its_own_and_a_sentence():
+    bugs = CATALOGUE + ESTIMATED
+    assert len(bugs) == len({bug.name for bug in bugs}) >= 20
+    assert all(bug.sentence and "\n" not in bug.sentence for bug in bugs)
+
+
+@pytest.mark.parametrize(
+    ("name", "combine"),
+    [
+        ("sign-swapped", lambda h: h[:, 1] - h[:, 0]),
+        ("plus-for-minus", lambda h: h[:, 0] + h[:, 1]),
+        ("first-term-only", lambda h: h[:, 0]),
+        ("second-term-only", lambda h: -h[:, 1]),
+    ],
+)
+@pytest.mark.parametrize("vector", ["mlp-mish-mse", "conv-batches-training", "conv-bottleneck"])
+def test_wrong_combinations_of_the_two_terms(vector, name, combine):
+    v = oracle.load(vector)
+    wrong = {f"bracket/{k}": combine(v.outputs[f"hvp/{k}"]) for k in v.params}
+    answers = {k: a for k, a in v.outputs.items() if k != "logit_delta"} | wrong
+    assert named(v, answers) == [name]
+
+
+def test_pairs_taken_the_other_way_round_are_told_from_a_wrong_sign_by_their_products():
+    v = oracle.load("mlp-mish-mse")
+    answers = answers_of(v, pairs=v.pairs[:, ::-1])
+    assert named(v, answers) == ["pair-order-swapped"]
+    brackets = {key: a for key, a in answers.items() if key.startswith("bracket")}
+    assert set(named(v, brackets)) == {"pair-order-swapped", "sign-swapped"}
+
+
+def test_transposed_square_weights():
+    v = oracle.load("mlp-deep")
+    wrong = reindexed(v, lambda a: np.swapaxes(a, -1, -2), lambda name, p: p.ndim == 2 and p.shape[0] == p.shape[1])
+    assert named(v, wrong) == ["transposed-weight"]
+
+
+def test_kernels_turned_by_180_degrees():
+    v = oracle.load("conv-odd")
+    wrong = reindexed(v, lambda a: a[..., ::-1, ::-1], lambda name, p: p.ndim == 4)
+    assert named(v, wrong) == ["flipped-kernels"]
+
+
+def test_relu_for_mish():
+    v = oracle.load("mlp-mish-bce")
+    assert named(v, answers_of(v, model=lie_ref.mlp([4, 6, 4], "relu"))) == ["relu-for-mish"]
+
+
+def test_another_epsilon_is_estimated():
+    v = oracle.load("conv-odd")
+    shifted = {k: b + 1e-3 - 1e-5 if k.endswith("running_var") else b for k, b in v.buffers.items()}
+    verdict = oracle.verify(v, answers_of(v, buffers=shifted))
+    assert [(e.name, e.explains) for e in verdict.diagnosis] == [
+        ("batch-norm-epsilon", "batch-norm's ε is not 1e-5: ε = 0.001")
+    ]
+
+
+def test_statistics_that_were_not_loaded():
+    v = oracle.load("conv-one-channel")
+    fresh = v.model.init(seed=0)[1]
+    assert named(v, answers_of(v, buffers=fresh)) == ["fresh-statistics"]
+
+
+def test_a_sum_over_outputs_is_c_times_the_loss_and_c_squared_times_the_bracket():
+    v = oracle.load("mlp-tanh-bce")
+    power = {"logits": 0, "loss": 1, "grad": 1, "hvp": 2, "bracket": 2, "logit_delta": 2}
+    wrong = {key: a * 4.0 ** power[key.partition("/")[0]] for key, a in v.outputs.items()}
+    assert "sum-over-outputs" in named(v, wrong)
+
+
+def test_other_labels():
+    v = oracle.load("mlp-mish-softmax")
+    assert named(v, answers_of(v, y=(v.y + 1) % 4)) == ["shifted-labels"]
+
+
+def test_batch_norm_in_evaluation_mode_where_training_is_asked_for():
+    v = oracle.load("conv-batches-training-wide")
+    assert named(v, answers_of(v, training=False)) == ["batch-norm-evaluation-mode"]
+
+
+def test_the_gauss_newton_matrix_of_logistic_regression_is_its_hessian():
+    v = oracle.load("mlp-one-layer-bce")
+    assert oracle.verify(v, v.outputs).agrees  # and so nobody is accused
+    deep = oracle.load("mlp-tanh-bce")
+    g = {name: deep.outputs[f"grad/{name}"] for name in deep.params}
+    products = [
+        [gauss_newton(deep, f, {k: a[d] for k, a in g.items()}) for f, d in ((j, i), (i, j))] for i, j in deep.pairs
+    ]
+    wrong = {f"hvp/{k}": np.array([[side[k] for side in pair] for pair in products]) for k in deep.params}
+    answers = {k: a for k, a in deep.outputs.items() if k in ("logits", "loss")} | wrong
+    assert named(deep, answers) == ["gauss-newton"]
+
+
+def gauss_newton(v: Vector, field: int, direction: Answers) -> Answers:
+    """Jᵀ diag(σ'(z) / C) J d with the Jacobian of the logits written out, one parameter after another."""
+    names, shapes = list(v.params), [p.shape for p in v.params.values()]
+    count = sum(p.size for p in v.params.values())
+    unit = np.split(np.eye(count), np.cumsum([p.size for p in v.params.values()])[:-1], axis=1)
+    tangents = {k: u.reshape(count, *shape) for k, u, shape in zip(names, unit, shapes, strict=True)}
+    x = v.x[field : field + 1]
+    jacobian = lie_ref.push_forward(v.model, v.params, v.buffers, x, tangents)[:, 0]
+    p = 1 / (1 + np.exp(-v.model.apply(v.params, v.buffers, x)[0]))
+    flat = np.concatenate([direction[k].ravel() for k in names])
+    product = jacobian @ (p * (1 - p) / len(p) * (jacobian.T @ flat))
+    parts = np.split(product, np.cumsum([s.size for s in v.params.values()])[:-1])
+    return {k: part.reshape(shape) for k, part, shape in zip(names, parts, shapes, strict=True)}
+
+
+@pytest.mark.parametrize(("central", "step"), [(False, 1e-3), (True, 1e-2)])
+def test_the_step_of_differences_is_estimated(central, step):
+    v = oracle.load("conv-one-channel")
+    g = {name: v.outputs[f"grad/{name}"] for name in v.params}
+
+    def gradient(field: int, along: int, h: float) -> Answers:
+        moved = {k: p + h * g[k][along] for k, p in v.params.items()}
+        one = slice(field, field + 1)
+        return lie_ref.gradients(v.model, moved, v.buffers, v.x[one], v.y[one], v.loss)
+
+    def product(field: int, along: int) -> Answers:
+        ahead, behind = gradient(field, along, step), gradient(field, along, -step if central else 0)
+        return {k: (ahead[k] - behind[k])[0] / (2 * step if central else step) for k in ahead}
+
+    products = [(product(j, i), product(i, j)) for i, j in v.pairs]
+    wrong = {f"hvp/{k}": np.array([[side[k] for side in pair] for pair in products]) for k in v.params}
+    answers = {k: a for k, a in v.outputs.items() if k.partition("/")[0] in ("logits", "loss", "grad")} | wrong
+    (only,) = oracle.verify(v, answers).diagnosis
+    assert only.name == "finite-differences"
+    assert only.explains.endswith(f"{'central' if central else 'forward'}, step {step:.2g}")
+
+
+def test_changes_of_probabilities_and_of_the_wrong_inputs():
+    v = oracle.load("mlp-tanh-bce")
+    p = 1 / (1 + np.exp(-v.model.apply(v.params, v.buffers, v.x_eval)))
+    assert named(v, v.outputs | {"logit_delta": p * (1 - p) * v.outputs["logit_delta"]}) == ["probability-change"]
+    bracket = {name: v.outputs[f"bracket/{name}"] for name in v.params}
+    onto_x = lie_ref.push_forward(v.model, v.params, v.buffers, v.x, bracket)
+    assert named(v, v.outputs | {"logit_delta": onto_x}) == ["pushed-onto-x"]

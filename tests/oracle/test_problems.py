@@ -1,0 +1,96 @@
+"""A problem's answers, stage by stage: by sweeps and by autograd they are the same, and a stage can be replaced."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import BOTTLENECK, examples, generic_state
+
+import lie_ref
+from lie_ref.core.losses import LOSSES
+from lie_ref.oracle.problems import QUANTITIES, Problem, Solution, by_definition, checked_problem, keyed, solve
+
+CONV = {"stem": (3, 4, 4), "widths": (4, 6), "layers": (1, 1), "n_out": 3}
+CASES = {
+    "mlp": (lie_ref.mlp([4, 5, 3], "mish"), (3, 4), "softmax", False),
+    "mlp-batches": (lie_ref.mlp([4, 5, 3], "softplus"), (3, 2, 4), "bce", False),
+    "conv": (lie_ref.mxresnet(**CONV), (3, 3, 11, 8), "mse", False),
+    "bottleneck": (lie_ref.mxresnet(**BOTTLENECK), (3, 3, 12, 12), "bce", False),
+    "conv-batches": (lie_ref.mxresnet(**CONV), (3, 2, 3, 9, 9), "bce", False),
+    "conv-batches-training": (lie_ref.mxresnet(**CONV), (3, 4, 3, 9, 9), "softmax", True),
+}
+
+
+def problem(name: str) -> Problem:
+    model, shape, loss, training = CASES[name]
+    x, y = examples(model, shape, 1, loss)
+    x_eval, _ = examples(model, (2, *shape[-3 if model.pictures else -1 :]), 2)
+    return checked_problem(model, *generic_state(model, 3), x, y, [(0, 1), (2, 0), (1, 1)], x_eval, loss, training)
+
+
+def defined(p: Problem) -> Solution:
+    def network(params, x, training):
+        return p.model.apply(params, p.buffers, x, training)
+
+    return Solution(p, by_definition(network, LOSSES[p.loss].definition))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sweeps_and_autograd_answer_every_stage_alike(name):
+    p = problem(name)
+    sweeps, autograd = solve(p).outputs(), defined(p).outputs()
+    assert sweeps.keys() == autograd.keys()
+    scale = {q: max(np.abs(a).max() for a in keyed(q, solve(p)[q]).values()) for q in QUANTITIES}
+    for key, a in sweeps.items():
+        size = max(np.linalg.norm(a), 1e-3 * scale[key.partition("/")[0]])
+        assert a.shape == autograd[key].shape
+        assert np.linalg.norm(a - autograd[key]) <= 1e-12 * size, key
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_answers_are_those_of_the_public_functions(name):
+    p = problem(name)
+    s = solve(p)
+    arguments = (p.model, p.params, p.buffers, p.x, p.y)
+    if p.batches:
+        brackets = lie_ref.batch_brackets(*arguments, p.pairs, p.loss, p.training)
+    else:
+        brackets = lie_ref.brackets(*arguments, p.pairs, p.loss)
+        g = lie_ref.gradients(*arguments, p.loss)
+        h = lie_ref.hvps(*arguments, g, p.loss)
+        for k in g:
+            np.testing.assert_array_equal(s["grad"][k], g[k])
+            rows = [[h[k][i, j], h[k][j, i]] for i, j in p.pairs]  # direction g_i of the Hessian of j, and back
+            np.testing.assert_allclose(s["hvp"][k], rows, rtol=0, atol=1e-13 * np.abs(rows).max())
+    for k, b in brackets.items():
+        np.testing.assert_allclose(s["bracket"][k], b, rtol=0, atol=1e-13 * np.abs(b).max())
+    changes = lie_ref.push_forward(p.model, p.params, p.buffers, p.x_eval, s["bracket"])
+    np.testing.assert_array_equal(s["logit_delta"], changes)
+
+
+def test_a_replaced_stage_leaves_what_comes_before_and_changes_what_follows():
+    exact = solve(problem("mlp"))
+    doubled = exact.replaced(hvp=lambda _: {name: 2 * h for name, h in exact["hvp"].items()})
+    assert all(doubled[quantity] is exact[quantity] for quantity in ("logits", "loss", "grad"))
+    for name, b in exact["bracket"].items():
+        np.testing.assert_array_equal(doubled["bracket"][name], 2 * b)
+    np.testing.assert_allclose(doubled["logit_delta"], 2 * exact["logit_delta"], rtol=1e-13)
+
+
+def test_a_problem_is_answered_in_its_own_dtype():
+    for dtype in (np.float32, np.float64, np.longdouble):
+        assert {a.dtype for a in solve(problem("conv").astype(dtype)).outputs().values()} == {np.dtype(dtype)}
+
+
+def test_without_evaluation_inputs_they_are_the_inputs_themselves():
+    p = problem("conv-batches")
+    again = checked_problem(p.model, p.params, p.buffers, p.x, p.y, p.pairs, loss=p.loss)
+    np.testing.assert_array_equal(again.x_eval, p.x.reshape(-1, *p.x.shape[2:]))
+
+
+def test_training_mode_of_single_examples_is_refused():
+    p = problem("mlp")
+    with pytest.raises(
+        ValueError, match=r"training: expected mini-batches x \(b, m, …\) for it, got x of shape \(3, 4\)"
+    ):
+        checked_problem(p.model, p.params, p.buffers, p.x, p.y, p.pairs, loss=p.loss, training=True)

@@ -1,0 +1,104 @@
+"""The error allowed to a row follows from the precision and from the problem, and the losses that set it are right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lie_ref import mlp, oracle
+from lie_ref.core.activations import ACTIVATIONS
+from lie_ref.core.losses import LOSSES
+from lie_ref.fast.dual import Dual
+from lie_ref.oracle.problems import solve
+from lie_ref.oracle.textbook_formulas import DERIVATIVES, STRAIGHTFORWARD_LOSSES
+from lie_ref.oracle.tolerance import MARGIN, allowed_errors, row_norms
+
+
+def targets(loss: str, z: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return (
+        rng.integers(0, z.shape[-1], z.shape[:-1]) if loss == "softmax" else rng.integers(0, 2, z.shape).astype(float)
+    )
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_straightforward_activations_are_the_activations(name):
+    x = np.random.default_rng(0).standard_normal(50)
+    for usual, exact in zip(DERIVATIVES[name](x, 2), ACTIVATIONS[name].derivatives(x, 2), strict=True):
+        np.testing.assert_allclose(usual, exact, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_straightforward_losses_are_the_losses(loss):
+    z, dz = np.random.default_rng(0).standard_normal((2, 6, 4))
+    y = targets(loss, z)
+    usual, exact = STRAIGHTFORWARD_LOSSES[loss], LOSSES[loss]
+    np.testing.assert_allclose(usual.definition(z, y), exact.definition(z, y), rtol=1e-13)
+    np.testing.assert_allclose(usual.gradient(z, y), exact.gradient(z, y), rtol=1e-11, atol=1e-15)
+    found, expected = (f.gradient(Dual(z, dz[None]), y) for f in (usual, exact))
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-11, atol=1e-15)
+    np.testing.assert_allclose(found.tangent, expected.tangent, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("loss", ["bce", "softmax"])
+def test_of_confident_answers_they_lose_the_digits_that_usual_formulas_lose(loss):
+    z = np.array([[20.0, -20.0, -21.0]])
+    y = np.array([0]) if loss == "softmax" else np.array([[1.0, 0.0, 0.0]])
+    usual, exact = STRAIGHTFORWARD_LOSSES[loss].gradient(z, y)[0, 0], LOSSES[loss].gradient(z, y)[0, 0]
+    assert 1e-9 < abs(usual / exact - 1) < 1e-1 if loss == "bce" else usual != exact
+
+
+def test_row_norms_are_norms_of_rows_however_large_or_small():
+    a = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+    np.testing.assert_allclose(row_norms(a, 2), np.linalg.norm(a.reshape(2, 3, 20), axis=-1))
+    for scale in (1e-300, 1e300):
+        np.testing.assert_allclose(row_norms(scale * a, 1) / scale, np.linalg.norm(a.reshape(2, 60), axis=1))
+
+
+def test_what_is_allowed_grows_with_the_unit_of_the_precision():
+    exact = solve(oracle.load("mlp-tanh-bce"))
+    single, double = (allowed_errors(exact, ["grad", "bracket"], dtype) for dtype in (np.float32, np.float64))
+    for key, allowed in double.items():
+        assert (single[key] / allowed > 2**27).all()
+        assert (single[key] / allowed < 2**31).all()
+    bits = allowed_errors(exact, ["grad"], np.float64, bits=24)
+    for key, allowed in bits.items():
+        assert (0.1 * single[key] < allowed).all()
+        assert (allowed < 10 * single[key]).all()
+
+
+def test_a_bracket_that_cancels_is_allowed_the_rounding_of_its_terms():
+    vector = oracle.load("mlp-itself")
+    allowed = allowed_errors(solve(vector), ["bracket"], np.float64)
+    for name in vector.params:
+        terms = row_norms(vector.outputs[f"hvp/{name}"], 2)[0].sum()
+        assert not vector.outputs[f"bracket/{name}"][0].any()
+        assert 0.99 * MARGIN * 2**-53 * terms < allowed[f"bracket/{name}"][0] < 1e-13 * terms
+
+
+def test_more_is_allowed_where_the_inputs_leave_fewer_digits():
+    def relative(name: str) -> float:
+        vector = oracle.load(name)
+        return (
+            allowed_errors(solve(vector), ["logits"], np.float64)["logits"] / row_norms(vector.outputs["logits"], 1)
+        ).max()
+
+    assert relative("mlp-offset-inputs") > 1e5 * relative("mlp-softplus-bce")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("form", ["σ(z) − y", "(1 − y) − σ(−z)", "(1 − y) σ(z) − y σ(−z)"])
+def test_confident_right_answers_may_lose_what_any_usual_form_of_the_gradient_loses(form, dtype):
+    model, x, y = mlp([1, 1]), np.array([[-20.0], [20.0], [-3.0], [3.0]]), np.array([[0.0], [1.0], [0.0], [1.0]])
+    params = {"0.weight": np.ones((1, 1)), "0.bias": np.zeros(1)}
+    vector = oracle.reference(model, params, {}, x, y, pairs=[(0, 1)])
+    z, y = x.astype(dtype), y.astype(dtype)
+    ahead, behind = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
+    error = {
+        "σ(z) − y": ahead - y,
+        "(1 − y) − σ(−z)": (1 - y) - behind,
+        "(1 − y) σ(z) − y σ(−z)": (1 - y) * ahead - y * behind,
+    }[form]
+    oracle.assert_agrees(vector, {"grad/0.weight": (error * z)[..., None], "grad/0.bias": error})
+    with pytest.raises(AssertionError):  # but not everything may be lost
+        oracle.assert_agrees(vector, {"grad/0.weight": (1.5 * error * z)[..., None], "grad/0.bias": 1.5 * error})

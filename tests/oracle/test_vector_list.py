@@ -1,0 +1,178 @@
+"""The shipped vectors are whole, made again bit for bit, and answered by another derivation, in float32 and float64."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from lie_ref import oracle
+from lie_ref.core.losses import LOSSES
+from lie_ref.core.networks import mlp, mxresnet
+from lie_ref.machine.files import data_file
+from lie_ref.oracle.comparison import compared
+from lie_ref.oracle.problems import QUANTITIES, Problem, Solution, by_definition
+from lie_ref.oracle.vector_list import FLAGS, RECIPES, write_vectors
+from lie_ref.oracle.vectors import model_of, output_shapes
+
+NAMES = oracle.names()
+FOLDER = data_file("vectors")
+INDEX = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
+EXTENDED = np.finfo(np.longdouble).nmant >= 63
+
+
+def by_autograd(p: Problem) -> dict[str, np.ndarray]:
+    def network(params, x, training):
+        return p.model.apply(params, p.buffers, x, training)
+
+    return Solution(p, by_definition(network, LOSSES[p.loss].definition)).outputs()
+
+
+def test_there_are_enough_and_they_are_small():
+    assert len(NAMES) == len(set(NAMES)) >= 20
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 6 * 2**20
+    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.npz" for name in NAMES} | {"index.json"}
+
+
+def test_the_index_says_of_each_what_the_contract_asks():
+    assert INDEX["format"] == "lie-ref-vectors/1"
+    keys = {"name", "file", "model", "loss", "flags", "notes", "certified_digits", "certified_by", "sha256"}
+    for entry, recipe in zip(INDEX["vectors"], RECIPES, strict=True):
+        assert entry.keys() == keys
+        assert entry["name"] == recipe.name
+        assert entry["certified_digits"] >= (18 if "mpmath" in entry["certified_by"] else 12)
+        assert hashlib.sha256((FOLDER / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
+        vector = oracle.load(entry["name"])
+        assert (vector.model.spec, vector.loss, list(vector.flags)) == (entry["model"], entry["loss"], entry["flags"])
+
+
+def test_every_flag_is_described_and_raised():
+    assert INDEX["flags"] == FLAGS
+    assert {flag for entry in INDEX["vectors"] for flag in entry["flags"]} == FLAGS.keys()
+
+
+@pytest.mark.skipif(not EXTENDED, reason="answers are rounded from 80-bit long doubles, which this platform has not")
+def test_written_again_they_have_the_same_bits(tmp_path):
+    for name in write_vectors(tmp_path):
+        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", NAMES)
+def test_autograd_agrees(name, dtype):
+    vector = oracle.load(name)
+    with np.errstate(all="ignore"):
+        answers = by_autograd(vector.astype(dtype))
+    # autograd answers some float32 questions in float64
+    oracle.assert_agrees(vector, {key: a.astype(dtype) for key, a in answers.items()})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_at_1e_9_in_any_quantity_is_rejected(name):
+    vector = oracle.load(name)
+    if "input-precision" in vector.flags:
+        pytest.skip("its condition leaves float64 seven digits")
+    rng = np.random.default_rng(0)
+    for quantity in QUANTITIES:
+        answers = {
+            key: a * (1 + 1e-9 * rng.standard_normal(a.shape)) if key.partition("/")[0] == quantity else a
+            for key, a in vector.outputs.items()
+        }
+        assert compared(vector, answers).disagreeing == [quantity]
+
+
+def flagged(flag: str) -> list[oracle.Vector]:
+    return [oracle.load(entry["name"]) for entry in INDEX["vectors"] if flag in entry["flags"]]
+
+
+def test_no_two_counts_are_equal_that_a_wrong_factor_could_confuse():
+    for v in map(oracle.load, NAMES):
+        counts = [v.model.n_out, len(v.x), *([v.x.shape[1]] if v.batches else [])]
+        assert len(set(counts)) == len(counts), v.name
+
+
+def test_every_activation_meets_every_loss():
+    met = {(v.model.spec["activation"], v.loss) for v in flagged("activation")}
+    assert met >= {(a, loss) for a in ("tanh", "mish", "softplus", "relu") for loss in LOSSES}
+
+
+def test_saturated_logits_are_as_large_as_their_names_say():
+    for v in flagged("saturated"):
+        np.testing.assert_allclose(np.abs(v.outputs["logits"]).max(), int(v.name.split("-")[-1]), rtol=1e-8)
+
+
+def test_the_pair_that_nearly_commutes_leaves_a_thousandth_of_its_terms():
+    (v,) = flagged("cancellation")
+    terms, bracket = (
+        np.sqrt(sum((v.outputs[f"{quantity}/{name}"] ** 2).sum() for name in v.params))
+        for quantity in ("hvp", "bracket")
+    )
+    assert 0 < bracket < 2e-3 * terms
+
+
+def test_the_example_with_itself_has_no_bracket_and_its_label_alone_makes_one():
+    (itself,), (equal,) = flagged("itself"), flagged("equal-examples")
+    assert not any(itself.outputs[f"bracket/{name}"][0].any() for name in itself.params)
+    np.testing.assert_array_equal(equal.x[0], equal.x[1])
+    assert all(equal.outputs[f"bracket/{name}"][0].any() for name in equal.params)
+
+
+def test_where_float32_fails_nothing_is_required_of_it_and_much_of_float64():
+    (v,) = flagged("input-precision")
+    for dtype, most, least in ((np.float32, 0.0, 0.0), (np.float64, 9.0, 6.0)):
+        found = oracle.verify(v, {key: a.astype(dtype) for key, a in v.outputs.items()}).quantities
+        assert all(least <= q.required_digits <= most for q in found.values())
+
+
+def test_scale_of_batch_norm_and_statistics_are_as_their_flags_say():
+    (scale,), (large,) = flagged("batch-norm-scale"), flagged("large-statistics")
+    weights = np.concatenate([p for name, p in scale.params.items() if f"{name[:-7]}.running_var" in scale.buffers])
+    assert (weights == 0).any()
+    assert (weights < 0).any()
+    assert max(np.abs(b).max() for name, b in large.buffers.items() if name.endswith("mean")) > 10
+    variances = np.concatenate([b for name, b in large.buffers.items() if name.endswith("var")])
+    assert variances.min() < 1e-3 < 10 < variances.max()
+
+
+def test_of_every_example_some_unit_of_relu_is_live():
+    for v in flagged("activation"):
+        if v.model.spec.get("activation") == "relu":
+            assert all(np.abs(v.outputs["grad/0.weight"][i]).max() > 1e-3 for i in range(len(v.x))), v.name
+
+
+def test_the_trained_network_gets_most_of_its_forty_attributes_right():
+    (v,) = flagged("trained")
+    assert v.model.parameter_count == 83_280
+    assert ((v.outputs["logits"] > 0) == v.y).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_vector_holds_exactly_the_contracts_arrays(name):
+    v = oracle.load(name)
+    state = {f"param/{k}" for k in v.params} | {f"buffer/{k}" for k in v.buffers}
+    with np.load(FOLDER / f"{name}.npz") as file:
+        assert {k: file[k].shape for k in file if k.partition("/")[0] in QUANTITIES} == output_shapes(v)
+        assert set(file) - set(output_shapes(v)) == state | {"x", "y", "pairs", "x_eval", "meta"}
+        assert json.loads(str(file["meta"]))["fields"] == ("batches" if v.batches else "examples")
+
+
+def test_a_specification_makes_its_model_again():
+    for model in (mlp([3, 4, 2], "relu"), mxresnet((2, 2, 4), (2, 3), (1, 2), expansion=2, n_out=3, n_in=1)):
+        assert model_of(model.spec) == model
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ([], r"model: expected an object with \"kind\" one of mlp, mxresnet, got \[\]"),
+        ({"kind": "cnn"}, "model: expected an object"),
+        ({"kind": "mlp"}, "model: .*missing.*sizes"),
+        ({"kind": "mlp", "sizes": [2, 1], "depth": 3}, "model: .*depth"),
+        ({"kind": "mlp", "sizes": [2]}, "sizes: expected at least 2 positive integer"),
+    ],
+)
+def test_a_specification_that_makes_none_is_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        model_of(spec)

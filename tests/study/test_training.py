@@ -1,0 +1,276 @@
+"""Adam by its paper, passes over the data, and training that goes on from a checkpoint as if it had never stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import SMALL
+
+from lie_ref.core.networks import preset
+from lie_ref.images.dataset import Dataset
+from lie_ref.machine.errors import InputError
+from lie_ref.machine.files import read_npz, write_npz
+from lie_ref.study.training import Adam, Sampler, Training, read_checkpoint, two_processes
+
+
+def training(dataset: Dataset, seed: int = 0, batch: int = 32) -> Training:
+    return Training(preset("mxresnet-tiny"), dataset, seed, batch, SMALL.lr, SMALL.betas)
+
+
+def state(run: Training) -> dict[str, bytes]:
+    return {f"{group}/{name}": a.tobytes() for group, named in run._groups().items() for name, a in named.items()}
+
+
+# --- Adam
+
+
+def test_first_step_of_adam_is_the_one_worked_by_hand() -> None:
+    """m = 0.2 · 4 = 0.8 and v = 0.001 · 16 = 0.016, unbiased 4 and 16: the step is 0.1 · 4 / (4 + ε)."""
+    params = {"w": np.array([1.0, 1.0])}
+    adam = Adam(params, lr=0.1, betas=(0.8, 0.999), eps=1e-8)
+    adam.step(params, {"w": np.array([4.0, -1e-8])})
+    np.testing.assert_allclose(adam.mean["w"], [0.8, -2e-9], rtol=1e-14)
+    np.testing.assert_allclose(adam.square["w"], [0.016, 1e-19], rtol=1e-12)
+    np.testing.assert_allclose(params["w"], [1 - 0.4 / 4.00000001, 1 + 0.05], rtol=1e-14)
+
+
+def test_adam_follows_the_formulas_of_its_paper() -> None:
+    rng = np.random.default_rng(0)
+    alpha, beta1, beta2, eps = 5e-3, 0.8, 0.999, 1e-8
+    theta, m, v = rng.standard_normal(50), np.zeros(50), np.zeros(50)
+    params = {"w": theta.copy()}
+    adam = Adam(params, alpha, (beta1, beta2), eps)
+    scale = np.geomspace(1e-10, 10, 50)  # ε counts in some, and not in others
+    for t in range(1, 31):
+        g = scale * rng.standard_normal(50)
+        adam.step(params, {"w": g})
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        theta = theta - alpha * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+    np.testing.assert_allclose(params["w"], theta, rtol=1e-12, atol=1e-14)
+
+
+def test_adam_changes_parameters_in_place_and_keeps_their_dtype() -> None:
+    w = np.ones(3, np.float32)
+    adam = Adam({"w": w})
+    adam.step({"w": w}, {"w": np.ones(3, np.float32)})
+    assert (w < 1).all()
+    assert {w.dtype, adam.mean["w"].dtype, adam.square["w"].dtype} == {np.dtype(np.float32)}
+
+
+# --- Sampler
+
+
+def test_every_row_comes_once_in_each_pass_and_each_pass_has_its_own_order() -> None:
+    rows = np.arange(100, 112)
+    sampler = Sampler(rows, batch=4, seed=0)
+    passes = [np.concatenate([sampler.next() for _ in range(3)]) for _ in range(4)]
+    for taken in passes:
+        np.testing.assert_array_equal(np.sort(taken), rows)
+    assert len({taken.tobytes() for taken in passes}) == 4
+
+
+def test_an_incomplete_last_batch_is_left_out() -> None:
+    sampler = Sampler(np.arange(11), batch=4, seed=0)
+    batches = [sampler.next() for _ in range(40)]
+    assert {len(batch) for batch in batches} == {4}
+    for first, second in zip(batches[::2], batches[1::2], strict=True):
+        assert len(set(first) | set(second)) == 8
+    assert set(np.concatenate(batches)) == set(range(11))  # another part is left out each time
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3, 4, 8])
+def test_a_sampler_goes_on_from_its_epoch_and_position(taken: int) -> None:
+    sampler = Sampler(np.arange(10), batch=3, seed=5)
+    for _ in range(taken):
+        sampler.next()
+    again = Sampler(np.arange(10), batch=3, seed=5, epoch=sampler.epoch, position=sampler.position)
+    for _ in range(7):
+        np.testing.assert_array_equal(again.next(), sampler.next())
+
+
+def test_another_seed_gives_another_order() -> None:
+    orders = {Sampler(np.arange(50), batch=50, seed=seed).next().tobytes() for seed in range(5)}
+    assert len(orders) == 5
+
+
+def test_a_batch_of_more_rows_than_there_are_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch: expected at most 3, the number of rows, got 4"):
+        Sampler(np.arange(3), batch=4, seed=0)
+
+
+# --- Training
+
+
+def test_training_lowers_the_loss_and_takes_train_images_only(faces: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[np.ndarray] = []
+    batch = Dataset.batch
+    monkeypatch.setattr(Dataset, "batch", lambda self, rows, *dtype: used.append(rows) or batch(self, rows, *dtype))
+    run = training(faces)
+    losses = [run.advance().loss for _ in range(30)]
+    assert run.step == 30
+    assert np.mean(losses[-5:]) < 0.75 * losses[0]
+    assert set(np.concatenate(used)) == set(faces.indices("train"))
+
+
+def test_a_step_tells_its_examples_and_their_logits_before_it(faces: Dataset) -> None:
+    run = training(faces)
+    run.advance()
+    before = {name: p.copy() for name, p in run.params.items()}
+    buffers = {name: b.copy() for name, b in run.buffers.items()}
+    expected_rows = Sampler(faces.indices("train"), run.sampler.batch, run.sampler.seed)
+    expected_rows.next()
+    step = run.advance()
+    np.testing.assert_array_equal(step.rows, expected_rows.next())
+    expected = run.model.apply(before, buffers, faces.batch(step.rows)[0], training=True)
+    np.testing.assert_allclose(step.logits, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_parameters_and_buffers_stay_float32(faces: Dataset) -> None:
+    run = training(faces)
+    run.advance()
+    assert {a.dtype for named in run._groups().values() for a in named.values()} == {np.dtype(np.float32)}
+
+
+def test_a_loaded_checkpoint_goes_on_bit_for_bit(faces: Dataset, tmp_path: Path) -> None:
+    run = training(faces, batch=100)  # three steps a pass, so that the next pass begins after the checkpoint
+    for _ in range(2):
+        run.advance()
+    run.save(tmp_path / "a.npz")
+    at_save = state(run)
+    losses = [run.advance().loss for _ in range(3)]
+    again = training(faces, batch=100)
+    again.load(read_checkpoint(tmp_path / "a.npz", again.model, 2, 2))
+    assert (again.step, again.adam.count, state(again)) == (2, 2, at_save)
+    again.save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert [again.advance().loss for _ in range(3)] == losses
+    assert state(again) == state(run)
+    assert (again.sampler.epoch, again.sampler.position) == (run.sampler.epoch, run.sampler.position) == (1, 200)
+
+
+# --- Two processes
+
+
+def test_two_processes_take_the_steps_of_one_up_to_rounding_and_the_same_bits_every_time(faces: Dataset) -> None:
+    def steps(run: Training) -> list[float]:
+        return [run.advance().loss for _ in range(3)]
+
+    alone, *shared = (training(faces) for _ in range(3))
+    losses = []
+    for run in shared:
+        with two_processes(run, steps=5):  # fewer are taken than were announced
+            losses.append(steps(run))
+    assert losses[0] == losses[1] == pytest.approx(steps(alone), rel=1e-4)
+    assert state(shared[0]) == state(shared[1])
+    for name, p in alone.params.items():
+        np.testing.assert_allclose(shared[0].params[name], p, atol=1e-3)
+    assert np.isfinite(shared[0].advance().loss)  # goes on by itself
+
+
+def test_a_second_process_that_was_killed_is_said_in_one_line(faces: Dataset) -> None:
+    run = training(faces)
+
+    def train() -> None:
+        with two_processes(run, steps=100):
+            run.advance()
+            multiprocessing.active_children()[0].kill()
+            for _ in range(99):
+                run.advance()
+
+    with pytest.raises(InputError, match=r"^the second process of the training ended: [^\n]*$"):
+        train()
+    assert run.partner is None
+    assert not multiprocessing.active_children()
+
+
+def test_the_second_process_ends_with_an_error_of_the_first(faces: Dataset) -> None:
+    with pytest.raises(KeyboardInterrupt), two_processes(training(faces), steps=100):
+        raise KeyboardInterrupt
+    assert not multiprocessing.active_children()
+
+
+# --- Checkpoints
+
+
+@pytest.fixture
+def checkpoint(small_run: Path, tmp_path: Path) -> Path:
+    """A copy of a good checkpoint, to be damaged."""
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes((small_run / "checkpoints" / "step_000012.npz").read_bytes())
+    return path
+
+
+def refusal(path: Path, network: str = "mxresnet-tiny") -> str:
+    with pytest.raises(InputError, match=re.escape(f"{path}: ")) as caught:
+        read_checkpoint(path, preset(network), 0, 12)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def change(path: Path, **arrays: np.ndarray | None) -> None:
+    changed = read_npz(path) | arrays
+    write_npz(path, {name: a for name, a in changed.items() if a is not None})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_checkpoint_cut_short_is_refused(checkpoint: Path, share: float) -> None:
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: int(share * len(content))])
+    assert refusal(checkpoint).startswith("damaged")
+
+
+@pytest.mark.parametrize("network", ["mxresnet-small", "mxresnet18", "mxresnet50"])
+def test_a_checkpoint_of_another_preset_is_refused(checkpoint: Path, network: str) -> None:
+    assert refusal(checkpoint, network).endswith("another network's checkpoint?")
+
+
+@pytest.mark.parametrize("version", ["lie-ref-checkpoint/0", None])
+def test_a_checkpoint_of_another_format_is_refused(checkpoint: Path, version: str | None) -> None:
+    change(checkpoint, format=None if version is None else np.array(version))
+    assert refusal(checkpoint) == f"expected format 'lie-ref-checkpoint/1', found '{version or 'none'}'"
+
+
+@pytest.mark.parametrize("name", ["param/0.0.weight", "buffer/0.1.running_var", "adam.square/6.0.convs.1.1.bias"])
+def test_a_checkpoint_without_one_of_its_arrays_is_refused(checkpoint: Path, name: str) -> None:
+    change(checkpoint, **{name: None})
+    assert refusal(checkpoint).startswith(f"expected {name} of shape ")
+
+
+def test_a_checkpoint_with_an_array_of_another_shape_is_refused(checkpoint: Path) -> None:
+    change(checkpoint, counters=np.zeros(3))
+    assert refusal(checkpoint).startswith("expected counters of shape (4,), found (3,)")
+
+
+def test_pickled_arrays_in_a_checkpoint_are_refused(checkpoint: Path) -> None:
+    change(checkpoint, counters=np.array([1, 2, 3, None], dtype=object))
+    assert "Object arrays cannot be loaded" in refusal(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["param/0.0.weight", "buffer/0.1.running_var", "adam.mean/0.0.weight"])
+def test_a_checkpoint_with_numbers_that_are_not_finite_float32_is_refused(checkpoint: Path, name: str) -> None:
+    good = read_npz(checkpoint)[name]
+    bad = good.copy()
+    bad.flat[-1] = np.nan
+    for array in (good.astype(float), bad, good.astype("U8")):
+        change(checkpoint, **{name: array})
+        said = f"expected finite float32 numbers in {name}, found others ({array.dtype})"
+        assert refusal(checkpoint) == said
+
+
+@pytest.mark.parametrize("counters", [np.array([-1, 0, 0, 0]), np.array([12, 12, 0, -3]), np.ones(4)])
+def test_counters_that_are_no_counts_are_refused(checkpoint: Path, counters: np.ndarray) -> None:
+    change(checkpoint, counters=counters)
+    assert refusal(checkpoint) == f"expected integers >= 0 in counters, found {counters.tolist()}"
+
+
+@pytest.mark.parametrize(("first", "last", "said"), [(10, 10, "10"), (0, 11, "0 to 11"), (13, 20, "13 to 20")])
+def test_a_checkpoint_of_another_step_is_refused(checkpoint: Path, first: int, last: int, said: str) -> None:
+    read_checkpoint(checkpoint, preset("mxresnet-tiny"), 12, 12)
+    with pytest.raises(InputError) as caught:
+        read_checkpoint(checkpoint, preset("mxresnet-tiny"), first, last)
+    assert str(caught.value) == f"{checkpoint}: expected step {said}, found 12; delete it and resume the run"

@@ -1,0 +1,165 @@
+"""Makes up a run from a fixed seed, for the tests of what reads and draws runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lie_ref.experiment.reading import SWAPS, VIEWS
+from lie_ref.images.labels import HAIR
+
+ALL_STEPS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000)
+HOSTILE = '<script>alert("&")</script>'
+ATTRIBUTES = [*HAIR, HOSTILE, *(f"Attribute_{k}" for k in range(35))]
+PAIRS = list(itertools.combinations(range(6), 2))
+TENSORS = 20
+FINDINGS = [
+    {
+        "id": "1a",
+        "claim": f"Brackets follow gradients {HOSTILE}",
+        "statistic": "correlation",
+        "value": 0.975,
+        "low": 0.96,
+        "high": 0.99,
+        "verdict": "holds",
+        "runs": 5,
+        "note": "from step 100",
+    },
+    {
+        "id": "2",
+        "claim": "Hair colours are moved most",
+        "statistic": "mean rank",
+        "value": None,
+        "low": None,
+        "high": None,
+        "verdict": "undecided",
+        "runs": 1,
+        "note": "",
+    },
+]
+
+
+def make_view(rng: np.random.Generator, inputs: int) -> dict[str, np.ndarray]:
+    """Made-up arrays of one view: brackets that follow the gradients, and change some logits more than others."""
+    rms_gradient = 10 ** rng.uniform(-5, -1, (1, TENSORS)) * rng.uniform(0.5, 2, (6, TENSORS))
+    squares = rms_gradient[np.array(PAIRS)] ** 2
+    return {
+        "norm": rng.uniform(0.1, 9, len(PAIRS)),
+        "logit_delta": rng.normal(size=(len(PAIRS), inputs, 40)) * 10 ** rng.normal(-2, 0.5, (len(PAIRS), 1, 40)),
+        "rms_gradient": rms_gradient,
+        "rms_bracket": 3 * np.sqrt(squares.mean(axis=1)) * 10 ** rng.normal(0, 0.2, (len(PAIRS), TENSORS)),
+    }
+
+
+PASSES = [
+    {
+        "network": network,
+        "mini_batches": k,
+        "epsilon": epsilon,
+        "cosine": [0.5, 0.75, None][: k - 1],
+        "ratio": [2.0, 2.0, None][: k - 1],
+    }
+    for network in ("as trained", HOSTILE)
+    for k in (2, 4)
+    for epsilon in (0.1, 1e-5)
+]
+
+
+def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A made-up entry of summary.json and the arrays of its evaluation file."""
+    plain = make_view(rng, len(images))
+    further = [view for view in VIEWS[1:] if step or view == "momentum"]  # no preconditioner before the first step
+    order = np.argsort(-np.abs(plain["logit_delta"]).mean(axis=(0, 1)))
+    rank = {ATTRIBUTES[k]: position + 1 for position, k in enumerate(order)}
+    loss = 0.2 + 0.5 * float(np.exp(-step / 500))
+    point = {
+        "step": step,
+        "train": {"loss": loss, "accuracy": 0.8125, "images": 512},
+        "validation": {"loss": loss + 0.02, "accuracy": 0.8025, "images": 256},
+        "brackets": [
+            {"pair": list(pair), "norm": float(norm), "correlation": 0.95, "constant": float(c), "tensors": TENSORS}
+            for pair, norm, c in zip(PAIRS, plain["norm"], rng.uniform(2, 4, 15), strict=True)
+        ],
+        "mean_correlation": 0.953,
+        "attributes": [
+            {"name": ATTRIBUTES[k], "rank": rank[ATTRIBUTES[k]], "mean_abs_logit_change": 0.5} for k in order
+        ],
+        "hair_ranks": {name: rank[name] for name in HAIR},
+        "checks": {
+            "pair": [0, 1],
+            "hvp_modes": 2.1e-15,
+            "richardson": 3.4e-10,
+            "order_swap": {"epsilon": [1e-3, 5e-4], "error": [1e-3, 5e-4], "observed_order": 1.002},
+            "swaps": {
+                name: {"epsilon": [1e-3, 5e-4], "error": [1e-3, 5e-4], "observed_order": 0.997}
+                for name in SWAPS
+                if step or name != "preconditioned"
+            },
+        },
+    }
+    evaluation = {
+        "format": np.array("lie-ref-evaluation/2"),
+        "step": np.array(step),
+        "pairs": np.array(PAIRS),
+        "x": images,
+        "y": (np.arange(len(images) * 40).reshape(len(images), 40) % 3 == 0).astype(float),
+        "logits": rng.normal(size=(len(images), 40)),
+        "loss": rng.uniform(size=len(images)),
+        **plain,
+        "views": np.array(further),
+        **{f"{name}/{view}": array for view in further for name, array in make_view(rng, len(images)).items()},
+        "tensor_names": np.array([f"{k}.weight" for k in range(TENSORS)]),
+    }
+    return point, evaluation
+
+
+def make_run(run: Path, steps: tuple[int, ...] = (0, 100), images: np.ndarray | None = None) -> Path:
+    """A made-up run with checkpoints at `steps`, complete but for its checkpoints' parameters."""
+    rng = np.random.default_rng(7)
+    images = rng.uniform(-1, 1, (32, 3, 16, 16)) if images is None else images
+    (run / "evaluation").mkdir(parents=True)
+    points = []
+    for step in steps:
+        point, evaluation = make_checkpoint(step, rng, images)
+        points.append(point)
+        np.savez(run / "evaluation" / f"step_{step:06d}.npz", **evaluation)
+    summary = {
+        "format": "lie-ref-run/1",
+        "dataset": "made-up faces",
+        "preset": "mxresnet-tiny",
+        "steps": steps[-1],
+        "seed": 3,
+        "parameters": 83280,
+        "attributes": ATTRIBUTES,
+        "rms_gradient": "the root mean square of both examples’ RMS gradients, for each tensor",
+        "checkpoints": points,
+        "findings": FINDINGS,
+        "passes": PASSES,
+    }
+    (run / "summary.json").write_text(json.dumps(summary))
+    (run / "config.json").write_text(
+        json.dumps({"preset": "mxresnet-tiny", "out": HOSTILE, "versions": {"numpy": "2"}})
+    )
+    losses = (0.25 + 0.5 * np.exp(-np.arange(steps[-1]) / 500)) * rng.lognormal(0, 0.1, steps[-1])
+    rows = [f"{step},{loss}" for step, loss in enumerate(losses, 1)]
+    (run / "log.csv").write_text("\n".join(["step,loss", *rows, ""]))
+    return run
+
+
+def edited(run: Path, **changes: Any) -> Path:
+    """The run with `changes` made to the first checkpoint of its summary."""
+    summary = json.loads((run / "summary.json").read_text())
+    summary["checkpoints"][0].update(changes)
+    (run / "summary.json").write_text(json.dumps(summary))
+    return run
+
+
+def edit_evaluation(path: Path, **changes: np.ndarray | None) -> None:
+    """Replace arrays of an evaluation file, or leave those out that are None."""
+    with np.load(path) as file:
+        arrays = {**dict(file), **changes}
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
