@@ -13,8 +13,8 @@ from .core.fields import (
     vector_field,
 )
 from .core.networks import mlp, mxresnet, preset
-from .fast.engine import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
 from .measure import connectivity, kernels, scores
+from .measure.derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
 from .measure.evaluation import Evaluation, evaluate
 
 __all__ = [

@@ -28,8 +28,8 @@ from .experiment.seeds import COMPARED_STEPS, run_study, study_table
 from .experiment.settings import Settings
 from .machine.errors import InputError
 from .machine.files import to_json, write_text
-from .machine.parallel import workers
 from .machine.process import keep_freed_memory, use_one_blas_thread
+from .machine.workers import workers
 from .oracle.request import read_question
 from .oracle.vector_list import write_vectors
 from .oracle.vectors import write_vector

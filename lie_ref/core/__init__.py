@@ -1,1 +1,1 @@
-"""The plain reference."""
+"""The plain reference: networks, vector fields and brackets in NumPy and autograd.  README.md has the reading order."""

@@ -1,12 +1,12 @@
 """Vector fields, Hessian-vector products and Lie brackets of any loss written in `autograd.numpy`.
 
 A point θ is an array or a flat dict of arrays, and a vector field maps a point to a tangent of the same form.  A loss L
-makes the field v(θ) = −∇L(θ); two fields v, w have the Lie bracket
+makes the field v(θ) = −∇L(θ).  Two fields v and w have the Lie bracket
 
-    [v, w] = (v·∇)w − (w·∇)v,
+    [v, w] = (v·∇)w − (w·∇)v.
 
-which for v = −∇L_x and w = −∇L_y is H_y g_x − H_x g_y, and is what the order of two small steps changes:
-θ(v then w) − θ(w then v) = ε² [v, w] + O(ε³).
+For v = −∇L_x and w = −∇L_y it is H_y g_x − H_x g_y, and it is what the order of two small steps changes:
+θ(v then w) − θ(w then v) = ε² [v, w] + O(ε³)  (Dherin 2023).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Field = Callable[[Point], Point]
 
 
 def vector_field(loss: Loss) -> Field:
-    """v(θ) = −∇L(θ): the direction in which a gradient step on `loss` moves θ.
+    """v(θ) = −∇L(θ), the direction in which a gradient step on `loss` moves θ.
 
     >>> vector_field(lambda t: np.sum(t**2))(numpy.array([1.0, 2.0]))
     array([-2., -4.])
@@ -35,10 +35,10 @@ def vector_field(loss: Loss) -> Field:
 
 
 def lie_bracket(v: Field, w: Field) -> Field:
-    """[v, w](θ) = (v·∇)w − (w·∇)v, both derivatives taken exactly, in forward mode, of whatever v and w compute.
+    """[v, w](θ) = (v·∇)w − (w·∇)v, both derivatives exact, in forward mode, of whatever v and w compute.
 
-    Any two fields will do; they need not be gradients.  Raises TypeError unless θ is a floating array or a flat dict of
-    them, ValueError unless v(θ) and w(θ) have θ's names and shapes.
+    The fields need not be gradients.  Raises TypeError unless θ is a floating array or a flat dict of them, and
+    ValueError unless v(θ) and w(θ) have the names and shapes of θ.
 
     >>> rotation, scaling = lambda t: np.array([-t[1], t[0]]), lambda t: np.array([t[0], 0.0])
     >>> lie_bracket(rotation, scaling)(numpy.array([3.0, 5.0]))
@@ -49,17 +49,17 @@ def lie_bracket(v: Field, w: Field) -> Field:
         theta = _checked("theta", theta)
         w_along_v = directional_derivative(w, theta, _matching("v(theta)", v(theta), theta))
         v_along_w = directional_derivative(v, theta, _matching("w(theta)", w(theta), theta))
-        return tree_map(lambda a, b: a - b, w_along_v, v_along_w)
+        return difference(w_along_v, v_along_w)
 
     return bracket
 
 
 def directional_derivative(f: Callable[[Point], Point], theta: Point, direction: Point) -> Point:
-    """Df(θ)·d, by forward mode: the push-forward of the tangent `direction`, of θ's form, to one of f(θ)'s."""
+    """Df(θ)·d in forward mode: the tangent d, of the form of θ, pushed forward to a tangent of the form of f(θ)."""
     names: list[str] = []
 
     def arrays(t: Point) -> Any:
-        # autograd sees no tangents in a plain dict and has no forward rule for its own; a tuple carries them out.
+        # Autograd has no forward rule for its dict and sees no tangents in a plain one: a tuple carries them out.
         result = f(t)
         if not isinstance(result, dict):
             return result
@@ -93,27 +93,35 @@ def hvp_reverse_over_reverse(loss: Loss, theta: Point, direction: Point) -> Poin
 
 
 def gradient_step(loss: Loss, epsilon: float) -> Callable[[Point], Point]:
-    """The update map θ ↦ θ − ε∇L(θ) of one step of gradient descent: a point to a point of the same form."""
+    """The update map θ ↦ θ − ε∇L(θ) of one step of gradient descent, from a point to a point of the same form."""
     return lambda theta: tree_map(lambda t, g: t - epsilon * g, theta, grad(loss)(_checked("theta", theta)))
 
 
 def commutator(step_x: Callable[[Point], Point], step_y: Callable[[Point], Point]) -> Callable[[Point], Point]:
     """θ(x then y) − θ(y then x) for any two update maps θ ↦ θ'.
 
-    For two gradient steps of size ε it is ε²[v_x, v_y] + O(ε³), exactly ε²[v_x, v_y] when both losses are quadratic.
+    For two gradient steps of size ε it is ε²[v_x, v_y] + O(ε³), and exactly ε²[v_x, v_y] for quadratic losses.
 
     >>> x, y = gradient_step(lambda t: t[0] * t[1], 0.5), gradient_step(lambda t: t[0] ** 2, 0.5)
     >>> commutator(x, y)(numpy.array([1.0, 3.0]))
     array([ 1.5, -0.5])
     """
-    return lambda theta: tree_map(lambda a, b: a - b, step_y(step_x(theta)), step_x(step_y(theta)))
+    return lambda theta: difference(step_y(step_x(theta)), step_x(step_y(theta)))
 
 
 def inner(a: Point, b: Point) -> Any:
-    """⟨a, b⟩, a scalar: the sum over all entries of all arrays of two points of one form."""
-    if isinstance(a, dict):
-        return sum(np.sum(a[k] * b[k]) for k in a)
-    return np.sum(a * b)
+    """⟨a, b⟩: the sum over all entries of all arrays of two points of one form, a scalar."""
+    return sum(np.sum(a[k] * b[k]) for k in a) if isinstance(a, dict) else np.sum(a * b)
+
+
+def norm(a: Point) -> float:
+    """√⟨a, a⟩ over all arrays of a point."""
+    return float(np.sqrt(inner(a, a)))
+
+
+def difference(a: Point, b: Point) -> Point:
+    """a − b, array by array."""
+    return tree_map(lambda u, v: u - v, a, b)
 
 
 def tree_map(f: Callable[..., Any], first: Point, *rest: Point) -> Point:
@@ -135,7 +143,7 @@ def _checked(argument: str, theta: Point) -> Point:
 
 
 def _matching(argument: str, direction: Point, theta: Point) -> Point:
-    """The direction itself, or a ValueError if its names or shapes are not θ's: autograd would not notice."""
+    """The direction itself, or a ValueError if its names or shapes are not those of θ: autograd would not notice."""
     _checked(argument, direction)
     shapes = [{k: numpy.shape(p[k]) for k in p} if isinstance(p, dict) else numpy.shape(p) for p in (direction, theta)]
     if shapes[0] != shapes[1]:

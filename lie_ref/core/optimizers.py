@@ -1,19 +1,20 @@
-"""What swapping two examples does under the optimizer that is really used, to second order in the learning rate.
+"""What swapping two examples does under the optimizer in use, to second order in the learning rate.
 
-An optimizer turns a gradient into an update u by its state, and θ moves by −ε u; on example i and then on j by
+An optimizer turns the gradient into an update u that depends on its state, and θ moves by −εu.  Steps on example i and
+then on j move it by
 
-    −ε u_i − ε u_ij,    u_i = u(g_i(θ)),    u_ij = u'(g_j(θ − ε u_i)),    u' with the state that i left.
+    −ε u_i − ε u_ij,    u_i = u(g_i(θ)),    u_ij = u'(g_j(θ − ε u_i)),    u' with the state that the step on i left.
 
-Every optimizer here works entry by entry, so that with the slope s_ij = ∂u'/∂g at g_j(θ) the order of i and j makes the
+Every optimizer here works entry by entry.  With the slope s_ij = ∂u'/∂g at g_j(θ), the order of i and j makes the
 difference
 
     θ(i then j) − θ(j then i) = ε [u_j + u_ji − u_i − u_ij] + ε² [s_ij H_j u_i − s_ji H_i u_j] + O(ε³).
 
-For plain gradient steps the first term vanishes and the second is the Lie bracket H_j g_i − H_i g_j of the vector
-fields −g; for steps −ε P g with a fixed preconditioner P it is the Lie bracket P H_j P g_i − P H_i P g_j of the fields
-−P g.  A state that remembers gradients adds the first term, which is in no Lie bracket.
+For plain gradient steps the first term vanishes, and the second is the Lie bracket H_j g_i − H_i g_j of the vector
+fields −g.  For steps −εPg with a fixed preconditioner P it is the Lie bracket P H_j P g_i − P H_i P g_j of the fields
+−Pg.  A state that remembers gradients adds the first term, which is not part of any Lie bracket.
 
-Gradients are points as in `fields`, or have leading axes more: (…, *shape) for a state (*shape).
+Gradients are points as in `fields`; they may have leading axes, (…, *shape), for a state (*shape).
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from typing import Protocol
 
 import numpy as np
 
-from .fields import Point, tree_map
+from .fields import Point, difference, tree_map
+from .types import Array
 
 
 class Optimizer(Protocol):
     """The state of an optimizer between two steps; nothing changes it in place."""
 
     def step(self, gradient: Point) -> tuple[Point, Optimizer]:
-        """The update u, by whose negative θ moves per unit of the learning rate, and the state afterwards."""
+        """The update u, which is subtracted from θ after multiplication by ε, and the state after the step."""
         ...
 
     def slope(self, gradient: Point) -> Point:
@@ -51,7 +53,7 @@ class GradientDescent:
 
 @dataclass(frozen=True)
 class FixedPreconditioner:
-    """u = P g, with P diagonal and fixed: `preconditioner` is its diagonal, a point.
+    """u = P g with a fixed diagonal P, whose diagonal is the point `preconditioner`.
 
     >>> FixedPreconditioner(np.array([2.0, 0.5])).step(np.array([1.0, 1.0]))[0]
     array([2. , 0.5])
@@ -88,7 +90,7 @@ class Momentum:
 
 @dataclass(frozen=True)
 class AdamState:
-    """torch.optim.Adam (Kingma & Ba 2015) after `count` steps: running means of g and of g², zeros before the first.
+    """torch.optim.Adam (Kingma & Ba 2015) after `count` steps: running means of g and g², zeros before the first.
 
     m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,  u = m̂ / (√v̂ + ε̂),  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ).
 
@@ -108,38 +110,32 @@ class AdamState:
         mean = tree_map(lambda m, g: beta1 * m + (1 - beta1) * g, self.mean, gradient)
         square = tree_map(lambda v, g: beta2 * v + (1 - beta2) * g * g, self.square, gradient)
         after = replace(self, mean=mean, square=square, count=self.count + 1)
-        return after._update(), after
+        return tree_map(lambda m, p: m / after._unbias()[0] * p, mean, after.preconditioner()), after
 
     def slope(self, gradient: Point) -> Point:
-        after = self.step(gradient)[1]
-        beta1, beta2 = self.betas
+        after, (beta1, beta2) = self.step(gradient)[1], self.betas
         unbias1, unbias2 = after._unbias()
 
-        def of(m: np.ndarray, v: np.ndarray, g: np.ndarray) -> np.ndarray:
+        def of(m: Array, v: Array, g: Array) -> Array:
             root = np.sqrt(v / unbias2)
-            # ∂√v̂/∂g; where v is 0, so is g, and m with it unless no gradient ever reached the entry
+            # ∂√v̂/∂g; where v is 0, g is 0 too, and so is m unless no gradient ever reached the entry
             turn = (1 - beta2) / unbias2 * np.divide(g, root, out=np.zeros_like(root), where=root > 0)
             return ((1 - beta1) - m * turn / (root + self.eps)) / (unbias1 * (root + self.eps))
 
         return tree_map(of, after.mean, after.square, gradient)
 
     def preconditioner(self) -> Point:
-        """1 / (√v̂ + ε̂) as the last step left it; ValueError before the first, when there is none."""
+        """1 / (√v̂ + ε̂) as the last step left it; ValueError before the first step."""
         if self.count == 0:
             raise ValueError("count: expected at least 1, for Adam has no preconditioner before its first step, got 0")
-        _, unbias2 = self._unbias()
-        return tree_map(lambda v: 1 / (np.sqrt(v / unbias2) + self.eps), self.square)
-
-    def _update(self) -> Point:
-        unbias1, _ = self._unbias()
-        return tree_map(lambda m, p: m / unbias1 * p, self.mean, self.preconditioner())
+        return tree_map(lambda v: 1 / (np.sqrt(v / self._unbias()[1]) + self.eps), self.square)
 
     def _unbias(self) -> tuple[float, float]:
         return 1 - self.betas[0] ** self.count, 1 - self.betas[1] ** self.count
 
 
 def first_order_effect(optimizer: Optimizer, g_i: Point, g_j: Point) -> Point:
-    """u_j + u_ji − u_i − u_ij: what ε is multiplied with; exactly 0 for an optimizer whose state never changes.
+    """u_j + u_ji − u_i − u_ij, the factor of ε; exactly 0 for an optimizer whose state never changes.
 
     >>> first_order_effect(Momentum(np.zeros(2), 0.5), np.array([3.0, 0.0]), np.array([1.0, 1.0]))  # −μ (g_i − g_j)
     array([-1. ,  0.5])
@@ -149,7 +145,7 @@ def first_order_effect(optimizer: Optimizer, g_i: Point, g_j: Point) -> Point:
 
 
 def second_order_effect(optimizer: Optimizer, g_i: Point, g_j: Point, h_j_u_i: Point, h_i_u_j: Point) -> Point:
-    """s_ij H_j u_i − s_ji H_i u_j: what ε² is multiplied with; u_i is the update of `optimizer.step(g_i)`.
+    """s_ij H_j u_i − s_ji H_i u_j, the factor of ε²; u_i is the update of `optimizer.step(g_i)`.
 
     >>> g_i, g_j = np.array([3.0, 0.0]), np.array([1.0, 1.0])
     >>> h_i, h_j = np.diag([1.0, 0.0]), np.diag([2.0, 2.0])
@@ -157,4 +153,4 @@ def second_order_effect(optimizer: Optimizer, g_i: Point, g_j: Point, h_j_u_i: P
     array([5., 0.])
     """
     s_ij, s_ji = optimizer.step(g_i)[1].slope(g_j), optimizer.step(g_j)[1].slope(g_i)
-    return tree_map(lambda s, h, t, k: s * h - t * k, s_ij, h_j_u_i, s_ji, h_i_u_j)
+    return difference(tree_map(np.multiply, s_ij, h_j_u_i), tree_map(np.multiply, s_ji, h_i_u_j))

@@ -5,14 +5,14 @@ A claim's number is the mean over runs or retrainings, its interval Student's, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from ..experiment.claims import Claim, finding
+from ..study.verdicts import Claim, finding
 
 Task = dict[str, Any]  # of a task: what `task_results` gives
 Values = Sequence[float]  # one for each run or retraining
@@ -101,169 +101,65 @@ def _barrier_gap(task: Task) -> Values:
     return np.mean([np.subtract(*pair) for pair in pairs], axis=0).tolist() if pairs else []
 
 
-BRACKET, RELATIVE = ("bracket score", "bracket/early"), ("relative bracket score", "relative/early")
 ABOVE = 1e-9  # zero, but no difference at all is not a gain
-
-CLAIMS: tuple[tuple[Claim, Callable[[Task], Values]], ...] = (
-    (
-        Claim("1a", "GraNd and EL2N, early in training, order examples alike", "Spearman’s correlation", low=0.8),
-        partial(_correlation, "grand/early", "el2n/early"),
-    ),
-    (
-        Claim("1b", "EL2N early in training orders them as forgetting over all of it does", "the same", low=0.5),
-        partial(_correlation, "el2n/early", "forgetting/end"),
-    ),
-    (
-        Claim("1c", "GraNd at initialisation orders them as GraNd early in training does", "the same", low=0.5),
-        partial(_correlation, "grand/start", "grand/early"),
-    ),
-    (
-        Claim("1d", "GraNd at initialisation goes with the size of the picture’s pixels", "the same", low=0.5),
-        _input_size,
-    ),
-    (
-        Claim(
-            "2a",
-            "The 60 % of highest EL2N, early, do as well as all examples",
-            "held-out accuracy, difference; at least −0.01",
-            low=-0.01,
-        ),
-        partial(_gain, "el2n/early", "all", 0.6),
-    ),
-    *(
-        (
-            Claim(
-                f"2{letter}",
-                f"The 60 % of highest {name}, early, do better than a random 60 %",
-                "held-out accuracy, difference",
-                low=ABOVE,
-            ),
-            partial(_gain, key, "random", 0.6),
-        )
-        for letter, name, key in (("b", "EL2N", "el2n/early"), ("c", "GraNd", "grand/early"))
-    ),
-    (
-        Claim(
-            "2d",
-            "If few are kept, 20 %, those of highest EL2N do worse than random ones",
-            "held-out accuracy, difference",
-            high=-ABOVE,
-        ),
-        partial(_gain, "el2n/early", "random", 0.2),
-    ),
-    (
-        Claim(
-            "3",
-            "The 60 % of highest GraNd at initialisation do better than a random 60 %",
-            "held-out accuracy, difference",
-            low=ABOVE,
-        ),
-        partial(_gain, "grand/start", "random", 0.6),
-    ),
-    (
-        Claim(
-            "4a",
-            "Even with true labels the window of the highest EL2N is not the best",
-            "its held-out accuracy less that of the best other window by the other retrainings",
-            high=-ABOVE,
-        ),
-        partial(_top_window, False),
-    ),
-    (
-        Claim("4b", "With false labels it falls farther behind", "that with false labels less 4a", high=-ABOVE),
-        _top_windows_fall,
-    ),
-    *(
-        (Claim(f"5{letter}", f"High {name} finds false labels", "AUROC", low=0.5), partial(_noise, key))
-        for letter, name, key in (
-            ("a", "EL2N, early,", "el2n/early"),
-            ("b", "GraNd, early,", "grand/early"),
-            ("c", "forgetting", "forgetting/end"),
-        )
-    ),
-    (
-        Claim(
-            "6a",
-            "The kernel turns faster among examples of high EL2N",
-            "1 − cosine between kept steps but the first two, highest less lowest band",
-            low=ABOVE,
-        ),
-        _velocity_gap,
-    ),
-    (
-        Claim(
-            "6b",
-            "Children that leave their parent later are better connected",
-            "error barrier, first spawning step less last",
-            low=ABOVE,
-        ),
-        _barrier_fall,
-    ),
-    (
-        Claim(
-            "6c",
-            "The barrier is higher for examples of high EL2N",
-            "error barrier, highest less lowest band, mean over the spawning steps",
-            low=ABOVE,
-        ),
-        _barrier_gap,
-    ),
-    *(
-        (
-            Claim(
-                f"7{letter}",
-                f"GraNd and EL2N being equal, a higher {name} means {what}",
-                "Spearman’s partial correlation given both, their squares and product, early",
-                low=ABOVE,
-            ),
-            partial(statistic, key),
-        )
-        for letter, name, what, statistic, key in (
-            ("a", "bracket score", "more forgetting", _beyond, "bracket/early"),
-            ("b", "relative bracket score", "more forgetting", _beyond, "relative/early"),
-            ("c", "bracket score", "a false label", _noise_beyond, "bracket/early"),
-            ("d", "relative bracket score", "a false label", _noise_beyond, "relative/early"),
-        )
-    ),
-    *(
-        (Claim(f"7{letter}", f"High {name} finds false labels", "AUROC", low=0.5), partial(_noise, key))
-        for letter, name, key in (
-            ("e", "bracket score, early,", "bracket/early"),
-            ("f", "relative bracket score, early,", "relative/early"),
-        )
-    ),
-    *(
-        (
-            Claim(
-                f"7{letter}",
-                f"The {name} finds false labels better than GraNd and EL2N",
-                "AUROC less that of the better one by the other runs",
-                low=ABOVE,
-            ),
-            partial(_noise_gain, key),
-        )
-        for letter, (name, key) in zip("gh", (BRACKET, RELATIVE), strict=True)
-    ),
-    *(
-        (
-            Claim(
-                f"7{letter}",
-                f"Those of highest {name} are better to train on than {whom}",
-                "held-out accuracy, difference, mean over the fractions kept",
-                low=ABOVE,
-            ),
-            partial(_gain, key, over, None),
-        )
-        for letter, (name, key), (whom, over) in zip(
-            "ijklmn",
-            [BRACKET] * 3 + [RELATIVE] * 3,
-            [("random ones", "random"), ("GraNd’s", "grand/early"), ("EL2N’s", "el2n/early")] * 2,
-            strict=True,
-        )
-    ),
+_SCORES = {"bracket/early": "bracket score", "relative/early": "relative bracket score"}
+_HELD_OUT, _GIVEN = (
+    "held-out accuracy, difference",
+    "Spearman’s partial correlation given both, their squares and product, early",
 )
+
+# fmt: off
+CLAIMS = (
+    Claim("1a", "GraNd and EL2N, early in training, order examples alike", "Spearman’s correlation",
+          partial(_correlation, "grand/early", "el2n/early"), low=0.8),
+    Claim("1b", "EL2N early in training orders them as forgetting over all of it does", "the same",
+          partial(_correlation, "el2n/early", "forgetting/end"), low=0.5),
+    Claim("1c", "GraNd at initialisation orders them as GraNd early in training does", "the same",
+          partial(_correlation, "grand/start", "grand/early"), low=0.5),
+    Claim("1d", "GraNd at initialisation goes with the size of the picture’s pixels", "the same", _input_size, low=0.5),
+    Claim("2a", "The 60 % of highest EL2N, early, do as well as all examples", f"{_HELD_OUT}; at least −0.01",
+          partial(_gain, "el2n/early", "all", 0.6), low=-0.01),
+    Claim("2b", "The 60 % of highest EL2N, early, do better than a random 60 %", _HELD_OUT,
+          partial(_gain, "el2n/early", "random", 0.6), low=ABOVE),
+    Claim("2c", "The 60 % of highest GraNd, early, do better than a random 60 %", _HELD_OUT,
+          partial(_gain, "grand/early", "random", 0.6), low=ABOVE),
+    Claim("2d", "If few are kept, 20 %, those of highest EL2N do worse than random ones", _HELD_OUT,
+          partial(_gain, "el2n/early", "random", 0.2), high=-ABOVE),
+    Claim("3", "The 60 % of highest GraNd at initialisation do better than a random 60 %", _HELD_OUT,
+          partial(_gain, "grand/start", "random", 0.6), low=ABOVE),
+    Claim("4a", "Even with true labels the window of the highest EL2N is not the best",
+          "its held-out accuracy less that of the best other window by the other retrainings",
+          partial(_top_window, False), high=-ABOVE),
+    Claim("4b", "With false labels it falls farther behind", "that with false labels less 4a",
+          _top_windows_fall, high=-ABOVE),
+    Claim("5a", "High EL2N, early, finds false labels", "AUROC", partial(_noise, "el2n/early"), low=0.5),
+    Claim("5b", "High GraNd, early, finds false labels", "AUROC", partial(_noise, "grand/early"), low=0.5),
+    Claim("5c", "High forgetting finds false labels", "AUROC", partial(_noise, "forgetting/end"), low=0.5),
+    Claim("6a", "The kernel turns faster among examples of high EL2N",
+          "1 − cosine between kept steps but the first two, highest less lowest band", _velocity_gap, low=ABOVE),
+    Claim("6b", "Children that leave their parent later are better connected",
+          "error barrier, first spawning step less last", _barrier_fall, low=ABOVE),
+    Claim("6c", "The barrier is higher for examples of high EL2N",
+          "error barrier, highest less lowest band, mean over the spawning steps", _barrier_gap, low=ABOVE),
+    *(Claim(f"7{letter}", f"GraNd and EL2N being equal, a higher {name} means {what}", _GIVEN,
+            partial(statistic, key), low=ABOVE)
+      for letter, (what, statistic), (key, name) in zip(
+          "abcd", [("more forgetting", _beyond)] * 2 + [("a false label", _noise_beyond)] * 2, [*_SCORES.items()] * 2,
+          strict=True)),
+    *(Claim(f"7{letter}", f"High {name}, early, finds false labels", "AUROC", partial(_noise, key), low=0.5)
+      for letter, (key, name) in zip("ef", _SCORES.items(), strict=True)),
+    *(Claim(f"7{letter}", f"The {name} finds false labels better than GraNd and EL2N",
+            "AUROC less that of the better one by the other runs", partial(_noise_gain, key), low=ABOVE)
+      for letter, (key, name) in zip("gh", _SCORES.items(), strict=True)),
+    *(Claim(f"7{letter}", f"Those of highest {name} are better to train on than {whom}",
+            f"{_HELD_OUT}, mean over the fractions kept", partial(_gain, key, over, None), low=ABOVE)
+      for letter, (key, name), (whom, over) in zip(
+          "ijklmn", [item for item in _SCORES.items() for _ in range(3)],
+          [("random ones", "random"), ("GraNd’s", "grand/early"), ("EL2N’s", "el2n/early")] * 2, strict=True)),
+)
+# fmt: on
 
 
 def judge(task: Task) -> list[dict[str, Any]]:
     """The findings of one task, in the order of the claims, ready for JSON."""
-    return [finding(claim, [[value] for value in statistic(task)]) for claim, statistic in CLAIMS]
+    return [finding(claim, [[value] for value in claim.values(task)]) for claim in CLAIMS]

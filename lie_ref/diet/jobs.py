@@ -11,20 +11,20 @@ from typing import Protocol
 import numpy as np
 
 from ..core.losses import LOSSES
-from ..core.networks import Arrays, Model, preset
-from ..fast.dual import Array
-from ..fast.engine import logits
+from ..core.networks import Model, preset
+from ..core.types import Array, Arrays, Shapes
 from ..images.dataset import Images
 from ..machine.errors import InputError
 from ..machine.files import write_npz
 from ..measure.connectivity import batch_norm_statistics, interpolated
+from ..measure.derivatives import logits
 from ..measure.kernels import kernel_velocity, ntk
 from ..measure.scores import ROWS, bracket_score, el2n, forgetting, grand, right
-from ..study.training import Sampler, Step, Training, read_checkpoint
+from ..study.checkpoint import Checkpoint
+from ..study.training import Sampler, Step, Training
 from .settings import CHILDREN, RETRAINED, TIMES, DietSettings, score_keys
 from .tasks import Task
 
-Shapes = dict[str, tuple[int, ...]]  # name → the array's
 TESTED: Shapes = {"loss": (), "accuracy": ()}
 FORMAT = "lie-ref-diet-job/4"
 STATISTICS = 8, 128  # mini-batches, and images of each, for batch-norm's statistics of an interpolated network
@@ -49,10 +49,10 @@ class Work:
         """Where the run of a task keeps its state at a step."""
         return self.out / "states" / f"{task}-{run}-{step:06d}.npz"
 
-    def state(self, task: Task, run: int, step: int) -> Arrays:
-        """What a run kept at a step; InputError, with the remedy, where that is lost or damaged."""
+    def state(self, task: Task, run: int, step: int) -> Checkpoint:
+        """The checkpoint of a run at a step; InputError, with the remedy, where that is lost or damaged."""
         try:
-            return read_checkpoint(self.state_path(task.name, run, step), self.model(task), step, step)
+            return Checkpoint.read(self.state_path(task.name, run, step), self.model(task), step, step)
         except InputError as error:
             made_by = ScoreRun(task.name, False, run).name
             raise InputError(f"{error}; jobs/{made_by}.npz deleted, the same command makes it again") from error
@@ -133,7 +133,7 @@ class ScoreRun:
                 score = bracket_score(*network, x, y, partners, task.loss)
                 found[f"bracket/{time}"], found[f"relative/{time}"] = score
             if not self.noisy and training.step in settings.watched:
-                training.save(work.state_path(self.task, self.number, training.step))
+                training.checkpoint().write(work.state_path(self.task, self.number, training.step))
 
         look()
         for step in _steps(training, settings.steps):
@@ -200,7 +200,8 @@ class Velocities:
         rng, kernels = settings.rng("kernels"), []
         chosen = [np.sort(rng.permutation(rows)[: settings.kernel_examples]) for rows in self.bands.values()]
         for step in settings.watched:
-            network = work.model(task), *_network(work.state(task, self.number, step))
+            state = work.state(task, self.number, step)
+            network = work.model(task), state.params, state.buffers
             kernels.append([ntk(*network, task.dataset.batch(rows)[0]) for rows in chosen])
         velocity = [[kernel_velocity(*pair) for pair in zip(*two, strict=True)] for two in pairwise(kernels)]
         return {"steps": np.array(settings.watched), "velocity": np.array(velocity)}
@@ -235,7 +236,7 @@ class Connection:
         parent, model, ends = work.state(task, self.number, self.step), work.model(task), []
         for child in range(2):
             training = work.training(task, self.number)
-            training.load(parent)
+            training.go_on_from(parent)
             training.sampler = Sampler(task.rows, settings.batch, CHILDREN + 2 * self.number + child)
             for _ in _steps(training, settings.steps):
                 pass
@@ -281,12 +282,3 @@ def _targets(task: Task, rows: Array) -> Array:
     """The labels of these rows, as the loss takes them."""
     y = task.dataset.labels[rows]
     return y if y.ndim == 1 else y.astype(np.float32)
-
-
-def _network(state: Arrays) -> tuple[Arrays, Arrays]:
-    """Parameters and buffers of a checkpoint."""
-
-    def group(name: str) -> Arrays:
-        return {key.removeprefix(name): a for key, a in state.items() if key.startswith(name)}
-
-    return group("param/"), group("buffer/")

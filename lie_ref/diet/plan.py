@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.networks import Arrays
-from ..fast.dual import Array
+from ..core.types import Array, Arrays
 from ..machine.errors import InputError
 from ..measure.rank_statistics import rising
 from .jobs import Connection, Job, Retraining, ScoreRun, Velocities

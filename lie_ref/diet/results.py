@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.networks import Arrays
-from ..experiment.claims import interval
-from ..fast.dual import Array
-from ..fast.engine import squared_norms
+from ..core.types import Array, Arrays
 from ..images.dataset import Images
 from ..measure.connectivity import error_barrier
+from ..measure.derivatives import squared_norms
 from ..measure.rank_statistics import auroc, rising, spearman
 from ..measure.scores import ROWS
+from ..study.verdicts import interval
 from .plan import BANDS, choice_name, choosing_ends, scores_of_run, window_name
 from .settings import DietSettings, score_keys
 from .tasks import Task

@@ -6,26 +6,22 @@ It lives in one folder and can be stopped at any point: the same command goes on
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import __version__
-from ..core.networks import Arrays
-from ..experiment.claims import table
-from ..images.celeba import celeba_dataset
+from ..core.types import Arrays
 from ..images.dataset import Dataset
-from ..images.synthetic import faces_dataset
 from ..machine.errors import InputError
 from ..machine.files import read_npz, to_json, write_npz, write_text
 from ..machine.process import interrupt_held
 from ..machine.progress import Progress
+from ..study.folder import check_config, make_folders, own_files, with_versions, write_config
+from ..study.verdicts import table
 from .claims import judge
 from .jobs import FORMAT, Job, Work, job_path, perform
 from .page import render_diet
@@ -33,6 +29,8 @@ from .plan import check_sizes, score_runs, trials
 from .results import how_forgotten, mean_scores, runs_of, task_results
 from .settings import DietSettings
 from .tasks import TASKS, Task
+
+OTHERWISE = "--out takes another folder"
 
 
 def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor | None = None) -> dict[str, Any]:
@@ -43,9 +41,7 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
     `out` that holds another diet.
     """
     settings = settings.checked()
-    dataset = _dataset(settings, cache)
-    for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
-        print(line, flush=True)
+    dataset = settings.open_images(cache)
     tasks, false = _tasks(settings, dataset)
     for name in settings.tasks:
         check_sizes(settings, tasks[name, False])
@@ -133,50 +129,18 @@ def _tasks(settings: DietSettings, dataset: Dataset) -> tuple[dict[tuple[str, bo
     return tasks, false
 
 
-def _dataset(settings: DietSettings, cache: Path) -> Dataset:
-    if settings.celeba is None:
-        return faces_dataset(cache, settings.faces, settings.seed, settings.size)
-    return celeba_dataset(Path(settings.celeba), cache, settings.size, settings.subset, settings.skip_bad)
-
-
 def _begin(out: Path, settings: DietSettings, dataset: Dataset) -> None:
-    """Make the folder and its `config.json`, or see that it holds the same diet; remove halves of files."""
-    config = {
-        **json.loads(to_json(asdict(settings))),
-        "images": dataset.images.parent.name,
-        "versions": {
-            "python": platform.python_version(),
-            "lie-ref": __version__,
-            **{package: version(package) for package in ("numpy", "autograd", "pillow")},
-        },
-    }
-    path = out / "config.json"
-    if path.exists():
-        _check_config(path, config)
+    """Make the folder and its `config.json`, or see that it holds the same diet."""
+    config = with_versions(asdict(settings) | {"images": dataset.images.parent.name})
+    if (out / "config.json").exists():
+        check_config(out, config, OTHERWISE)
     elif (out / "jobs").is_dir() and any((out / "jobs").iterdir()):
-        raise InputError(f"{out}: holds jobs but no config.json; --out takes another folder")
-    try:
-        for folder in (out, out / "jobs", out / "states"):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made a folder ({error.strerror})") from error
-    for folder in (out / "jobs", out / "states"):  # halves of files that a kill left
-        for part in folder.glob("*.npz.part"):
-            part.unlink()
-    if not path.exists():
-        write_text(path, json.dumps(config, indent=1) + "\n")
-
-
-def _check_config(path: Path, config: dict[str, Any]) -> None:
-    """InputError, naming the first setting that differs, unless this `config.json` says the same as `config`."""
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in config if key != "celeba" and before[key] != config[key]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the configuration of a diet ({error}); --out takes another folder") from error
-    if changed:
-        key = changed[0]
-        raise InputError(f"{path}: the diet has {key} {before[key]}, not {config[key]}; --out takes another folder")
+        raise InputError(f"{out}: holds jobs but no config.json; {OTHERWISE}")
+    make_folders(out, out / "jobs", out / "states")
+    for half in own_files(out, ("jobs/*.npz", "states/*.npz"), ".part"):
+        half.unlink()
+    if not (out / "config.json").exists():
+        write_config(out, config)
 
 
 def headlines(results: dict[str, Any]) -> list[str]:

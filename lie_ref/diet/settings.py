@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.networks import PRESETS as NETWORKS
 from ..machine.errors import InputError
+from ..study.settings import StudySettings
 from .tasks import TASKS
 
 SCORES = ("grand", "el2n", "bracket", "relative", "forgetting")
@@ -18,24 +19,18 @@ RETRAINED, CHILDREN = 100, 1000  # seeds of retrainings and of children's orders
 
 
 @dataclass(frozen=True)
-class DietSettings:
+class DietSettings(StudySettings):
     """What decides the result of a diet; shares are of the training examples."""
 
-    celeba: str | None = None  # folder of CelebA; None for synthetic faces
-    subset: bool = False
-    skip_bad: bool = False
     faces: int = 8_000
     size: int = 32
-    network: str = "mxresnet-tiny"
-    batch: int = 32
-    lr: float = 5e-3
-    betas: tuple[float, float] = (0.8, 0.999)
+    steps: int = 500
     seed: int = 0  # of faces, false labels, partners and random choices; runs have the seeds 0, 1, 2, …
+    network: str = "mxresnet-tiny"
     tasks: tuple[str, ...] = tuple(TASKS)
     scores: tuple[str, ...] = SCORES  # by which examples are chosen
     runs: int = 3  # for the scores, whose mean chooses the examples
     retrainings: int = 3  # for each choice of examples
-    steps: int = 500
     early: int = 150  # the step at which scores are early
     partners: int = 2  # for the bracket scores, others in each run
     fractions: tuple[float, ...] = (0.6, 0.2)  # that are kept
@@ -60,20 +55,13 @@ class DietSettings:
             given = getattr(self, name)
             if len(set(map(label, given))) < len(given):
                 raise InputError(f"--{name}: expected each once, got {' '.join(map(label, given))}")
-        least = {"seed": 0, "faces": 320, "size": 8, "batch": 2, "runs": 1, "retrainings": 1, "steps": 2, "partners": 2}
-        least |= {"points": 2, "kernel_examples": 1}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                option = name.replace("_", "-")
-                raise InputError(f"--{option}: expected an integer >= {value}, got {getattr(self, name)}")
+        self.check_least(runs=1, retrainings=1, steps=2, partners=2, points=2, kernel_examples=1)
         if self.runs > RETRAINED:
             raise InputError(f"--runs: expected at most {RETRAINED}, got {self.runs}")
         for name in ("offsets", "spawns"):
             given = getattr(self, name)
             if list(given) != sorted(given):
                 raise InputError(f"--{name}: expected rising numbers, got {' '.join(map(str, given))}")
-        if not 0 < self.lr < float("inf"):
-            raise InputError(f"--lr: expected a number > 0, got {self.lr}")
         if not 0 < self.early < self.steps:
             raise InputError(f"--early: expected a step between 0 and {self.steps}, the last, got {self.early}")
         _check_share("window", self.window)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..fast.dual import Array
+from ..core.types import Array
 from ..images.dataset import SPLITS, Dataset
 from ..images.labels import HAIR
 from ..machine.errors import InputError

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.losses import attribute_probabilities
-from ..core.networks import Arrays
+from ..core.types import Arrays
 from ..images.labels import HAIR
 from ..machine.files import write_text
 from ..study.pages import markup
 from ..study.pages.markup import WORDS, cells, claim_row, content_policy, number, source, thumbnails
+from .exclusive import attribute_probabilities
 from .reading import SWAPS, RunFiles, read_run, views
 from .statistics import pair_rms_gradient, proportionality, rank_attributes
 

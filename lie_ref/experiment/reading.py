@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.networks import Arrays
+from ..core.types import Arrays
 from ..images.labels import HAIR
 from ..machine.errors import InputError
 from ..machine.files import read_npz

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 from dataclasses import asdict
-from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
 from time import monotonic
@@ -19,23 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
-from ..core.networks import Arrays, Model, preset
-from ..images.celeba import celeba_dataset
+from ..core.networks import Model, preset
 from ..images.dataset import Dataset
-from ..images.synthetic import faces_dataset
 from ..machine.errors import InputError
 from ..machine.files import to_json, write_npz, write_text
 from ..machine.progress import Progress
-from ..study.training import Training, read_checkpoint, two_processes
-from .checkpoint import change_passes, examine
+from ..study.checkpoint import Checkpoint
+from ..study.folder import check_config, make_folders, own_files, with_versions, write_config
+from ..study.training import Training, two_processes
 from .claims import judge
+from .examination import change_passes, examine
 from .page import render
 from .reading import read_evaluation, read_passes
 from .settings import Settings
 from .statistics import RMS_GRADIENT
 
 SAVE_EVERY = 15.0  # seconds between two savings of the state from which a stopped run goes on
+OTHERWISE = "give the same options to go on, or --force to start anew"
 FILES = (
     "config.json",
     "log.csv",
@@ -81,11 +79,9 @@ def prepare(
     settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False
 ) -> tuple[Model, Dataset]:
     """The network and images of a run whose folder `out` is begun, or may be gone on with; as `run_experiment`."""
-    config = _config(settings.checked())
+    config = with_versions(asdict(settings.checked()) | {"checkpoints": settings.checkpoints})
     _check_folder(out, config, resume, force)
-    dataset = _dataset(settings, cache)
-    for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
-        print(line, flush=True)
+    dataset = settings.open_images(cache, not settings.independent_hair, settings.ambiguity)
     images = len(dataset.indices("train"))
     if settings.batch > images:
         raise InputError(f"--batch: expected at most {images}, the images of the train split, got {settings.batch}")
@@ -98,9 +94,9 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
     trained = settings.loss(dataset.attributes)
     training = Training(model, dataset, settings.seed, settings.batch, settings.lr, settings.betas, trained)
     state, log = out / "state.npz", out / "log.csv"
-    (out / "checkpoints").mkdir(exist_ok=True)
+    make_folders(out / "checkpoints")
     if saved := _newest(settings, model, out):
-        training.load(saved)
+        training.go_on_from(saved)
     write_text(log, "".join(f"{line}\n" for line in ("step,loss", *_logged(log, training.step))))
     last_save = monotonic()
     with (
@@ -111,11 +107,11 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
 
         def save(path: Path) -> None:
             os.fsync(lines.fileno())  # not even a power cut may leave a state that is ahead of the log
-            training.save(path)
+            training.checkpoint().write(path)
 
         while True:
             if training.step in settings.checkpoints:
-                save(_checkpoint(out, training.step))
+                save(_path(out, training.step))
             if training.step == settings.steps:
                 break
             with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is an error in the next line
@@ -129,25 +125,25 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
                 last_save = monotonic()
 
 
-def _newest(settings: Settings, model: Model, out: Path) -> Arrays | None:
+def _newest(settings: Settings, model: Model, out: Path) -> Checkpoint | None:
     """The newest saved state that leaves no checkpoint out: training from it makes those that are missing."""
-    kept = list(takewhile(lambda step: _checkpoint(out, step).exists(), settings.checkpoints))
+    kept = list(takewhile(lambda step: _path(out, step).exists(), settings.checkpoints))
     missing, state = settings.checkpoints[len(kept) :], out / "state.npz"
     if missing and state.exists():
-        arrays = read_checkpoint(state, model, 0, settings.steps)
-        if max(kept, default=0) <= arrays["counters"][0] <= missing[0]:
-            return arrays
+        saved = Checkpoint.read(state, model, 0, settings.steps)
+        if max(kept, default=0) <= saved.step <= missing[0]:
+            return saved
     return read_trained(out, model, kept[-1]) if kept else None
 
 
-def read_trained(out: Path, model: Model, step: int) -> Arrays:
+def read_trained(out: Path, model: Model, step: int) -> Checkpoint:
     """The checkpoint of a run at this step; InputError, naming its file, if it is missing or damaged."""
-    return read_checkpoint(_checkpoint(out, step), model, step, step)
+    return Checkpoint.read(_path(out, step), model, step, step)
 
 
 def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
     """Evaluate each checkpoint, in float64, into its file of `evaluation/`; returns the findings of each."""
-    (out / "evaluation").mkdir(exist_ok=True)
+    make_folders(out / "evaluation")
     found = []
     with Progress(len(settings.checkpoints), "evaluating checkpoints") as bar:
         for step in settings.checkpoints:
@@ -172,74 +168,35 @@ def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path
     return read_passes(path)
 
 
-def _dataset(settings: Settings, cache: Path) -> Dataset:
-    if settings.celeba is None:
-        knobs = not settings.independent_hair, settings.ambiguity
-        return faces_dataset(cache, settings.faces, settings.seed, settings.size, *knobs)
-    return celeba_dataset(Path(settings.celeba), cache, settings.size, settings.subset, settings.skip_bad)
-
-
-def _checkpoint(out: Path, step: int) -> Path:
+def _path(out: Path, step: int) -> Path:
     return out / "checkpoints" / f"step_{step:06d}.npz"
 
 
-def _config(settings: Settings) -> dict[str, Any]:
-    """What `config.json` says of a run, but for the images, which are known only once they are read."""
-    versions = {package: version(package) for package in ("numpy", "autograd", "pillow")}
-    return {
-        **asdict(settings),
-        "betas": list(settings.betas),
-        "checkpoints": settings.checkpoints,
-        "versions": {"python": platform.python_version(), "lie-ref": __version__, **versions},
-    }
-
-
 def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) -> None:
-    """Make the folder of a run; InputError if it holds a run that is not to be replaced, nor resumed as it began."""
+    """Make the folder of a run; InputError if it holds a run that may be neither replaced nor gone on with."""
     if resume and force:
         raise InputError("--resume goes on with a run and --force replaces it: expected one of them, got both")
-    there = _own_files(out)
+    there = own_files(out, FILES)
     if resume and not there:
         raise InputError(f"{out}: holds no run to go on with; without --resume one is begun")
     if resume:
-        _check_config(out, config)
+        check_config(out, config, OTHERWISE)
     elif there and not force:
         raise InputError(
             f"{out}: holds a run ({there[0].name}); "
             "--out takes another folder, --resume goes on with it, --force replaces it"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made a folder ({error.strerror})") from error
+    make_folders(out)
 
 
 def _begin(out: Path, config: dict[str, Any], force: bool) -> None:
-    """Remove what is to be replaced, and halves of files that a kill left; write `config.json` or compare with it."""
-    for path in _own_files(out, ".part") + (_own_files(out) if force else []):
+    """Remove a run that is to be replaced; write `config.json`, or compare with it."""
+    for path in own_files(out, FILES, ".part") + (own_files(out, FILES) if force else []):
         path.unlink()
-    if _own_files(out):
-        _check_config(out, config)
+    if own_files(out, FILES):
+        check_config(out, config, OTHERWISE)
     else:
-        write_text(out / "config.json", json.dumps(config, indent=1) + "\n")
-
-
-def _own_files(out: Path, suffix: str = "") -> list[Path]:
-    return [path for pattern in FILES for path in sorted(out.glob(pattern + suffix))]
-
-
-def _check_config(out: Path, config: dict[str, Any]) -> None:
-    """InputError, naming the first setting that differs, unless the run's `config.json` says the same as `config`."""
-    path = out / "config.json"
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        moved = before["celeba"] and config["celeba"]  # CelebA may lie elsewhere; "images" says whether it is the same
-        changed = [key for key in config if before[key] != config[key] and not (key == "celeba" and moved)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the configuration of a run ({error}); --force starts anew") from error
-    if changed:
-        key = changed[0]
-        raise InputError(f"{path}: the run has {key} {before[key]}, not {config[key]}; give the same options to go on")
+        write_config(out, config)
 
 
 def _logged(path: Path, step: int) -> list[str]:

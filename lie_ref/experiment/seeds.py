@@ -13,8 +13,9 @@ from typing import Any
 
 from ..machine.errors import InputError
 from ..machine.files import to_json, write_text
-from .checkpoint import examine_hair
-from .claims import LATE, Claim, Run, compare, judge, table
+from ..study.verdicts import table
+from .claims import COMPARED, LATE, Run, compare, judge
+from .examination import examine_hair
 from .page import render
 from .reading import read_shares
 from .run import prepare, read_trained, run_experiment, train
@@ -32,41 +33,6 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set cha
     },
 }
 COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is least by then (CelebA 1,500, faces 2,000)
-SHARE = "hair’s share of all absolute changes of probability, steps 400 to 2,000, less the other’s"
-
-
-COMPARED = (  # claim, its runs, and those beside them
-    (
-        Claim(
-            "3a",
-            "Hair’s share of the changes falls if the loss knows that hair colours exclude each other",
-            SHARE,
-            high=0.0,
-        ),
-        "exclusive",
-        "plain",
-    ),
-    (
-        Claim(
-            "3b",
-            "Hair’s share is larger where colours exclude each other than where they are independent",
-            SHARE,
-            low=0.0,
-        ),
-        "plain",
-        "independent",
-    ),
-    (
-        Claim(
-            "3c",
-            "Hair’s share is larger where colours are ambiguous (2) than where they are clear (0)",
-            SHARE,
-            low=0.0,
-        ),
-        "ambiguous",
-        "clear",
-    ),
-)
 
 
 def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[str, Any]:

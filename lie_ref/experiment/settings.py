@@ -1,34 +1,26 @@
-"""What decides the result of a run: the published protocol, and what may be chosen differently."""
+"""What decides the result of a run of the experiment: the published protocol, and what may be chosen differently."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..core.losses import LOSSES, LossFunction, exclusive
+from ..core.losses import LOSSES, LossFunction
 from ..core.networks import PRESETS
 from ..images.labels import HAIR
 from ..machine.errors import InputError
+from ..study.settings import StudySettings
+from .exclusive import exclusive
 
 CHECKPOINTS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000)
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(StudySettings):
     """What decides the result of a run; the defaults are the published protocol on synthetic faces."""
 
-    celeba: str | None = None  # folder of CelebA; None for synthetic faces
-    subset: bool = False
-    skip_bad: bool = False
-    faces: int = 10_000
-    size: int = 64
     preset: str = "mxresnet-tiny"
-    steps: int = 5000
-    seed: int = 0
-    batch: int = 32
-    lr: float = 5e-3
-    betas: tuple[float, float] = (0.8, 0.999)
-    exclusive_hair: bool = False  # whether the loss knows that hair has one colour at most
+    exclusive_hair: bool = False  # whether the loss knows that hair has at most one colour
     independent_hair: bool = False  # whether synthetic hair may have several
     ambiguity: float = 1.0  # how far its colour strays from the shade of its label
 
@@ -36,11 +28,7 @@ class Settings:
         """These settings, or InputError naming the first that cannot be used."""
         if self.preset not in PRESETS:
             raise InputError(f"--preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
-        for name, least in (("steps", 0), ("seed", 0), ("batch", 2), ("size", 8), ("faces", 320)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name}: expected an integer >= {least}, got {getattr(self, name)}")
-        if not 0 < self.lr < float("inf"):
-            raise InputError(f"--lr: expected a number > 0, got {self.lr}")
+        self.check_least(steps=0)
         if not 0 <= self.ambiguity < float("inf"):
             raise InputError(f"--ambiguity: expected a number >= 0, got {self.ambiguity}")
         return self

@@ -7,60 +7,58 @@ from typing import Any
 
 import numpy as np
 
-from ..core.losses import attribute_probabilities
-from ..fast.dual import Array, Dual
-from ..fast.engine import squared_norms
+from ..core.types import Array
+from ..fast.dual import Dual
 from ..images.labels import HAIR
-from ..measure.evaluation import Evaluation, SwapEffects
+from ..measure.evaluation import Swaps
+from .exclusive import attribute_probabilities
 
 RMS_GRADIENT = "the root of the mean of the two examples' squared RMS gradients, tensor by tensor"
 
 
-def checkpoint_findings(
-    evaluation: Evaluation, attributes: Sequence[str], rms_shuffled: Array, exclusive: Sequence[int] = ()
-) -> dict[str, Any]:
-    """The findings of one evaluation whose logits are the `attributes`, ready for JSON (None where undefined).
+def checkpoint_findings(plain: Swaps, pairs: Array, attributes: Sequence[str], rms_shuffled: Array) -> dict[str, Any]:
+    """What the brackets of pairs (p, 2) show, with logits that are the `attributes`: ready for JSON, None if undefined.
 
     `brackets`: for each pair its norm, and the log–log correlation and lines of RMS bracket against RMS gradient over
-    the tensors in which neither is zero; `mean_…` over the pairs, and `shuffled` the same means of `rms_shuffled`
-    (p, t), the RMS for shuffled directions; `attributes`: by falling mean |logit change|; `hair_shares` as
-    `evaluation_shares` has them.
+    the tensors in which neither is zero; `mean_…` over the pairs, and `shuffled` the same means for `rms_shuffled`
+    (p, t), the RMS along shuffled directions; `attributes`: by falling mean |logit change|.
     """
-    norms = np.sqrt(sum(squared_norms(bracket) for bracket in evaluation.brackets.values()))
-    pairs, rms_gradient = evaluation.pairs.tolist(), evaluation.rms_gradient
-    fits = pair_fits(evaluation.rms_bracket, rms_gradient, evaluation.pairs)
-    ranking = rank_attributes(evaluation.logit_delta, attributes)
-    ranks = {entry["name"]: entry["rank"] for entry in ranking}
+    fits = pair_fits(plain.rms_bracket, plain.rms_gradient, pairs)
+    ranking = rank_attributes(plain.logit_delta, attributes)
     return {
         "brackets": [
-            {"pair": pair, "norm": float(norm), **fit} for pair, norm, fit in zip(pairs, norms, fits, strict=True)
+            {"pair": pair, "norm": float(norm), **fit}
+            for pair, norm, fit in zip(pairs.tolist(), plain.norm, fits, strict=True)
         ],
         **mean_fits(fits),
-        "shuffled": mean_fits(pair_fits(rms_shuffled, rms_gradient, evaluation.pairs)),
+        "shuffled": mean_fits(pair_fits(rms_shuffled, plain.rms_gradient, pairs)),
         "attributes": ranking,
-        "hair_ranks": {name: ranks[name] for name in HAIR},
-        "hair_shares": evaluation_shares(evaluation, attributes, exclusive),
+        "hair_ranks": _hair_ranks(ranking),
     }
 
 
-def evaluation_shares(
-    evaluation: Evaluation, attributes: Sequence[str], exclusive: Sequence[int] = ()
+def swap_findings(swaps: Swaps, pairs: Array, attributes: Sequence[str]) -> dict[str, Any]:
+    """The same for what swaps do under an optimizer: only the means over the pairs (p, 2), and the ranks of hair."""
+    return {
+        **mean_fits(pair_fits(swaps.rms_bracket, swaps.rms_gradient, pairs)),
+        "hair_ranks": _hair_ranks(rank_attributes(swaps.logit_delta, attributes)),
+    }
+
+
+def _hair_ranks(ranking: Sequence[dict[str, Any]]) -> dict[str, int]:
+    ranks = {entry["name"]: entry["rank"] for entry in ranking}
+    return {name: ranks[name] for name in HAIR}
+
+
+def shares_of_hair(
+    logits: Array, logit_delta: Array, attributes: Sequence[str], exclusive: Sequence[int] = ()
 ) -> dict[str, dict[str, float]]:
-    """The `hair_shares` of all changes of `logits` and of `probabilities`, columns `exclusive` sharing a softmax."""
-    moved = attribute_probabilities(Dual(evaluation.logits, evaluation.logit_delta), exclusive).tangent
-    return {
-        "logits": hair_shares(evaluation.logit_delta, attributes),
-        "probabilities": hair_shares(moved, attributes),
-    }
+    """The `hair_shares` of all changes (p, n, k) of `logits` (n, k), and of those of `probabilities`.
 
-
-def swap_findings(effects: SwapEffects, pairs: Array, attributes: Sequence[str]) -> dict[str, Any]:
-    """The same of what swaps do under an optimizer: means over the pairs (p, 2), and hair's ranks."""
-    ranks = {entry["name"]: entry["rank"] for entry in rank_attributes(effects.logit_delta, attributes)}
-    return {
-        **mean_fits(pair_fits(effects.rms_bracket, effects.rms_gradient, pairs)),
-        "hair_ranks": {name: ranks[name] for name in HAIR},
-    }
+    The columns `exclusive` share a softmax.
+    """
+    moved = attribute_probabilities(Dual(logits, logit_delta), exclusive).tangent
+    return {"logits": hair_shares(logit_delta, attributes), "probabilities": hair_shares(moved, attributes)}
 
 
 def pair_fits(rms_bracket: Array, rms_gradient: Array, pairs: Array) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray
+from ..core.types import Array
 
 
 class Dual:

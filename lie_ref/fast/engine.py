@@ -1,284 +1,161 @@
-"""Exact gradients, Hessian-vector products, brackets and push-forwards of the shipped networks, field by field.
+"""The answers of `core.engine`, quicker: by sweeps over dual numbers, in the dtype of the parameters.
 
-Each function checks its arrays and runs `sweeps` over them, in the dtype of the parameters.
+Every public function has a twin of the same name and meaning among the methods of `core.engine.Autograd`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from ..core.layers import Sweep
-from ..core.losses import LossFunction, loss_function
-from ..core.networks import Arrays, Model
-from ..core.optimizers import Optimizer, first_order_effect, second_order_effect
-from .arguments import (
-    check_optimizer,
-    checked_directions,
-    checked_inputs,
-    checked_pairs,
-    checked_partners,
-    checked_state,
-    checked_targets,
-)
-from .dual import Array
-from .sweeps import (
-    channels_last,
-    chunks,
-    group_brackets,
-    group_gradients,
-    group_hvps,
-    group_products,
-    group_push_forward,
-    mini_batch_gradient,
-    with_group_axis,
-)
-
-BUDGET = 2**26  # numbers of the brackets that are held at a time, 512 MiB in float64
+from ..core.problem import Problem, Weights
+from ..core.types import Array, Arrays
+from .dual import Dual, Number, value
+from .rules import Reduce, Sweep, forward
+from .sweeps import batches, channels_last, chunks, lifted, spread, sweep_over, with_group_axis
+from .trees import folded
 
 
-def gradients(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str | LossFunction = "bce"
-) -> Arrays:
-    """g_i = ∇_θ L_i for each example, batch-norm in evaluation mode: name → (n, *shape), dtype of the parameters.
-
-    x is (n, channels, height, width) or (n, features); y is (n, n_out), or (n,) integers for "softmax"; `loss` is
-    "bce", "softmax", "mse" or a `losses.LossFunction`.  The vector field of example i is v_i = −g_i.  Raises ValueError
-    or TypeError for arrays that do not fit.
-
-    >>> from lie_ref import mlp
-    >>> model = mlp([2, 3, 1])
-    >>> gradients(model, *model.init(seed=0), np.ones((5, 2)), np.zeros((5, 1)))["0.weight"].shape
-    (5, 3, 2)
-    """
-    params, buffers = checked_state(model, params, buffers)
-    x, y = _checked_examples(model, params, x, y, loss)
-    return group_gradients(model, params, buffers, x[:, None], y[:, None], loss_function(loss))
+def logits(weights: Weights, x: Array, training: bool = False) -> Array:
+    """z (n, k) of inputs x (n, …); in training mode x is one mini-batch."""
+    model, x, state = weights.model, channels_last(x), with_group_axis(weights.params)
+    parts = [slice(None)] if training else chunks(model, x, 1)
+    sweeps = ((Sweep(state, weights.buffers, training, tape=None), x[None, some]) for some in parts)
+    return np.concatenate([forward(model.network, sweep, some)[0] for sweep, some in sweeps])
 
 
-def hvps(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    directions: Mapping[str, Array],
-    loss: str | LossFunction = "bce",
-) -> Arrays:
-    """H_i d_k, the Hessian of L_i times direction k, for each example and direction: name → (k, n, *shape).
+def gradients(problem: Problem) -> Arrays:
+    """g_i of each field: name → (fields, *shape)."""
+    x, y = _fields(problem)
 
-    `directions` is name → (k, *shape), all names of the parameters.  Else as `gradients`.
+    def of(chosen: slice) -> dict[str, Number]:
+        sweep = Sweep(with_group_axis(problem.params), problem.buffers, problem.training)
+        sweep_over(problem.model, sweep, x[chosen], y[chosen], problem.loss_function)
+        return sweep.grads
 
-    >>> from lie_ref import mlp
-    >>> model = mlp([2, 3, 1])
-    >>> params, buffers = model.init(seed=0)
-    >>> directions = {name: np.ones((4, *p.shape)) for name, p in params.items()}
-    >>> hvps(model, params, buffers, np.ones((5, 2)), np.zeros((5, 1)), directions)["2.bias"].shape
-    (4, 5, 1)
-    """
-    params, buffers = checked_state(model, params, buffers)
-    x, y = _checked_examples(model, params, x, y, loss)
-    directions = checked_directions("directions", params, directions)
-    return group_hvps(model, params, buffers, x[:, None], y[:, None], directions, loss_function(loss))
+    result = {name: np.empty((len(x), *p.shape), p.dtype) for name, p in problem.params.items()}
+    mapped, parts = spread(problem.model, x, 1)
+    chunked = list(chunks(problem.model, x, 1, parts))
+    for chosen, grads in zip(chunked, mapped(of, chunked), strict=True):
+        for name, g in result.items():
+            g[chosen] = grads[name]
+    return result
 
 
-def brackets(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    pairs: Sequence[tuple[int, int]] | Array,
-    loss: str | LossFunction = "bce",
-) -> Arrays:
-    """[v_i, v_j] = H_j g_i − H_i g_j for each pair (i, j) of examples: name → (len(pairs), *shape).
-
-    ε²[v_i, v_j] is, to second order in ε, θ(step on i, then j) − θ(step on j, then i).  Else as `gradients`.
-
-    >>> from lie_ref import mlp
-    >>> model = mlp([2, 3, 1])
-    >>> params, buffers = model.init(seed=0)
-    >>> b = brackets(model, params, buffers, np.eye(2), np.array([[0.0], [1.0]]), [(0, 1), (1, 0)])
-    >>> bool(np.all(b["0.weight"][0] == -b["0.weight"][1]))
-    True
-    """
-    params, buffers = checked_state(model, params, buffers)
-    x, y = _checked_examples(model, params, x, y, loss)
-    x, y, pairs = x[:, None], y[:, None], checked_pairs(pairs, len(x))
-    g = group_gradients(model, params, buffers, x, y, loss_function(loss))
-    return group_brackets(model, params, buffers, x, y, g, pairs, loss_function(loss))
+def hvps(problem: Problem, directions: Arrays) -> Arrays:
+    """H_i d for each direction (k, *shape) and field: name → (k, fields, *shape)."""
+    (x, y), count = _fields(problem), len(next(iter(directions.values())))
+    result = {name: np.empty((count, len(x), *p.shape), p.dtype) for name, p in problem.params.items()}
+    for some, params in lifted(problem.model, problem.params, directions, x[0]):
+        for chosen in chunks(problem.model, x, 1 + some.stop - some.start):
+            sweep = Sweep(dict(params), problem.buffers, problem.training)
+            sweep_over(problem.model, sweep, x[chosen], y[chosen], problem.loss_function)
+            for name, h in result.items():
+                h[some, chosen] = sweep.grads[name].tangent
+    return result
 
 
-def batch_brackets(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    pairs: Sequence[tuple[int, int]] | Array,
-    loss: str | LossFunction = "bce",
-    training: bool = False,
-) -> Arrays:
-    """[v_A, v_B] for pairs of mini-batches, v_B = −∇ mean of L over B: name → (len(pairs), *shape).
-
-    x is (b, m, …) and y (b, m, …), one field a mini-batch.  In evaluation mode the bracket is the mean of the brackets
-    of all pairs of examples; with `training` the batch statistics are differentiated through, twice.  `buffers` are not
-    changed.  Else as `gradients`.
-
-    >>> from lie_ref import mlp
-    >>> model = mlp([2, 3, 1])
-    >>> x, y = np.ones((2, 4, 2)), np.zeros((2, 4, 1))
-    >>> batch_brackets(model, *model.init(seed=0), x, y, [(0, 1)])["0.bias"].shape
-    (1, 3)
-    """
-    params, buffers = checked_state(model, params, buffers)
-    x, y = _checked_examples(model, params, x, y, loss, batches=True)
-    pairs = checked_pairs(pairs, len(x))
-    g = group_gradients(model, params, buffers, x, y, loss_function(loss), training)
-    return group_brackets(model, params, buffers, x, y, g, pairs, loss_function(loss), training)
-
-
-def bracket_norms(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    partners: Sequence[int] | Array | None = None,
-    loss: str | LossFunction = "bce",
-) -> Array:
-    """‖[v_i, v_j]‖ over all parameters, for every example i and partner j: (n, n), or (n, len(partners)).
-
-    Computed block by block; the brackets that are held at a time fill `BUDGET`, or are one.  Else as `gradients`.
-
-    >>> from lie_ref import mlp
-    >>> model = mlp([2, 3, 1])
-    >>> norms = bracket_norms(model, *model.init(seed=0), np.eye(2), np.array([[0.0], [1.0]]))
-    >>> bool(norms[0, 0] == 0 and norms[0, 1] == norms[1, 0] > 0)
-    True
-    """
-    params, buffers = checked_state(model, params, buffers)
-    x, y = _checked_examples(model, params, x, y, loss)
-    columns = np.arange(len(x)) if partners is None else checked_partners(partners, len(x))
-    norms = np.zeros((len(x), len(columns)), next(iter(params.values())).dtype)
-    held = max(1, min(128, BUDGET // model.parameter_count))
-    width = min(8, len(columns), math.isqrt(held))
-    height = width if partners is None else held // width
-    for row in range(0, len(x), height):
-        rows = np.arange(row, min(row + height, len(x)))
-        for column in range(row if partners is None else 0, len(columns), width):
-            chosen = columns[column : column + width]
-            both = np.sort([(i, j) for i in rows for j in chosen])  # for [v_j, v_i] = −[v_i, v_j]
-            pairs, place = np.unique(both, axis=0, return_inverse=True)
-            used, local = np.unique(pairs, return_inverse=True)
-            of = x[used, None], y[used, None]
-            g = group_gradients(model, params, buffers, *of, loss_function(loss))
-            found = group_brackets(model, params, buffers, *of, g, local.reshape(pairs.shape), loss_function(loss))
-            sizes = np.sqrt(sum(squared_norms(b) for b in found.values()))
-            norms[rows, column : column + len(chosen)] = sizes[place.ravel()].reshape(len(rows), -1)
-    if partners is None:  # only the upper triangle was computed
-        norms = np.triu(norms) + np.triu(norms, 1).T
-    return norms
-
-
-def swap_effects(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    pairs: Sequence[tuple[int, int]] | Array,
-    optimizer: Optimizer,
-    loss: str | LossFunction = "bce",
-) -> tuple[Arrays, Arrays]:
-    """What the order of i and j changes under an optimizer in this state, for each pair: name → (len(pairs), *shape).
-
-    θ(step on i, then j) − θ(step on j, then i) = ε · first + ε² · second + O(ε³), with batch-norm in evaluation mode;
-    returns (first, second).  See `optimizers` for the formulas.  Else as `brackets`.
-
-    >>> from lie_ref import mlp
-    >>> from lie_ref.core.optimizers import Momentum
-    >>> model = mlp([2, 3, 1])
-    >>> params, buffers = model.init(seed=0)
-    >>> state = Momentum({name: np.zeros_like(p) for name, p in params.items()}, momentum=0.5)
-    >>> x, y = np.eye(2), np.array([[0.0], [1.0]])
-    >>> first, second = swap_effects(model, params, buffers, x, y, [(0, 1)], state)
-    >>> g = gradients(model, params, buffers, x, y)
-    >>> bool(np.allclose(first["2.bias"][0], -0.5 * (g["2.bias"][0] - g["2.bias"][1])))
-    True
-    """
-    params, buffers = checked_state(model, params, buffers)
-    x, y = _checked_examples(model, params, x, y, loss)
-    x, y, pairs = x[:, None], y[:, None], checked_pairs(pairs, len(x))
-    check_optimizer(params, optimizer)
-    g = group_gradients(model, params, buffers, x, y, loss_function(loss))
-    updates = optimizer.step(g)[0]
-    products = [{name: np.empty((len(pairs), *p.shape), p.dtype) for name, p in params.items()} for _ in range(2)]
-    for k, side, found in group_products(model, params, buffers, x, y, updates, pairs, loss_function(loss)):
+def products(problem: Problem, directions: Arrays) -> Arrays:
+    """H_j d_i and H_i d_j for each pair: name → (p, 2, *shape), from a direction d_i for each field."""
+    result = {name: np.empty((len(problem.pairs), 2, *p.shape), p.dtype) for name, p in problem.params.items()}
+    for row, side, found in _each_product(problem, directions, np.arange(len(problem.pairs))):
         for name, product in found.items():
-            products[side][name][k] = product
-    g_i, g_j = ({name: a[pairs[:, side]] for name, a in g.items()} for side in range(2))
-    return first_order_effect(optimizer, g_i, g_j), second_order_effect(optimizer, g_i, g_j, *products)
+            result[name][row, side] = product
+    return result
 
 
-def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, tangents: Mapping[str, Array]) -> Array:
-    """D_θ z(x_eval) · t_k, the change of the logits along each tangent t_k of the parameters: (k, n_eval, n_out).
+def brackets(problem: Problem, directions: Arrays) -> Arrays:
+    """H_j d_i − H_i d_j for each pair, without holding the products: name → (p, *shape); zeros for i = j."""
+    result = {name: np.empty((len(problem.pairs), *p.shape), p.dtype) for name, p in problem.params.items()}
+    equal = problem.pairs[:, 0] == problem.pairs[:, 1]
+    for bracket in result.values():
+        bracket[equal] = 0
+    begun = set()
+    for row, side, found in _each_product(problem, directions, np.flatnonzero(~equal)):
+        for name, product in found.items():
+            bracket = result[name][row]
+            if row in begun:
+                (np.subtract if side else np.add)(bracket, product, out=bracket)
+            else:
+                (np.negative if side else np.positive)(product, out=bracket)
+        begun.add(row)
+    return result
 
-    `tangents` is name → (k, *shape), as `brackets` returns.  Batch-norm in evaluation mode.
 
-    >>> from lie_ref import mlp
-    >>> model = mlp([2, 3, 1])
-    >>> params, buffers = model.init(seed=0)
-    >>> tangents = {name: np.zeros((4, *p.shape)) for name, p in params.items()}
-    >>> push_forward(model, params, buffers, np.ones((5, 2)), tangents).shape
-    (4, 5, 1)
+def push_forward(weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, Array]:
+    """z (n, k) of x (n, …), and D_θ z · t for each tangent, name → (t, *shape): (t, n, k)."""
+    model, x = weights.model, channels_last(x)
+    z = np.empty((len(x), model.n_out), x.dtype)
+    changes = np.empty((len(next(iter(tangents.values()))), *z.shape), x.dtype)
+    for some, params in lifted(model, weights.params, tangents, x[0]):
+        network, state = folded(model, params, weights.buffers)
+        sweep = Sweep(state, weights.buffers, tape=None)
+
+        def push(chosen: slice, layers: Any = network.network, sweep: Sweep = sweep) -> Dual:
+            return forward(layers, sweep, x[None, chosen])
+
+        mapped, parts = spread(model, x, some.stop - some.start)
+        chunked = list(chunks(model, x, 1 + some.stop - some.start, parts))
+        for chosen, found in zip(chunked, mapped(push, chunked), strict=True):
+            z[chosen], changes[some, chosen] = found.value[0], found.tangent[:, 0]
+    return z, changes
+
+
+def training_step(
+    problem: Problem, members: int | None = None, total: Reduce = lambda a: a
+) -> tuple[float, Arrays, Arrays, Array]:
+    """Of a single mini-batch in training mode: loss, gradient name → (*shape), buffers after the pass, logits.
+
+    The problem may hold a part of its `members`.  Then `total` adds up over all parts, and the logits are those of the
+    part.
     """
-    params, buffers = checked_state(model, params, buffers)
-    x_eval = channels_last(checked_inputs("x_eval", model, params, x_eval))
-    tangents = checked_directions("tangents", params, tangents)
-    return group_push_forward(model, params, buffers, x_eval, tangents)[1]
+    (x, y), loss = _fields(problem), problem.loss_function
+    members = members or x.shape[1]
+    params = with_group_axis(problem.params)
+    sweep = Sweep(params, problem.buffers, training=True, members=members, reduce=total)
+    z = value(sweep_over(problem.model, sweep, x, y, loss))
+    mean_loss = total(loss.definition(z, y).sum(keepdims=True) / members)
+    gradient = total(np.concatenate([sweep.grads[name].ravel() for name in problem.params]))
+    ends = np.cumsum([p.size for p in problem.params.values()])
+    parts = zip(problem.params.items(), np.split(gradient, ends[:-1]), strict=True)
+    grads = {name: part.reshape(p.shape) for (name, p), part in parts}
+    return float(mean_loss[0, 0]), grads, problem.buffers | sweep.running_statistics(), z[0]
 
 
-def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
-    """The logits (n, n_out) in evaluation mode: what `model.apply` gives, by the sweeps' own forward pass.
+def _each_product(problem: Problem, directions: Arrays, rows: Array) -> Iterator[tuple[int, int, Arrays]]:
+    """(row, side, product name → (*shape)) for these rows of the pairs: H_j d_i is side 0 of (i, j), H_i d_j side 1.
 
-    Raises as `gradients` does.
+    The products of a group with all its partners come from one sweep.
     """
-    params, buffers = checked_state(model, params, buffers)
-    x = channels_last(checked_inputs("x", model, params, x))
-    state = with_group_axis(params)
-    return np.concatenate(
-        [model.network.forward(Sweep(state, buffers, tape=None), x[None, i])[0] for i in chunks(model, x, 1)]
-    )
+    uses: dict[int, dict[int, list[tuple[int, int]]]] = {}  # group → partner → where the product belongs
+    for row, (i, j) in zip(rows.tolist(), problem.pairs[rows].tolist(), strict=True):
+        for side, (group, partner) in enumerate(((j, i), (i, j))):
+            uses.setdefault(group, {}).setdefault(partner, []).append((row, side))
+    x, y = _fields(problem)
+
+    def of(some: list[tuple[int, list[int]]]) -> list[tuple[int, int, Arrays]]:
+        groups, partners = [group for group, _ in some], np.array([chosen for _, chosen in some]).T
+        along: Any = partners
+        if partners.size == 1:  # a view will do: the direction of a large network is not copied
+            along = None, slice(partners[0, 0], partners[0, 0] + 1)
+        params: dict[str, Number] = {n: Dual(p[None], directions[n][along]) for n, p in problem.params.items()}
+        sweep = Sweep(params, problem.buffers, problem.training)
+        sweep_over(problem.model, sweep, x[groups], y[groups], problem.loss_function)
+        return [
+            (row, side, {name: product.tangent[k, n] for name, product in sweep.grads.items()})
+            for n, group in enumerate(groups)
+            for k, partner in enumerate(partners[:, n])
+            for row, side in uses[group][partner]
+        ]
+
+    mapped, parts = spread(problem.model, x[0], 2 * len(rows))
+    for found in mapped(of, batches(problem.model, x, {g: list(p) for g, p in uses.items()}, parts)):
+        yield from found
 
 
-def training_gradients(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str | LossFunction = "bce"
-) -> tuple[float, Arrays, Arrays]:
-    """What a training step needs, batch-norm in training mode: mean loss, gradient name → (*shape), new buffers.
-
-    x, y and errors are as in `gradients`.
-
-    >>> from lie_ref import mlp
-    >>> model = mlp([2, 3, 1])
-    >>> mean_loss, grads, buffers = training_gradients(model, *model.init(seed=0), np.ones((5, 2)), np.zeros((5, 1)))
-    >>> grads["0.weight"].shape
-    (3, 2)
-    """
-    params, buffers = checked_state(model, params, buffers)
-    x, y = _checked_examples(model, params, x, y, loss)
-    return mini_batch_gradient(model, params, buffers, x, y, loss_function(loss), len(x))[:3]
-
-
-def squared_norms(a: Array) -> Array:
-    """The sum of squares of each a[i], (n,), in float64 or better: float32's own would vanish below 1e-38."""
-    return np.square(a, dtype=np.promote_types(a.dtype, np.float64)).sum(axis=tuple(range(1, a.ndim)))
-
-
-def _checked_examples(
-    model: Model, params: Arrays, x: Array, y: Array, loss: str | LossFunction, batches: bool = False
-) -> tuple[Array, Array]:
-    x = checked_inputs("x", model, params, x, batches)
-    return channels_last(x), checked_targets(model, x, y, loss, batches)
+def _fields(problem: Problem) -> tuple[Array, Array]:
+    """Inputs, channels last, and targets of the fields: (group, member, …) each."""
+    x, y = problem.groups
+    return channels_last(x), y

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from .dual import Array
+from ..core.types import Array
 
 SMALL = 10**6  # multiplications
 WIDE = 256  # bytes

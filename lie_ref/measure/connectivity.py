@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..core.layers import Sweep
-from ..core.networks import Arrays, Model, check_shapes
-from ..fast.arguments import checked_inputs, checked_state
-from ..fast.dual import Array
+from ..core.networks import Model, check_shapes
+from ..core.types import Array, Arrays
+from ..fast.arguments import checked_inputs, checked_weights
+from ..fast.rules import Sweep, forward
 from ..fast.sweeps import channels_last, with_group_axis
 
 
@@ -40,12 +40,12 @@ def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]
     >>> batch_norm_statistics(model, model.init(0)[0], [np.ones((4, 2))])
     {}
     """
-    params, _ = checked_state(model, params, model.init(0)[1])
+    weights = checked_weights(model, params, model.init(0)[1])
     found: list[Arrays] = []
     for batch in batches:
-        x = channels_last(checked_inputs("batches", model, params, batch))
-        sweep = Sweep(with_group_axis(params), {}, training=True, tape=None)
-        model.network.forward(sweep, x[None])
+        x = channels_last(checked_inputs("batches", weights, batch))
+        sweep = Sweep(with_group_axis(weights.params), {}, training=True, tape=None)
+        forward(model.network, sweep, x[None])
         found.append(sweep.statistics)
     if not found:
         raise ValueError("batches: expected at least one mini-batch, got none")

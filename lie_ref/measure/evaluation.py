@@ -1,27 +1,31 @@
-"""Evaluates one checkpoint: the brackets among a few examples, and what each does to every logit of every example."""
+"""Evaluates a checkpoint: the brackets among a few examples, and what each does to every logit of every example."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from ..core.losses import LossFunction, loss_function
-from ..core.networks import Arrays, Model
+from ..core.losses import LossFunction
+from ..core.networks import Model
 from ..core.optimizers import Optimizer
-from ..fast.arguments import checked_inputs, checked_state, checked_targets
-from ..fast.dual import Array
-from ..fast.engine import gradients, push_forward, squared_norms, swap_effects
-from ..fast.sweeps import channels_last, group_brackets, group_gradients, group_push_forward
+from ..core.problem import Problem, Solution
+from ..core.types import Array, Arrays
+from ..fast import engine
+from ..fast.arguments import checked_problem
+from .derivatives import first_order_swap, second_order_swap, squared_norms, tensor_norms
+
+HELD = 2**24  # numbers of the effects of swaps that are held at a time, 128 MiB in float64
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` finds, for n inputs, the p pairs among the first e of them, t parameter tensors and k logits.
 
-    `pairs` (p, 2); `logits` (n, k) and `loss` (n,); `logit_delta` (p, n, k), each bracket's effect D_θ z · [v_i, v_j];
-    `rms_gradient` (e, t) and `rms_bracket` (p, t), the root mean square of each tensor; `tensor_names` (t,);
+    `pairs` (p, 2); `logits` (n, k) and `loss` (n,); `logit_delta` (p, n, k), the effect D_θ z · [v_i, v_j] of each
+    bracket; `rms_gradient` (e, t) and `rms_bracket` (p, t), the root mean square of each tensor; `tensor_names` (t,);
     `brackets` and `gradients`, name → (p, *shape) and (e, *shape).  Floats are in the dtype of the parameters.
     """
 
@@ -56,35 +60,38 @@ def evaluate(
     >>> ev.pairs.tolist(), ev.logit_delta.shape, ev.rms_bracket.shape
     ([[0, 1]], (1, 2, 1), (1, 4))
     """
-    params, buffers = checked_state(model, params, buffers)
-    x = checked_inputs("x", model, params, x)
-    y = checked_targets(model, x, y, loss)
-    if not isinstance(examples, (int, np.integer)) or not 2 <= examples <= len(x):
-        raise ValueError(f"examples: expected an integer from 2 to {len(x)}, the number of inputs, got {examples}")
-    pairs = np.array(list(combinations(range(examples), 2)))
-    groups = channels_last(x[:examples, None]), y[:examples, None]
-    g = group_gradients(model, params, buffers, *groups, loss_function(loss))
-    b = group_brackets(model, params, buffers, *groups, g, pairs, loss_function(loss))
-    z, changes = group_push_forward(model, params, buffers, channels_last(x), b)
+    whole = checked_problem(model, params, buffers, x, y, loss=loss, batches=False)
+    solution = Solution(among_first(whole, examples), engine)
+    z, changes = engine.push_forward(whole, whole.x, solution.bracket)
     return Evaluation(
-        pairs=pairs,
+        pairs=solution.problem.pairs,
         logits=z,
-        loss=loss_function(loss).definition(z, y),
+        loss=whole.loss_function.definition(z, whole.y),
         logit_delta=changes,
-        rms_gradient=_tensor_rms(g),
-        rms_bracket=_tensor_rms(b),
-        tensor_names=np.array(list(g)),
-        brackets=b,
-        gradients=g,
+        rms_gradient=tensor_rms(solution.grad),
+        rms_bracket=tensor_rms(solution.bracket),
+        tensor_names=np.array(list(solution.grad)),
+        brackets=solution.bracket,
+        gradients=solution.grad,
     )
 
 
-@dataclass(frozen=True)
-class SwapEffects:
-    """What swapping each of p pairs among e examples does under an optimizer, named as in `Evaluation`.
+def among_first(problem: Problem, examples: int) -> Problem:
+    """All pairs among the first examples of a problem, with all of its inputs as those whose logits are watched."""
+    if not isinstance(examples, (int, np.integer)) or not 2 <= examples <= len(problem.x):
+        raise ValueError(
+            f"examples: expected an integer from 2 to {len(problem.x)}, the number of inputs, got {examples}"
+        )
+    pairs = np.array(list(combinations(range(examples), 2)))
+    return replace(problem, x=problem.x[:examples], y=problem.y[:examples], pairs=pairs)
 
-    In place of a bracket stands the effect of the swap, `norm` (p,) and `rms_bracket` (p, t), and for a gradient the
-    update that the optimizer would make of it, `rms_gradient` (e, t); `logit_delta` (p, n, k).
+
+@dataclass(frozen=True)
+class Swaps:
+    """What swapping each of p pairs among e examples does: brackets, or their counterparts under an optimizer.
+
+    `norm` (p,) and `rms_bracket` (p, t) of the effects, `logit_delta` (p, n, k) of what they do to the logits, and
+    `rms_gradient` (e, t) of the steps that are swapped: gradients, or the updates that the optimizer makes of them.
     """
 
     norm: Array
@@ -93,55 +100,53 @@ class SwapEffects:
     logit_delta: Array
 
 
-def evaluate_swaps(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    optimizer: Optimizer,
-    order: int,
-    examples: int = 6,
-    loss: str | LossFunction = "bce",
-) -> SwapEffects:
-    """What `evaluate` finds of plain gradient steps, for an optimizer in a given state: its effect of this order in ε.
+def plain_swaps(solution: Solution) -> Swaps:
+    """Swaps of gradient steps: the brackets, and the gradients."""
+    return _swaps(solution, solution.grad, lambda part: engine.brackets(part, solution.grad))
 
-    Order 1 is what its memory does, order 2 holds the Lie bracket.  Else as `evaluate`.
+
+def optimizer_swaps(solution: Solution, optimizer: Optimizer, order: int) -> Swaps:
+    """Swaps of steps of an optimizer in a given state: their effect of this order in ε.
+
+    Order 1 is what the memory of the optimizer does; order 2 holds the Lie bracket.
     """
-    pairs = np.array(list(combinations(range(examples), 2)))
-    few = x[:examples], y[:examples]
-    effect = swap_effects(model, params, buffers, *few, pairs, optimizer, loss)[order - 1]
-    return SwapEffects(
-        norm=np.sqrt(sum(squared_norms(a) for a in effect.values())),
-        rms_bracket=_tensor_rms(effect),
-        rms_gradient=_tensor_rms(optimizer.step(gradients(model, params, buffers, *few, loss))[0]),
-        logit_delta=push_forward(model, params, buffers, x, effect),
-    )
+    effect = second_order_swap if order == 2 else first_order_swap
+    updates = optimizer.step(solution.grad)[0]
+    return _swaps(solution, updates, lambda part: effect(part, solution.grad, optimizer))
 
 
-def shuffled_brackets(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    found: Evaluation,
-    seed: int,
-    loss: str | LossFunction = "bce",
-) -> Array:
-    """RMS (p, t) of H_j d_i − H_i d_j for the pairs of an evaluation, d_i its gradient, shuffled within each tensor.
+def shuffled_rms(solution: Solution, seed: int) -> Array:
+    """RMS (p, t) of H_j d_i − H_i d_j, where the direction d_i is the gradient g_i shuffled within each tensor.
 
-    Directions of the same norm in every tensor, which know nothing of the examples: what is left of a law with them is
-    due to the Hessian and the sizes of tensors alone.
+    The directions have the norm of the gradients in every tensor and know nothing else of the examples.  What is left
+    of a law with them comes from the Hessian and the sizes of the tensors alone.
     """
-    rng, examples = np.random.default_rng(seed), len(found.rms_gradient)
+    rng, count = np.random.default_rng(seed), len(solution.problem.x)
     directions = {
-        name: rng.permuted(g.reshape(examples, -1), axis=1).reshape(g.shape) for name, g in found.gradients.items()
+        name: rng.permuted(g.reshape(count, -1), axis=1).reshape(g.shape) for name, g in solution.grad.items()
     }
-    groups = channels_last(x[:examples, None]), y[:examples, None]
-    return _tensor_rms(group_brackets(model, params, buffers, *groups, directions, found.pairs, loss_function(loss)))
+    parts = _by_pairs(solution.problem, lambda part: engine.brackets(part, directions))
+    return np.concatenate([tensor_rms(effects) for effects in parts])
 
 
-def _tensor_rms(arrays: Arrays) -> Array:
-    """Root mean square of each tensor of each field: name → (n, *shape) gives (n, t)."""
+def _swaps(solution: Solution, steps: Arrays, effect: Callable[[Problem], Arrays]) -> Swaps:
+    """The swaps whose effects, name → (p, *shape), `effect` computes for some of the pairs."""
+    problem = solution.problem
+    found = [
+        (tensor_norms(effects), tensor_rms(effects), engine.push_forward(problem, problem.x_eval, effects)[1])
+        for effects in _by_pairs(problem, effect)
+    ]
+    norm, rms, delta = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Swaps(norm=norm, rms_bracket=rms, rms_gradient=tensor_rms(steps), logit_delta=delta)
+
+
+def _by_pairs(problem: Problem, effect: Callable[[Problem], Arrays]) -> Iterator[Arrays]:
+    """`effect` of a few pairs at a time: the effects of all pairs of a large network would not fit into memory."""
+    step = max(1, HELD // problem.model.parameter_count)
+    for start in range(0, len(problem.pairs), step):
+        yield effect(replace(problem, pairs=problem.pairs[start : start + step]))
+
+
+def tensor_rms(arrays: Arrays) -> Array:
+    """The root mean square of each tensor of each field: name → (n, *shape) gives (n, t)."""
     return np.stack([np.sqrt(squared_norms(a) / a[0].size).astype(a.dtype) for a in arrays.values()], axis=1)

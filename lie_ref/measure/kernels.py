@@ -7,17 +7,19 @@ between easy and hard examples, is that of Fort et al. 2020.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..core.losses import LossFunction
-from ..core.networks import Arrays, Model
-from ..fast.arguments import checked_inputs, checked_state
-from ..fast.dual import Array
-from ..fast.engine import BUDGET
-from ..fast.sweeps import channels_last, group_gradients
+from ..core.networks import Model
+from ..core.types import Array, Arrays
+from ..fast import engine
+from ..fast.arguments import checked_problem
+from .derivatives import BUDGET
 
-# Of y one-hot the gradient in the parameters is a row of J, as ∂L/∂z is y.
-LOGIT = LossFunction(definition=lambda z, y: (z * y).sum(axis=-1), gradient=lambda z, y: y, name="logit")
+# With y one-hot the gradient in the parameters is a row of J, for ∂L/∂z is y.
+LOGIT = LossFunction(definition=lambda z, y: (z * y).sum(axis=-1), name="logit")
 
 
 def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
@@ -32,14 +34,15 @@ def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
     array([[ 6.,  7.],
            [ 7., 10.]])
     """
-    params, buffers = checked_state(model, params, buffers)
-    x = channels_last(checked_inputs("x", model, params, x))
+    zeros = np.zeros((len(x), model.n_out))
+    problem = checked_problem(model, params, buffers, x, zeros, loss=LOGIT, batches=False)
+    x = problem.x
     examples, outputs = np.divmod(np.arange(len(x) * model.n_out), model.n_out)
 
     def jacobian(some: slice) -> Array:
         """Rows of J, a logit of an example each: (rows, parameters)."""
-        one_hot = np.eye(model.n_out, dtype=x.dtype)[outputs[some], None]
-        g = group_gradients(model, params, buffers, x[examples[some], None], one_hot, LOGIT)
+        one_hot = np.eye(model.n_out, dtype=x.dtype)[outputs[some]]
+        g = engine.gradients(replace(problem, x=x[examples[some]], y=one_hot))
         return np.concatenate([a.reshape(len(a), -1) for a in g.values()], axis=1)
 
     step = max(1, BUDGET // model.parameter_count)

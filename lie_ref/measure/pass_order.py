@@ -12,100 +12,77 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from ..core.fields import inner, tree_map
-from ..core.losses import LossFunction, loss_function
-from ..core.networks import Arrays, Model
-from ..fast.dual import Array
-from ..fast.sweeps import channels_last, group_gradients, group_hvps
-from ..machine.parallel import in_threads
+from ..core.fields import inner, norm, tree_map
+from ..core.layers import AvgPool, MaxPool
+from ..core.problem import Problem
+from ..core.types import Array, Arrays
+from ..fast import engine
+from ..fast.trees import with_layers
+from ..machine.threads import in_threads
 
 
-def pass_displacement(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    order: Sequence[int] | Array,
-    epsilon: float,
-    loss: str | LossFunction = "bce",
-) -> Arrays:
+def pass_displacement(problem: Problem, order: Sequence[int] | Array, epsilon: float) -> Arrays:
     """θ after one SGD step of size ε on each mini-batch x (k, m, …), y (k, m, …), in this order, minus θ before.
 
     As a displacement it loses few digits where two of them are compared.  Batch-norm is in training mode;
     `buffers` do not change.
     """
-    x, of = channels_last(x), loss_function(loss)
-    moved = {name: np.zeros_like(p) for name, p in params.items()}
+    moved = {name: np.zeros_like(p) for name, p in problem.params.items()}
     for batch in order:
-        here = {name: p + moved[name] for name, p in params.items()}
-        chosen = slice(batch, batch + 1)
-        for name, g in group_gradients(model, here, buffers, x[chosen], y[chosen], of, training=True).items():
-            moved[name] -= epsilon * g[0]
+        some = slice(batch, batch + 1)
+        here = {name: p + moved[name] for name, p in problem.params.items()}
+        g = engine.gradients(replace(problem, params=here, x=problem.x[some], y=problem.y[some], training=True))
+        for name, step in g.items():
+            moved[name] -= epsilon * step[0]
     return moved
 
 
-def predicted_change(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    orders: Array,
-    loss: str | LossFunction = "bce",
-) -> Arrays:
+def predicted_change(problem: Problem, orders: Array) -> Arrays:
     """Σ [v_b, v_a] over the pairs that each order (o, k) turns round: name → (o, *shape), in units of ε².
 
     Batch-norm is in training mode, its statistics differentiated through, as in `pass_displacement`.
 
     >>> from lie_ref import batch_brackets, mlp
+    >>> from lie_ref.fast.arguments import checked_problem
     >>> model, rng = mlp([2, 3, 1]), np.random.default_rng(0)
-    >>> (params, buffers), x, y = model.init(seed=0), rng.normal(size=(2, 4, 2)), rng.random((2, 4, 1))
-    >>> turned = predicted_change(model, params, buffers, x, y, np.array([[1, 0]]))["0.bias"]
-    >>> bool(np.allclose(turned, batch_brackets(model, params, buffers, x, y, [(1, 0)], training=True)["0.bias"]))
+    >>> given = model, *model.init(seed=0), rng.normal(size=(2, 4, 2)), rng.random((2, 4, 1))
+    >>> turned = predicted_change(checked_problem(*given), np.array([[1, 0]]))["0.bias"]
+    >>> bool(np.allclose(turned, batch_brackets(*given, [(1, 0)], training=True)["0.bias"]))
     True
     """
-    x, of = channels_last(x), loss_function(loss)
-    g = group_gradients(model, params, buffers, x, y, of, training=True)
-    found = {name: np.zeros((len(orders), *p.shape), p.dtype) for name, p in params.items()}
+    problem = replace(problem, training=True)
+    g = engine.gradients(problem)
+    found = {name: np.zeros((len(orders), *p.shape), p.dtype) for name, p in problem.params.items()}
     signs = np.stack([turned_pairs(order) for order in orders])
-    for a in range(len(x)):  # one after the other: a mini-batch's products take much memory
+    for a in range(len(problem.x)):  # one after the other: the products of a mini-batch take much memory
         directions = {name: np.tensordot(signs[:, a].astype(b.dtype), b, axes=1) for name, b in g.items()}
-        products = group_hvps(model, params, buffers, x[a : a + 1], y[a : a + 1], directions, of, training=True)
-        for name, product in products.items():
+        alone = replace(problem, x=problem.x[a : a + 1], y=problem.y[a : a + 1])
+        for name, product in engine.hvps(alone, directions).items():
             found[name] += product[:, 0]
     return found
 
 
-def compare_passes(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    epsilons: Sequence[float],
-    seed: int,
-    loss: str | LossFunction = "bce",
-) -> list[dict[str, Any]]:
+def compare_passes(problem: Problem, epsilons: Sequence[float], seed: int) -> list[dict[str, Any]]:
     """Truth and prediction for passes over the first 2, 4, 8, … of the mini-batches x (k, m, …), y (k, m, …).
 
     For each number of mini-batches and ε a dict of `mini_batches`, `epsilon`, and for each order, the reverse one and
     for more than two mini-batches a random one, `cosine` of the two changes and `ratio` of their norms, truth first.
     """
     rng, found = np.random.default_rng(seed), []
-    for k in (2**n for n in range(1, len(x).bit_length())):
-        some = x[:k], y[:k]
+    for k in (2**n for n in range(1, len(problem.x).bit_length())):
+        some = replace(problem, x=problem.x[:k], y=problem.y[:k])
         orders = np.array([range(k)[::-1]] + ([rng.permutation(k)] if k > 2 else []))
-        predicted = predicted_change(model, params, buffers, *some, orders, loss)
+        predicted = predicted_change(some, orders)
 
-        def moved(task: tuple[float, Array], some: tuple[Array, Array] = some) -> Arrays:
+        def moved(task: tuple[float, Array], some: Problem = some) -> Arrays:
             epsilon, order = task
-            return pass_displacement(model, params, buffers, *some, order, epsilon, loss)
+            return pass_displacement(some, order, epsilon)
 
         everything = [(epsilon, order) for epsilon in epsilons for order in (np.arange(k), *orders)]
         displacements = in_threads(moved, everything)
@@ -115,12 +92,18 @@ def compare_passes(
             for o, other in enumerate(others):
                 truth = tree_map(lambda b, a, e=epsilon: (b - a) / e**2, other, given)
                 prediction = tree_map(lambda p, o=o: p[o], predicted)
-                sizes = [float(np.sqrt(inner(a, a))) for a in (truth, prediction)]
+                sizes = [norm(truth), norm(prediction)]
                 if all(sizes):  # an order that is the given one changes nothing
                     entry["cosine"].append(float(inner(truth, prediction)) / math.prod(sizes))
                     entry["ratio"].append(sizes[0] / sizes[1])
             found.append(entry)
     return found
+
+
+def with_average_pool(problem: Problem) -> Problem:
+    """The problem with a 2 × 2 average in place of the max-pool, whose derivative jumps."""
+    model = with_layers(problem.model, lambda layer: AvgPool(layer.name) if isinstance(layer, MaxPool) else layer)
+    return replace(problem, model=model)
 
 
 def turned_pairs(order: Sequence[int] | Array) -> Array:

@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from ..fast.dual import Array
+from ..core.types import Array
 
 
 def ranks(a: Array) -> Array:

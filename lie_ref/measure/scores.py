@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ..core.losses import LossFunction, loss_function
-from ..core.networks import Arrays, Model
-from ..fast.arguments import checked_partners, checked_targets
-from ..fast.dual import Array
-from ..fast.engine import BUDGET, bracket_norms, gradients, logits, squared_norms
+from ..core.networks import Model
+from ..core.types import Array, Arrays
+from ..fast.arguments import checked_indices, checked_targets
+from ..fast.scalar_rules import gradient
+from .derivatives import BUDGET, bracket_norms, gradients, logits, squared_norms, tensor_norms
 
 ROWS = 256  # examples that are scored at a time
 
@@ -53,8 +54,7 @@ def gradient_norms(
     """‖∇_θ L_i‖ of one network for each example: (n,) float64.  Else as `grand`."""
 
     def norms(some: slice) -> Array:
-        g = gradients(model, params, buffers, x[some], y[some], loss)
-        return np.sqrt(sum(squared_norms(a) for a in g.values()))
+        return tensor_norms(gradients(model, params, buffers, x[some], y[some], loss))
 
     return _in_batches(norms, x, y, most=BUDGET // model.parameter_count)
 
@@ -71,7 +71,8 @@ def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | Lo
 
     def norms(state: State, some: slice) -> Array:
         z = logits(model, *state, x[some])
-        return np.sqrt(squared_norms(error_vectors(z, checked_targets(model, z, y[some], loss), loss)))
+        targets = checked_targets(model, y[some], z.shape[:1], z.dtype, loss)
+        return np.sqrt(squared_norms(error_vectors(z, targets, loss)))
 
     return _expected(states, lambda state: _in_batches(partial(norms, state), x, y))
 
@@ -85,8 +86,8 @@ def error_vectors(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array
     array([[-0.5,  0.5]])
     """
     of = loss_function(loss)
-    gradient: Any = of.gradient(z, y)
-    return gradient if of.labels else gradient * z.shape[-1]
+    slope: Array = gradient(of)(z, y)
+    return slope if of.labels else slope * z.shape[-1]
 
 
 def right(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
@@ -175,7 +176,7 @@ def bracket_score(
     >>> bool(score.rms[0] == score.rms[1] > 0)
     True
     """
-    partners = checked_partners(partners, len(y))
+    partners = checked_indices("partners", partners, len(y))
     if len(np.unique(partners)) == 1:
         raise ValueError(f"partners: expected two different examples at least, or {partners[0]} has none, got one")
     of_partners = [np.concatenate([a[j : j + 1] for j in partners.tolist()]) for a in (x, y)]

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.networks import Arrays, Model
-from ..fast.arguments import checked_state
-from ..fast.dual import Array
+from ..core.networks import Model
+from ..core.types import Array
+from ..fast.arguments import checked_problem, checked_weights
 from ..machine.errors import InputError
 from .candidates import checked_candidate, read_candidate
 from .comparison import compared
-from .problems import checked_problem
 from .vector_list import RECIPES, shipped
 from .vectors import Vector, answered, read_vector
 from .verdict import Verdict, judge
@@ -98,10 +97,7 @@ def reference(
     >>> verify(vector, vector.outputs).agrees
     True
     """
-    params, buffers = (_double(arrays) for arrays in checked_state(model, params, buffers))
+    weights = checked_weights(model, params, buffers)
+    params, buffers = ({k: a.astype(np.float64) for k, a in of.items()} for of in (weights.params, weights.buffers))
     problem = checked_problem(model, params, buffers, x, y, pairs, x_eval, loss, training)
     return answered(problem, name="reference")
-
-
-def _double(arrays: Arrays) -> Arrays:
-    return {name: a.astype(np.float64) for name, a in arrays.items()}

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.networks import Arrays
-from ..fast.dual import Array
+from ..core.types import Array, Arrays
 from ..machine.errors import InputError
 from ..machine.files import first_line
 from .vectors import Vector, output_shapes

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.networks import Arrays
-from ..fast.dual import Array
-from .problems import QUANTITIES, Solution, keyed, solve
+from ..core.types import Array, Arrays
+from .answers import QUANTITIES, Answers, keyed
 from .tolerance import MARGIN, ROWS, allowed_errors, row_norms
 from .vectors import Vector
 
@@ -46,7 +45,7 @@ class Comparison:
     allowed: Arrays
 
     @cached_property
-    def exact(self) -> Solution:
+    def exact(self) -> Answers:
         """The vector's answers, ready to have stages replaced."""
         return _exact(self.vector)
 
@@ -113,7 +112,7 @@ class Comparison:
             size = allowed / (MARGIN * float(np.finfo(_precision(self.candidate[key])).eps))
         return _digits(error, size), _digits(allowed, size)
 
-    def explained_by(self, solution: Solution, fraction: float = 0.0) -> float | None:
+    def explained_by(self, solution: Answers, fraction: float = 0.0) -> float | None:
         """The digits to which a faulty solution matches everything the candidate has, or None if it does not.
 
         Stages are computed only as far as they match.  In the worst row of what disagrees the faulty solution must be
@@ -152,12 +151,12 @@ class Comparison:
         return digits if digits >= LEAST else None
 
 
-def _exact(vector: Vector) -> Solution:
+def _exact(vector: Vector) -> Answers:
     """The exact solution, with what the vector holds of it already there."""
     found: dict[str, Any] = {quantity: vector.outputs[quantity] for quantity in ("logits", "loss", "logit_delta")}
     for quantity in ("grad", "hvp", "bracket"):
         found[quantity] = {name: vector.outputs[f"{quantity}/{name}"] for name in vector.params}
-    return solve(vector).known(found)
+    return Answers(vector).known(found)
 
 
 def _distance(a: Array, b: Array, key: str) -> Array:

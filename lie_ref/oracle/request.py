@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.networks import PRESETS, Arrays, Model, preset
+from ..core.networks import PRESETS, Model, preset
+from ..core.types import Arrays
 from ..machine.errors import InputError
 from ..machine.files import first_line, read_npz
 from .api import reference

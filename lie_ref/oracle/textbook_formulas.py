@@ -6,18 +6,16 @@ p − one-hot.  What this loses, the oracle must allow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from ..core.layers import Activation
+from ..core.activations import ACTIVATIONS
 from ..core.losses import LOSSES, LossFunction, one_hot
-from ..fast.dual import Array, Dual, Number, elementwise, linear, tangent, value
-
-
-class StraightforwardActivation(Activation):
-    """An activation function with the usual derivatives."""
-
-    def derivatives(self, x: Array, order: int) -> list[Array]:
-        return DERIVATIVES[self.function](x, order)
+from ..core.types import Array
+from ..fast.dual import Dual, Number, elementwise, linear, tangent, value
+from ..fast.scalar_rules import DERIVATIVES, GRADIENTS, Derivatives
 
 
 def _tanh(x: Array, order: int) -> list[Array]:
@@ -27,7 +25,7 @@ def _tanh(x: Array, order: int) -> list[Array]:
 
 def _softplus(x: Array, order: int) -> list[Array]:
     s = np.logaddexp(0, x)
-    return [s, *_sigmoid_derivatives(x, 1)][: order + 1]
+    return [s, *_sigmoid(x, 1)][: order + 1]
 
 
 def _mish(x: Array, order: int) -> list[Array]:
@@ -41,10 +39,7 @@ def _relu(x: Array, order: int) -> list[Array]:
     return [np.maximum(x, 0), (x > 0).astype(x.dtype), np.zeros_like(x)][: order + 1]
 
 
-DERIVATIVES = {"tanh": _tanh, "softplus": _softplus, "mish": _mish, "relu": _relu}
-
-
-def _sigmoid_derivatives(z: Array, order: int) -> list[Array]:
+def _sigmoid(z: Array, order: int) -> list[Array]:
     """σ and its derivatives by whichever of σ(z) and σ(−z) is nearer 1: some use the one, some the other."""
     larger = np.exp(np.abs(z) - np.logaddexp(0, np.abs(z)))
     s, slope = np.where(z < 0, 1 - larger, larger), larger * (1 - larger)
@@ -56,7 +51,7 @@ def _bce(z: Array, y: Array) -> Array:
 
 
 def _bce_gradient(z: Number, y: Array) -> Number:
-    return linear(lambda d: d / d.shape[-1], elementwise(_sigmoid_derivatives, z)[0] - y)
+    return linear(lambda d: d / d.shape[-1], elementwise(_sigmoid, z)[0] - y)
 
 
 def _softmax(z: Array, y: Array) -> Array:
@@ -78,8 +73,23 @@ def _log_sum(z: Array) -> Array:
     return largest + np.log(np.exp(z - largest).sum(axis=-1, keepdims=True))
 
 
-STRAIGHTFORWARD_LOSSES = {
-    "bce": LossFunction(_bce, _bce_gradient),
-    "softmax": LossFunction(_softmax, _softmax_gradient, labels=True),
+def _activation(rule: Derivatives) -> Callable[[Any], Any]:
+    """A function with this rule, which also gives its value."""
+
+    def function(x: Any) -> Any:
+        return rule(x, 0)[0]
+
+    DERIVATIVES[function] = rule
+    return function
+
+
+_RULES = {"tanh": _tanh, "mish": _mish, "softplus": _softplus, "relu": _relu}
+TEXTBOOK_ACTIVATIONS: dict[Callable[[Any], Any], Callable[[Any], Any]] = {
+    ACTIVATIONS[name]: _activation(rule) for name, rule in _RULES.items()
+}
+TEXTBOOK_LOSSES = {
+    "bce": LossFunction(_bce, name="bce"),
+    "softmax": LossFunction(_softmax, labels=True, name="softmax"),
     "mse": LOSSES["mse"],
 }
+GRADIENTS.update({_bce: _bce_gradient, _softmax: _softmax_gradient})

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.layers import Activation
-from ..core.losses import LOSSES, LossFunction
-from ..core.networks import Arrays, swapped, with_layers
-from ..fast.dual import Array
-from ..fast.engine import push_forward
-from .problems import Problem, Solution, keyed, sweeping
-from .textbook_formulas import STRAIGHTFORWARD_LOSSES, StraightforwardActivation
+from ..core.layers import Activation, Layer
+from ..core.problem import Problem
+from ..core.types import Array, Arrays
+from ..fast.trees import with_layers
+from .answers import Answers, keyed
+from .textbook_formulas import TEXTBOOK_ACTIVATIONS, TEXTBOOK_LOSSES
 
 MARGIN = 128.0  # JAX's float32 Mish, compiled without optimization, is 51 times as far off as the trials
 TRIALS = 3  # with moved inputs, besides the one without
@@ -27,7 +26,7 @@ TRIALS = 3  # with moved inputs, besides the one without
 ROWS = {"logits": 1, "loss": 1, "grad": 1, "hvp": 2, "bracket": 1, "logit_delta": 1}
 
 
-def allowed_errors(exact: Solution, quantities: Iterable[str], dtype: Any, bits: int | None = None) -> Arrays:
+def allowed_errors(exact: Answers, quantities: Iterable[str], dtype: Any, bits: int | None = None) -> Arrays:
     """For each key of these quantities the error ‖a − b‖ that is allowed to each of its rows.
 
     A row is one field's gradient, one Hessian-vector product, one bracket, in one tensor.  The inputs are moved by
@@ -39,7 +38,9 @@ def allowed_errors(exact: Solution, quantities: Iterable[str], dtype: Any, bits:
     errors = {key: unit * scale for q in right for key, scale in _scales(exact, q).items()}
     for trial in _trials(exact.problem, dtype, unit):
         for q, answers in right.items():
-            for key, a in keyed(q, trial[q]).items():
+            with np.errstate(all="ignore"):  # a low precision may overflow
+                found = keyed(q, trial[q])
+            for key, a in found.items():
                 error = row_norms(a - answers[key], ROWS[q])
                 errors[key] = np.maximum(errors[key], np.where(np.isnan(error), np.inf, error))
     smallest = float(np.finfo(dtype).tiny)
@@ -62,7 +63,7 @@ def row_norms(a: Array, lead: int) -> Array:
     return largest[..., 0] * np.sqrt(np.square(scaled).sum(axis=-1))
 
 
-def _scales(exact: Solution, quantity: str) -> Arrays:
+def _scales(exact: Answers, quantity: str) -> Arrays:
     """The size of what each row is computed from: its own norm, or that of the terms whose difference it is."""
     problem, lead = exact.problem, ROWS[quantity]
     if quantity == "loss":
@@ -71,20 +72,23 @@ def _scales(exact: Solution, quantity: str) -> Arrays:
         return {f"bracket/{name}": row_norms(h, 2).sum(axis=1) for name, h in exact["hvp"].items()}
     if quantity == "logit_delta":
         terms = {name: h.reshape(-1, *h.shape[2:]) for name, h in exact["hvp"].items()}
-        changes = push_forward(problem.model, problem.params, problem.buffers, problem.x_eval, terms)
+        changes = exact.engine.push_forward(problem, problem.x_eval, terms)[1]
         return {"logit_delta": row_norms(changes, 1).reshape(-1, 2).sum(axis=1)}
     return {key: row_norms(a, lead) for key, a in keyed(quantity, exact[quantity]).items()}
 
 
-def _trials(problem: Problem, dtype: Any, unit: float) -> Iterator[Solution]:
+def _trials(problem: Problem, dtype: Any, unit: float) -> Iterator[Answers]:
     """The reference in this precision, on the inputs and on moved ones."""
     rng = np.random.default_rng(0)
-    model = with_layers(problem.model, swapped(Activation, StraightforwardActivation)) or problem.model
-    problem = replace(problem, model=model)
-    stages = _quietly(STRAIGHTFORWARD_LOSSES[problem.loss])
-    yield Solution(problem.astype(dtype), stages)
+    usual = replace(problem, model=with_layers(problem.model, _textbook), loss=TEXTBOOK_LOSSES[str(problem.loss)])
+    yield Answers(usual.astype(dtype))
     for _ in range(TRIALS):
-        yield Solution(_moved(problem, unit, rng).astype(dtype), stages)
+        yield Answers(_moved(usual, unit, rng).astype(dtype))
+
+
+def _textbook(layer: Layer) -> Layer:
+    """The layer, with the usual derivatives if it is an activation."""
+    return replace(layer, function=TEXTBOOK_ACTIVATIONS[layer.function]) if isinstance(layer, Activation) else layer
 
 
 def _moved(problem: Problem, unit: float, rng: np.random.Generator) -> Problem:
@@ -98,19 +102,6 @@ def _moved(problem: Problem, unit: float, rng: np.random.Generator) -> Problem:
         params={name: moved(p) for name, p in problem.params.items()},
         buffers={name: moved(b) for name, b in problem.buffers.items()},
         x=moved(problem.x),
-        y=problem.y if LOSSES[problem.loss].labels else moved(problem.y),
+        y=problem.y if problem.loss_function.labels else moved(problem.y),
         x_eval=moved(problem.x_eval),
     )
-
-
-def _quietly(loss: LossFunction) -> dict[str, Any]:
-    """The stages by sweeps, which may overflow where the precision is too low."""
-
-    def quiet(stage: Any) -> Any:
-        def run(solution: Solution) -> Any:
-            with np.errstate(all="ignore"):
-                return stage(solution)
-
-        return run
-
-    return {quantity: quiet(stage) for quantity, stage in sweeping(loss).items()}

@@ -18,8 +18,8 @@ import numpy as np
 
 from ..core.losses import LOSSES
 from ..core.networks import mlp
+from ..core.problem import Problem
 from ..machine.files import data_file, write_text
-from .problems import Problem
 from .vector_problems import (
     batch_norm_scale,
     beyond_threshold,

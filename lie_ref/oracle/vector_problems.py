@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.losses import LOSSES
-from ..core.networks import Arrays, Model, mlp, mxresnet
-from ..fast.dual import Array
-from .problems import Problem, checked_problem
+from ..core.networks import Model, mlp, mxresnet
+from ..core.problem import Problem
+from ..core.types import Array, Arrays
+from ..fast.arguments import checked_problem
 
 
 def drawn(

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.networks import Arrays, Model, mlp, mxresnet
-from ..fast.dual import Array
+from ..core.networks import Model, mlp, mxresnet
+from ..core.problem import Problem
+from ..core.types import Array, Arrays, Shapes
+from ..fast.arguments import checked_problem
 from ..machine.errors import InputError
 from ..machine.files import first_line, read_npz, write_npz
-from .problems import QUANTITIES, Problem, checked_problem, solve
+from .answers import QUANTITIES, Answers
 
 FORMAT = "lie-ref-vector/1"
 MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp, "mxresnet": mxresnet}
@@ -37,7 +39,7 @@ def answered(problem: Problem, **about: Any) -> Vector:
     where they are not finite.
     """
     with np.errstate(all="ignore"):  # what overflows is said below
-        outputs = {key: a.astype(np.float64) for key, a in solve(problem).outputs().items()}
+        outputs = {key: a.astype(np.float64) for key, a in Answers(problem).outputs().items()}
     _check_finite(outputs)
     double = problem.astype(np.float64)
     return Vector(**{f.name: getattr(double, f.name) for f in fields(Problem)}, outputs=outputs, **about)
@@ -93,10 +95,10 @@ def read_vector(path: Path) -> Vector:
     return vector
 
 
-def output_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
+def output_shapes(problem: Problem) -> Shapes:
     """The keys that an answer may have, and the shape of each."""
     pairs, fields = len(problem.pairs), len(problem.x)
-    shapes: dict[str, tuple[int, ...]] = {
+    shapes: Shapes = {
         "logits": (*problem.x.shape[: 1 + problem.batches], problem.model.n_out),
         "loss": (fields,),
     }

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.problem import Problem
+from .answers import QUANTITIES
 from .bugs.catalogue import CATALOGUE, ESTIMATED, Bug
 from .comparison import Comparison
-from .problems import QUANTITIES, Problem
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,20 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..core.losses import LOSSES, LossFunction
-from ..core.networks import Arrays, Model
-from ..fast.dual import Array
-from ..fast.sweeps import channels_last, mini_batch_gradient
+from ..core.networks import Model
+from ..core.problem import NO_PAIRS, Problem
+from ..core.types import Array, Arrays
+from ..fast.engine import training_step
 from ..images.dataset import Dataset
 from ..machine.errors import InputError
-from ..machine.files import read_npz, write_npz
-from ..machine.parallel import Partner, Reduce
+from ..machine.partner import Partner
 from ..machine.process import interrupt_held, keep_freed_memory, use_one_blas_thread
-
-FORMAT = "lie-ref-checkpoint/1"
+from .checkpoint import Checkpoint
 
 
 class Adam:
@@ -121,16 +119,15 @@ class Training:
 
     def advance(self) -> Step:
         """One step on the next mini-batch, or with a partner on this process's half of it."""
-        rows = self.sampler.next()
-        total: Reduce = lambda a: a  # noqa: E731
-        own = rows
+        rows = own = self.sampler.next()
         if self.partner:
-            total = self.partner.total
             own = np.array_split(rows, 2)[0 if self.partner.first else 1]
         x, y = self.dataset.batch(own)
-        loss, grads, self.buffers, z = mini_batch_gradient(
-            self.model, self.params, self.buffers, channels_last(x), y, self.loss, len(rows), total
+        problem = Problem(
+            self.model, self.params, self.buffers, x[None], y[None], NO_PAIRS, x, self.loss, training=True
         )
+        shared = (len(rows), self.partner.total) if self.partner else ()
+        loss, grads, self.buffers, z = training_step(problem, *shared)
         self.adam.step(self.params, grads)
         self.step += 1
         return Step(loss, own, z)
@@ -138,29 +135,21 @@ class Training:
     @property
     def finite(self) -> bool:
         """Whether no number of the state is nan or infinite."""
-        return all(bool(np.isfinite(a).all()) for named in self._groups().values() for a in named.values())
+        state = self.params, self.buffers, self.adam.mean, self.adam.square
+        return all(bool(np.isfinite(a).all()) for arrays in state for a in arrays.values())
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint: `param/NAME`, `buffer/NAME`, `adam.mean/NAME`, `adam.square/NAME` and the counters."""
-        arrays = {f"{group}/{name}": a for group, named in self._groups().items() for name, a in named.items()}
-        counters = [self.step, self.adam.count, self.sampler.epoch, self.sampler.position]
-        write_npz(path, arrays | {"format": np.array(FORMAT), "counters": np.array(counters)})
+    def checkpoint(self) -> Checkpoint:
+        """The whole state; its arrays are those of this run, which the next step changes."""
+        counters = self.step, self.adam.count, self.sampler.epoch, self.sampler.position
+        return Checkpoint(self.params, self.buffers, self.adam.mean, self.adam.square, *counters)
 
-    def load(self, arrays: Arrays) -> None:
-        """Go on from the arrays of a checkpoint of this model."""
-        for group, named in self._groups().items():
-            for name in named:
-                named[name][...] = arrays[f"{group}/{name}"]
-        self.step, self.adam.count, epoch, position = (int(counter) for counter in arrays["counters"])
-        self.sampler.go_to(epoch, position)
-
-    def _groups(self) -> dict[str, Arrays]:
-        return {
-            "param": self.params,
-            "buffer": self.buffers,
-            "adam.mean": self.adam.mean,
-            "adam.square": self.adam.square,
-        }
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Take the state of a checkpoint of this model."""
+        weights, adam = checkpoint.weights(self.model, np.float32), checkpoint.adam(self.adam.betas, np.float32)
+        self.params, self.buffers = weights.params, weights.buffers
+        self.adam.mean, self.adam.square, self.adam.count = adam.mean, adam.square, adam.count
+        self.step = checkpoint.step
+        self.sampler.go_to(checkpoint.epoch, checkpoint.position)
 
 
 @contextmanager
@@ -198,32 +187,3 @@ def _follow(training: Training, steps: int, partner: Partner) -> None:
     with suppress(EOFError, InputError), np.errstate(all="ignore"):  # the first process says what is wrong
         for _ in range(steps):
             training.advance()
-
-
-def read_checkpoint(path: Path, model: Model, first: int, last: int) -> Arrays:
-    """The arrays of a checkpoint of this model, of a step from `first` to `last`.
-
-    InputError, naming the file, if it is cut short or anything else, or holds numbers that are not finite float32.
-    """
-    arrays = read_npz(path)
-    found = str(arrays.get("format", "none"))
-    if found != FORMAT:
-        raise InputError(f"{path}: expected format {FORMAT!r}, found {found!r}")
-    expected: dict[str, tuple[int, ...]] = {"counters": (4,)}
-    for group, shapes in (("param", model.parameter_shapes), ("buffer", model.buffer_shapes)):
-        expected |= {f"{group}/{name}": shape for name, shape in shapes.items()}
-    for group in ("adam.mean", "adam.square"):
-        expected |= {f"{group}/{name}": shape for name, shape in model.parameter_shapes.items()}
-    for name, shape in expected.items():
-        if name not in arrays or arrays[name].shape != shape:
-            came = arrays[name].shape if name in arrays else "nothing"
-            raise InputError(f"{path}: expected {name} of shape {shape}, found {came}: another network's checkpoint?")
-        if name != "counters" and not (arrays[name].dtype == np.float32 and np.isfinite(arrays[name]).all()):
-            raise InputError(f"{path}: expected finite float32 numbers in {name}, found others ({arrays[name].dtype})")
-    counters = arrays["counters"]
-    if counters.dtype.kind not in "iu" or counters.min() < 0:
-        raise InputError(f"{path}: expected integers >= 0 in counters, found {counters.tolist()}")
-    if not first <= counters[0] <= last:
-        steps = f"{first}" if first == last else f"{first} to {last}"
-        raise InputError(f"{path}: expected step {steps}, found {counters[0]}; delete it and resume the run")
-    return arrays

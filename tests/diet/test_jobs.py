@@ -21,7 +21,8 @@ from lie_ref.machine.files import read_npz
 from lie_ref.measure.connectivity import batch_norm_statistics
 from lie_ref.measure.kernels import kernel_velocity, ntk
 from lie_ref.measure.scores import bracket_score, el2n, grand
-from lie_ref.study.training import Training, read_checkpoint
+from lie_ref.study.checkpoint import Checkpoint
+from lie_ref.study.training import Training
 
 SETTINGS = DietSettings(
     size=16,
@@ -55,11 +56,8 @@ def work(faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Work:
 def state(work: Work, name: str, step: int) -> tuple:
     """Model, parameters and buffers that a run of a task kept at a step."""
     model = preset("mxresnet-tiny", n_out=len(work.tasks[name, False].outputs))
-    arrays = read_checkpoint(work.out / "states" / f"{name}-0-{step:06d}.npz", model, step, step)
-    return model, *(
-        {key: arrays[f"{group}/{key}"] for key in shapes}
-        for group, shapes in (("param", model.parameter_shapes), ("buffer", model.buffer_shapes))
-    )
+    kept = Checkpoint.read(work.out / "states" / f"{name}-0-{step:06d}.npz", model, step, step)
+    return model, kept.params, kept.buffers
 
 
 @pytest.mark.parametrize("name", ["hair", "attributes"])

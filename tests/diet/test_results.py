@@ -13,8 +13,8 @@ from lie_ref.diet.plan import trials
 from lie_ref.diet.results import EXTREMES, beyond, how_forgotten, mean_scores, runs_of, task_results
 from lie_ref.diet.settings import DietSettings, score_keys
 from lie_ref.diet.tasks import Task, hair
-from lie_ref.experiment.claims import Claim, finding
 from lie_ref.images.dataset import Dataset
+from lie_ref.study.verdicts import Claim, finding
 
 SETTINGS = DietSettings(
     runs=3, retrainings=3, steps=10, early=5, spawns=(0, 5), fractions=(0.6, 0.4, 0.2), offsets=(0.0, 0.3, 0.6)
@@ -134,10 +134,10 @@ def test_without_noise_or_without_a_score_claims_about_it_are_undecided(task: Ta
 
 
 def test_claims_have_numbers_of_their_own_and_no_bar_that_would_break_a_table() -> None:
-    numbers = [claim.id for claim, _ in CLAIMS]
+    numbers = [claim.id for claim in CLAIMS]
     assert len(set(numbers)) == len(numbers)
     assert numbers == sorted(numbers)
-    assert not any("|" in claim.claim + claim.statistic for claim, _ in CLAIMS)
+    assert not any("|" in claim.claim + claim.statistic for claim in CLAIMS)
 
 
 def test_the_size_of_the_pixels_is_found_where_grand_at_initialisation_is_made_of_it(

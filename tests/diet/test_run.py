@@ -27,8 +27,8 @@ from lie_ref.diet.settings import DietSettings
 from lie_ref.images.dataset import Dataset
 from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz
-from lie_ref.machine.parallel import workers
 from lie_ref.machine.process import use_one_blas_thread
+from lie_ref.machine.workers import workers
 
 SETTINGS = DietSettings(
     faces=400,
@@ -243,10 +243,10 @@ def test_other_peoples_files_stay(copy: Path, cache: Path) -> None:
 
 
 def test_a_folder_with_another_diet_is_refused(copy: Path, cache: Path) -> None:
-    with pytest.raises(InputError, match=r"config.json: the diet has steps 8, not 9; --out takes another folder"):
+    with pytest.raises(InputError, match=r"config.json: the run has steps 8, not 9; --out takes another folder"):
         run_diet(DietSettings(**{**vars(SETTINGS), "steps": 9}), copy, cache)
     (copy / "config.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"config.json: not the configuration of a diet \(.*\); --out takes another"):
+    with pytest.raises(InputError, match=r"config.json: not the configuration of a run \(.*\); --out takes another"):
         run_diet(SETTINGS, copy, cache)
     (copy / "config.json").unlink()
     with pytest.raises(InputError, match=r"holds jobs but no config.json"):

@@ -1,4 +1,4 @@
-"""Verdicts follow from intervals, intervals from the runs, and each statistic from the findings that it names."""
+"""Each statistic is that of the findings that it names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lie_ref.experiment.claims import CLAIMS, Claim, compare, finding, interval, judge, rank_chance, table, verdict
-from lie_ref.experiment.seeds import COMPARED
+from lie_ref.experiment.claims import CLAIMS, COMPARED, compare, judge, rank_chance
 from lie_ref.images.labels import HAIR
+from lie_ref.study.verdicts import Claim, finding
 
 NAMES = [*HAIR, *(f"Attribute_{k}" for k in range(6))]
 RNG = np.random.default_rng(4)
@@ -65,37 +65,6 @@ RUNS = [make_run() for _ in range(3)]
 
 def values(key: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     return next(entry for entry in judge(runs) if entry["id"] == key)
-
-
-def test_the_interval_of_several_runs_is_students() -> None:
-    means = [0.2, 0.5, 0.35, 0.3]
-    number, low, high = interval([[m - 0.1, m + 0.1] for m in means])
-    assert number == pytest.approx(mean(means))
-    half = 3.182446305284263 * stdev(means) / 2  # t of 3 degrees of freedom at 97.5 %, and √4
-    assert (low, high) == pytest.approx((mean(means) - half, mean(means) + half), rel=1e-3)
-
-
-def test_the_interval_of_one_run_is_the_range_over_its_checkpoints() -> None:
-    assert interval([[3.0, 1.0, 2.0]]) == (2.0, 1.0, 3.0)
-    assert interval([[3.0]]) == (3.0, None, None)
-    assert interval([]) == (None, None, None)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.9, 1.1, "holds"),
-        (0.95, 1.0, "holds"),
-        (0.8, 0.89, "fails"),
-        (1.2, 1.3, "fails"),
-        (0.8, 1.0, "undecided"),
-        (1.0, 1.2, "undecided"),
-        (0.5, 1.5, "undecided"),
-        (None, None, "undecided"),
-    ],
-)
-def test_verdict_is_where_the_interval_lies(low: float | None, high: float | None, expected: str) -> None:
-    assert verdict(low, high, 0.9, 1.1) == expected
 
 
 def test_claims_have_names_of_their_own_and_bounds() -> None:
@@ -218,27 +187,8 @@ def test_bounds_are_on_the_side_that_the_claim_means(key: str, holding: float, f
     assert [finding(claim, [[value] * 2])["verdict"] for value in (holding, failing)] == ["holds", "fails"]
 
 
-def test_what_is_undefined_is_counted_in_the_note() -> None:
-    run = copy.deepcopy(RUNS[0])
-    run["checkpoints"][1]["mean_correlation"] = None
-    found = values("1a", [run])
-    assert found["note"] == "range within the one run; 1 of 3 values undefined"
-    assert found["verdict"] == "undecided"  # for that may be where it fails
-    run["checkpoints"][2]["mean_correlation"] = run["checkpoints"][3]["mean_correlation"] = 0.1
-    assert values("1a", [run, run])["verdict"] == "fails"
-    assert values("1a", RUNS)["note"] == "95 % over 3 runs"
-
-
-def test_notes_stand_below_the_table() -> None:
-    claim = Claim("1", "so", "share", low=0.5)
-    one, other = finding(claim, [[0.75], [0.75]]), finding(claim, [[0.75], [math.nan]], "and more")
-    lines = table({"faces": [one], "CelebA": [other]})
-    assert lines[2].endswith("| **holds**: 0.75 (0.75 … 0.75) | **undecided**: 0.75 |")
-    assert lines[3:] == ["", "1, CelebA: 1 of 2 values undefined; and more"]
-
-
 def test_comparisons_pair_runs_of_the_same_seed() -> None:
-    claim = Claim("3", "falls", "share", lambda run: [], high=0.0)
+    claim = Claim("3", "falls", "share", high=0.0)
     others = copy.deepcopy(RUNS)
     for run in others:
         for point in run["checkpoints"]:
@@ -252,7 +202,7 @@ def test_comparisons_pair_runs_of_the_same_seed() -> None:
 
 
 def test_comparisons_are_of_the_steps_that_both_runs_have() -> None:
-    claim = Claim("3", "falls", "share", lambda run: [], high=0.0)
+    claim = Claim("3", "falls", "share", high=0.0)
     longer, shorter = (make_run(steps) for steps in ((0, 400, 600, 2000), (0, 400, 600)))
     at = [[sum(p["hair_shares"]["probabilities"].values()) for p in run["checkpoints"]] for run in (longer, shorter)]
     found = compare(claim, [longer], [shorter])

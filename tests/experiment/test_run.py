@@ -21,10 +21,10 @@ import pytest
 from small import SMALL, SMALL_OPTIONS
 
 from lie_ref.core.networks import preset
-from lie_ref.experiment import checkpoint as examination
+from lie_ref.experiment import examination
 from lie_ref.experiment import run as experiment
-from lie_ref.experiment.checkpoint import EPSILONS
 from lie_ref.experiment.claims import CLAIMS
+from lie_ref.experiment.examination import EPSILONS
 from lie_ref.experiment.printout import headlines
 from lie_ref.experiment.run import FILES, run_experiment, train
 from lie_ref.experiment.settings import Settings
@@ -32,6 +32,8 @@ from lie_ref.images.dataset import Dataset
 from lie_ref.images.labels import ATTRIBUTES, HAIR
 from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz, write_npz
+from lie_ref.study import checkpoint
+from lie_ref.study.checkpoint import Checkpoint
 
 VIEW = ("norm", "logit_delta", "rms_gradient", "rms_bracket")
 STEPS = [0, 10, 12]
@@ -297,7 +299,7 @@ def test_ctrl_c_is_answered_with_one_line_and_resume_goes_on(cache: Path, small_
     assert 4 <= logged < 12
     assert read_npz(out / "state.npz")["counters"][0] >= logged - 1
     settings = replace(SMALL, preset="mxresnet-tiny")
-    train(settings, TINY, experiment._dataset(settings, cache), out)
+    train(settings, TINY, settings.open_images(cache), out)
     for name in ("log.csv", "checkpoints/step_000012.npz"):
         assert (out / name).read_bytes() == (small_run / name).read_bytes()
 
@@ -365,7 +367,7 @@ def test_resuming_with_another_setting_names_it(
     """It is refused before any image is prepared: the folder for them is not even made."""
     cache = tmp_path / "no cache"
     message = refusal(run_copy, cache, replace(SMALL, **change), resume=True)
-    assert message == f"config.json: the run has {said}; give the same options to go on"
+    assert message == f"config.json: the run has {said}; give the same options to go on, or --force to start anew"
     assert not cache.exists()
 
 
@@ -435,10 +437,8 @@ def test_resuming_reads_only_the_files_that_it_goes_on_from(
     faces: Dataset, run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    read_checkpoint = experiment.read_checkpoint
-    monkeypatch.setattr(
-        experiment, "read_checkpoint", lambda path, *rest: read.append(path.stem) or read_checkpoint(path, *rest)
-    )
+    read_npz = checkpoint.read_npz
+    monkeypatch.setattr(checkpoint, "read_npz", lambda path: read.append(path.stem) or read_npz(path))
     train(SMALL, TINY, faces, run_copy)
     assert read == ["step_000012"]
     (run_copy / "checkpoints/step_000012.npz").rename(run_copy / "state.npz")
@@ -455,7 +455,7 @@ def test_the_log_is_on_the_disk_before_any_state_that_needs_it(
 ) -> None:
     on_disk: list[int] = []  # number of log lines at each time when the log was synchronised
     saved: list[tuple[int, int]] = []
-    fsync, save = os.fsync, experiment.Training.save
+    fsync, write = os.fsync, Checkpoint.write
 
     def synced(file: int) -> None:
         log = tmp_path / "log.csv"
@@ -465,11 +465,11 @@ def test_the_log_is_on_the_disk_before_any_state_that_needs_it(
 
     def noted(self: Any, path: Path) -> None:
         saved.append((self.step, on_disk[-1]))
-        save(self, path)
+        write(self, path)
 
     monkeypatch.setattr(experiment, "SAVE_EVERY", -1.0)
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(experiment.Training, "save", noted)
+    monkeypatch.setattr(Checkpoint, "write", noted)
     train(replace(SMALL, steps=3), TINY, faces, tmp_path)
     assert saved == [(step, step) for step in (0, 1, 2, 3, 3)]
 

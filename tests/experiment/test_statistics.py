@@ -13,10 +13,21 @@ import pytest
 from networks import examples, generic_state
 
 import lie_ref
-from lie_ref.experiment.statistics import beats_majority, checkpoint_findings, proportionality, rank_attributes
+from lie_ref.core.problem import Solution
+from lie_ref.experiment.statistics import (
+    beats_majority,
+    checkpoint_findings,
+    proportionality,
+    rank_attributes,
+    shares_of_hair,
+)
+from lie_ref.fast import engine
+from lie_ref.fast.arguments import checked_problem
 from lie_ref.images.labels import ATTRIBUTES, HAIR
 from lie_ref.machine.files import read_npz
-from lie_ref.measure.evaluation import Evaluation, evaluate
+from lie_ref.measure.evaluation import Swaps, among_first, plain_swaps
+
+PAIRS = np.array([(0, 1), (0, 2), (1, 2)])
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +95,10 @@ def test_hair_shares_are_of_all_changes_of_logits_and_of_probabilities(points: l
                 assert share == pytest.approx(expected, rel=1e-6)
 
 
-def test_changes_of_probabilities_of_exclusive_colours_are_those_of_their_softmax(evaluation: Evaluation) -> None:
+def test_changes_of_probabilities_of_exclusive_colours_are_those_of_their_softmax(plain: Swaps) -> None:
     columns = [ATTRIBUTES.index(name) for name in HAIR]
-    found = checkpoint_findings(evaluation, ATTRIBUTES, evaluation.rms_bracket, columns)["hair_shares"]
+    z = np.random.default_rng(1).standard_normal((4, 40))
+    found = shares_of_hair(z, plain.logit_delta, ATTRIBUTES, columns)
 
     def p(z: np.ndarray) -> np.ndarray:
         exponentials = np.exp(z[..., columns])
@@ -95,7 +107,7 @@ def test_changes_of_probabilities_of_exclusive_colours_are_those_of_their_softma
         return every
 
     h = 1e-6
-    z, dz = evaluation.logits, evaluation.logit_delta
+    dz = plain.logit_delta
     dp = np.abs(p(z + h * dz) - p(z - h * dz)).sum(axis=(0, 1))
     for name, column in zip(HAIR, columns, strict=True):
         assert found["probabilities"][name] == pytest.approx(dp[column] / dp.sum(), rel=1e-6)
@@ -150,30 +162,24 @@ MODEL = lie_ref.mlp([5, 4, 40])
 
 
 @pytest.fixture(scope="module")
-def evaluation() -> Evaluation:
-    return evaluate(MODEL, *generic_state(MODEL, seed=1), *examples(MODEL, (4, 5), seed=1), examples=3)
+def plain() -> Swaps:
+    """Brackets among three of four examples, and the logits of all four."""
+    whole = checked_problem(MODEL, *generic_state(MODEL, seed=1), *examples(MODEL, (4, 5), seed=1))
+    return plain_swaps(Solution(among_first(whole, 3), engine))
 
 
-def test_the_order_of_a_pair_does_not_matter(evaluation: Evaluation) -> None:
-    swapped = replace(
-        evaluation,
-        pairs=evaluation.pairs[:, ::-1],
-        brackets={name: -b for name, b in evaluation.brackets.items()},
-        logit_delta=-evaluation.logit_delta,
-    )
-    one, other = (checkpoint_findings(e, ATTRIBUTES, evaluation.rms_bracket) for e in (evaluation, swapped))
+def test_the_order_of_a_pair_does_not_matter(plain: Swaps) -> None:
+    swapped = replace(plain, logit_delta=-plain.logit_delta)
+    one = checkpoint_findings(plain, PAIRS, ATTRIBUTES, plain.rms_bracket)
+    other = checkpoint_findings(swapped, PAIRS[:, ::-1], ATTRIBUTES, plain.rms_bracket)
     for fit in other["brackets"]:
         fit["pair"].reverse()
     assert one == other
 
 
-def test_findings_without_any_bracket_are_undefined_and_not_wrong(evaluation: Evaluation) -> None:
-    nothing = replace(
-        evaluation,
-        rms_bracket=np.zeros_like(evaluation.rms_bracket),
-        brackets={name: np.zeros_like(b) for name, b in evaluation.brackets.items()},
-    )
-    findings = checkpoint_findings(nothing, ATTRIBUTES, nothing.rms_bracket)
+def test_findings_without_any_bracket_are_undefined_and_not_wrong(plain: Swaps) -> None:
+    nothing = replace(plain, rms_bracket=np.zeros_like(plain.rms_bracket), norm=np.zeros_like(plain.norm))
+    findings = checkpoint_findings(nothing, PAIRS, ATTRIBUTES, nothing.rms_bracket)
     assert {findings[key] for key in ("mean_correlation", "mean_slope", "mean_constant")} == {None}
     assert set(findings["shuffled"].values()) == {None}
     assert findings["brackets"][0] == {

@@ -7,7 +7,8 @@ import pytest
 from networks import examples
 
 import lie_ref
-from lie_ref.core.losses import LossFunction, exclusive
+from lie_ref.core.losses import LossFunction
+from lie_ref.experiment.exclusive import exclusive
 
 MODEL = lie_ref.mxresnet((2, 2, 2), (2,), (1,), n_out=3)
 PARAMS, BUFFERS = MODEL.init(0)
@@ -39,7 +40,7 @@ BAD = [
         ValueError,
         r"y: expected targets in \[0, 1\] for loss 'exclusive', got 0 to 2",
     ),
-    ({"y": Y[:3], "loss": LossFunction(len, len)}, ValueError, r"y: expected shape .* for loss 'of your own', got"),
+    ({"y": Y[:3], "loss": LossFunction(len)}, ValueError, r"y: expected shape .* for loss 'of your own', got"),
     ({"y": Y.astype(complex)}, TypeError, r"y: expected a floating-point array, got dtype complex128"),
     ({"y": np.full_like(Y, np.inf), "loss": "mse"}, ValueError, r"y: expected finite numbers"),
     ({"loss": "softmax"}, ValueError, r"y: expected shape \(4,\) for loss 'softmax', got \(4, 3\)"),

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from bench.flops import products, total_flops
 from bench.work import problem
+from networks import training_gradients
 
 import lie_ref
-from lie_ref.fast import convolution as windows
-from lie_ref.fast.engine import training_gradients
-from lie_ref.machine import parallel
+from lie_ref.fast import convolution
+from lie_ref.machine import threads
 
 EXAMPLES, INPUTS = 6, 32
 
@@ -32,7 +32,7 @@ def preset(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that counts are exact and the largest memory is the same every time."""
-    monkeypatch.setattr(parallel, "threads", lambda: 1)
+    monkeypatch.setattr(threads, "threads", lambda: 1)
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     found: Counter[str] = Counter()
 
     def counted(name: str) -> None:
-        multiply = getattr(windows, name)
+        multiply = getattr(convolution, name)
 
         def counting(rows, kernels, out):
             found.update(flops=2 * out.size * rows.shape[-1], patches=rows.size)
             multiply(rows, kernels, out)
 
-        monkeypatch.setattr(windows, name, counting)
+        monkeypatch.setattr(convolution, name, counting)
 
     def counted_contract(a, b):
         c = contract(a, b)
@@ -59,11 +59,11 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         found.update(flops=2 * c.size * a.shape[-1])
         return c
 
-    contract, multiply_in_tiles = windows.contract, windows.multiply_in_tiles
+    contract, multiply_in_tiles = convolution.contract, convolution.multiply_in_tiles
     counted("multiply")
     counted("multiply_few")
-    monkeypatch.setattr(windows, "contract", counted_contract)
-    monkeypatch.setattr(windows, "multiply_in_tiles", counted_in_tiles)
+    monkeypatch.setattr(convolution, "contract", counted_contract)
+    monkeypatch.setattr(convolution, "multiply_in_tiles", counted_in_tiles)
     return found
 
 

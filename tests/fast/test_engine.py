@@ -1,251 +1,155 @@
-"""Exact derivatives of the networks against autograd on their definitions, in both modes, and the laws they obey.
-
-Seeds: weights `generic_state(model, seed)` and inputs `examples(model, shape, seed)` with the seed that a test names.
-"""
+"""The fast engine and the plain one give the same answers: every function, layer, loss, preset and batch-norm mode."""
 
 from __future__ import annotations
 
+import inspect
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
-from autograd import grad, make_jvp
-from networks import BOTTLENECK, MLPS, at, examples, generic_state, loss_function
+from networks import BOTTLENECK, MLPS, generic_problem
 
 import lie_ref
-from lie_ref.core.fields import hvp_reverse_over_reverse, lie_bracket, vector_field
-from lie_ref.core.losses import LOSSES
-from lie_ref.fast import engine as derivatives
-from lie_ref.fast import sweeps
-from lie_ref.fast.engine import logits, training_gradients
-from lie_ref.measure.crosschecks import bracket_reverse_over_reverse, largest_relative_error
+from lie_ref.core.activations import mish
+from lie_ref.core.engine import AUTOGRAD, Autograd
+from lie_ref.core.fields import hvp_reverse_over_reverse
+from lie_ref.core.layers import (
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    MaxPool,
+    Residual,
+    Sequential,
+)
+from lie_ref.core.losses import LOSSES, LossFunction
+from lie_ref.core.networks import Model
+from lie_ref.core.problem import Problem
+from lie_ref.experiment.exclusive import exclusive
+from lie_ref.fast import engine
 
 TINY, SMALL = lie_ref.preset("mxresnet-tiny"), lie_ref.preset("mxresnet-small")
-CASES = [
-    *[(model, (5,), loss) for model, loss in product(MLPS, LOSSES)],
-    (TINY, (3, 64, 64), "bce"),
-    (TINY, (3, 33, 47), "softmax"),
-    (TINY, (3, 5, 1), "mse"),
-    (SMALL, (3, 32, 32), "bce"),
-    (lie_ref.mxresnet(**BOTTLENECK), (3, 17, 24), "mse"),
-    (lie_ref.mxresnet(**BOTTLENECK, n_in=1), (1, 15, 15), "bce"),
+PUBLIC = [
+    name
+    for name, f in inspect.getmembers(engine, inspect.isfunction)
+    if f.__module__ == engine.__name__ and name[0] != "_"
 ]
-IDS = [f"{m.spec.get('activation', m.spec.get('stem'))}-{shape}-{loss}" for m, shape, loss in CASES]
 
 
-@pytest.mark.parametrize(("model", "shape", "loss"), CASES, ids=IDS)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_brackets_equal_autograds_in_both_modes_to_1e_12(model, shape, loss, seed):
-    params, buffers = generic_state(model, seed)
-    x, y = examples(model, (2, *shape), seed, loss)
-    found = at(lie_ref.brackets(model, params, buffers, x, y, [(0, 1)], loss), 0)
-    losses = [loss_function(model, buffers, x[i : i + 1], y[i : i + 1], loss) for i in range(2)]
-    forward_over_reverse = lie_bracket(*map(vector_field, losses))(params)
-    assert largest_relative_error(found, forward_over_reverse) < 1e-12
-    assert largest_relative_error(found, bracket_reverse_over_reverse(*losses, params)) < 1e-12
+def around(layer: Layer, channels: int = 4) -> Model:
+    """A network of a convolution, this layer of four channels, a mean and a linear layer."""
+    layers = Conv("first", 2, 4), layer, GlobalAvgPool("mean"), Linear("last", channels, 3)
+    spec = {"stem": (4, 4, 4), "widths": (channels,), "expansion": 1}
+    return Model(Sequential("", layers), n_in=2, n_out=3, pictures=True, spec=spec)
 
 
-@pytest.mark.parametrize(("model", "shape", "loss"), CASES, ids=IDS)
-def test_gradients_hvps_and_push_forwards_equal_autograds(model, shape, loss):
-    params, buffers = generic_state(model, 2)
-    x, y = examples(model, (3, *shape), 2, loss)
+CONVS, NO_CONVS = Sequential("a", (Conv("b", 4, 6, 3, 2), BatchNorm("c", 6))), Sequential("d", ())
+SHORTCUT = Sequential("e", (AvgPool("f"), Conv("g", 4, 6, 1)))
+LAYERS = {
+    "conv": (around(Conv("l", 4, 5), 5), (8, 8)),
+    "conv, strided": (around(Conv("l", 4, 5, stride=2), 5), (7, 5)),
+    "conv, pointwise": (around(Conv("l", 4, 5, kernel=1), 5), (1, 6)),
+    "conv, few patches": (around(Conv("l", 4, 20), 20), (3, 3)),
+    "conv, few patches, strided": (around(Conv("l", 4, 20, stride=2), 20), (3, 2)),
+    "batch-norm": (around(BatchNorm("l", 4)), (9, 1)),
+    "activation": (around(Activation("l", mish)), (2, 2)),
+    "activation without a rule": (around(Activation("l", lambda x: x * x * x)), (3, 2)),
+    "max-pool": (around(MaxPool("l")), (8, 7)),
+    "max-pool, one row": (around(MaxPool("l")), (1, 6)),
+    "average-pool": (around(AvgPool("l")), (7, 6)),
+    "residual": (around(Residual("l", Sequential("a", (Conv("b", 4, 4),)), NO_CONVS, Activation("h", mish))), (5, 6)),
+    "residual, strided": (around(Residual("l", CONVS, SHORTCUT, Activation("h", mish)), 6), (7, 5)),
+}
+FOURTH_POWER = LossFunction(lambda z, y: ((z - y) ** 4).sum(axis=-1))
+NETWORKS: dict[str, tuple[Model, tuple[int, ...], Any]] = {
+    **{f"{model.spec['activation']}-{loss}": (model, (5,), loss) for model, loss in product(MLPS, LOSSES)},
+    "exclusive loss": (MLPS[1], (5,), exclusive([0, 2])),
+    "loss without a rule": (MLPS[1], (5,), FOURTH_POWER),
+    "mxresnet-tiny": (TINY, (3, 64, 64), "bce"),
+    "mxresnet-tiny, odd": (TINY, (3, 33, 47), "softmax"),
+    "mxresnet-tiny, one column": (TINY, (3, 5, 1), "mse"),
+    "mxresnet-small": (SMALL, (3, 32, 32), "bce"),
+    "mxresnet18, narrow": (lie_ref.mxresnet((4, 8, 8), (8, 16, 32, 64), (2, 2, 2, 2), n_out=3), (3, 9, 10), "bce"),
+    "mxresnet50, narrow": (lie_ref.mxresnet((4, 8, 8), (4, 8, 8, 8), (3, 4, 6, 3), 4, n_out=3), (3, 11, 6), "mse"),
+    "bottleneck": (lie_ref.mxresnet(**BOTTLENECK), (3, 17, 24), "mse"),
+    "bottleneck, one channel": (lie_ref.mxresnet(**BOTTLENECK, n_in=1), (1, 15, 15), "bce"),
+}
+PAIRS = [(0, 1), (2, 0), (1, 1)]
+CASES = {
+    **{name: (model, (3, 2, *size), PAIRS, "bce", False) for name, (model, size) in LAYERS.items()},
+    **{f"{n}, training": (model, (2, 3, 2, *size), [(0, 1)], "bce", True) for n, (model, size) in LAYERS.items()},
+    **{
+        name: (model, (2 if model.pictures else 3, *shape), PAIRS[: 1 if model.pictures else 3], loss, False)
+        for name, (model, shape, loss) in NETWORKS.items()
+    },
+    "mini-batches of features": (MLPS[2], (3, 4, 5), PAIRS, "softmax", False),
+    "mini-batches, evaluation": (TINY, (2, 3, 3, 9, 12), [(0, 1)], "bce", False),
+    "mini-batches, training": (TINY, (2, 4, 3, 17, 20), [(0, 1)], "softmax", True),
+    "bottleneck, training": (lie_ref.mxresnet(**BOTTLENECK), (2, 4, 3, 9, 9), [(0, 1)], "bce", True),
+}
+
+
+def calls(p: Problem) -> dict[str, tuple[Any, ...]]:
+    """Arguments for each public function of an engine; those that a problem does not fit are left out."""
     rng = np.random.default_rng(2)
-    directions = {name: rng.standard_normal((2, *p.shape)) for name, p in params.items()}
-    g = lie_ref.gradients(model, params, buffers, x, y, loss)
-    h = lie_ref.hvps(model, params, buffers, x, y, directions, loss)
-    for i in range(3):
-        loss_i = loss_function(model, buffers, x[i : i + 1], y[i : i + 1], loss)
-        assert largest_relative_error(at(g, i), grad(loss_i)(params)) < 1e-12
-        expected = hvp_reverse_over_reverse(loss_i, params, at(directions, 1))
-        assert largest_relative_error(at(h, 1, i), expected) < 1e-12
-    pushed = lie_ref.push_forward(model, params, buffers, x, directions)
-    for k in range(2):
-        expected = make_jvp(lambda p: model.apply(p, buffers, x))(params)(at(directions, k))[1]
-        np.testing.assert_allclose(pushed[k], expected, rtol=0, atol=1e-12 * np.abs(expected).max())
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(
-    ("model", "shape"), [(MLPS[1], (5,)), (TINY, (3, 17, 20)), (lie_ref.mxresnet(**BOTTLENECK), (3, 9, 9))]
-)
-def test_mini_batch_brackets_equal_autograds_in_both_batch_norm_modes(model, shape, training):
-    params, buffers = generic_state(model, 3)
-    x, y = examples(model, (2, 4, *shape), 3)
-    found = at(lie_ref.batch_brackets(model, params, buffers, x, y, [(0, 1)], training=training), 0)
-    losses = [loss_function(model, buffers, x[i], y[i], training=training) for i in range(2)]
-    assert largest_relative_error(found, bracket_reverse_over_reverse(*losses, params)) < 1e-11
-
-
-def test_mini_batch_bracket_is_the_mean_over_all_pairs_in_evaluation_mode():
-    params, buffers = generic_state(TINY, 4)
-    x, y = examples(TINY, (2, 3, 3, 24, 24), 4)
-    batch = at(lie_ref.batch_brackets(TINY, params, buffers, x, y, [(0, 1)]), 0)
-    pairs = [(i, 3 + j) for i in range(3) for j in range(3)]
-    single = lie_ref.brackets(TINY, params, buffers, x.reshape(6, *x.shape[2:]), y.reshape(6, -1), pairs)
-    assert largest_relative_error({name: b.mean(axis=0) for name, b in single.items()}, batch) < 1e-12
-
-
-def test_batches_of_one_are_the_examples_themselves():
-    params, buffers = generic_state(TINY, 5)
-    x, y = examples(TINY, (3, 3, 20, 20), 5)
-    pairs = [(0, 1), (2, 0)]
-    one = lie_ref.batch_brackets(TINY, params, buffers, x[:, None], y[:, None], pairs)
-    assert all(np.array_equal(one[n], b) for n, b in lie_ref.brackets(TINY, params, buffers, x, y, pairs).items())
-
-
-def test_swapped_pairs_are_exact_negatives_and_equal_ones_exact_zeros():
-    params, buffers = generic_state(TINY, 6)
-    x, y = examples(TINY, (3, 3, 20, 20), 6)
-    for b in lie_ref.brackets(TINY, params, buffers, x, y, [(0, 2), (2, 0), (1, 1), (0, 2)]).values():
-        assert np.array_equal(b[0], -b[1])
-        assert not b[2].any()
-        assert np.array_equal(b[0], b[3])
-
-
-def test_bracket_is_the_difference_of_the_hvps_along_each_others_gradients():
-    params, buffers = generic_state(TINY, 7)
-    x, y = examples(TINY, (2, 3, 20, 20), 7)
-    g = lie_ref.gradients(TINY, params, buffers, x, y)
-    h = lie_ref.hvps(TINY, params, buffers, x, y, g)
-    b = lie_ref.brackets(TINY, params, buffers, x, y, [(0, 1)])
-    expected = {name: h[name][0, 1] - h[name][1, 0] for name in h}
-    assert largest_relative_error(at(b, 0), expected) < 1e-12
-
-
-def test_hessians_are_symmetric():
-    params, buffers = generic_state(TINY, 8)
-    x, y = examples(TINY, (1, 3, 20, 20), 8)
-    rng = np.random.default_rng(8)
-    d = {name: rng.standard_normal((2, *p.shape)) for name, p in params.items()}
-    h = lie_ref.hvps(TINY, params, buffers, x, y, d)
-    crossed = [sum((h[name][a, 0] * d[name][b]).sum() for name in d) for a, b in ((0, 1), (1, 0))]
-    assert crossed[0] == pytest.approx(crossed[1], rel=1e-11)
-
-
-def test_bracket_norms_are_the_norms_of_the_brackets_in_any_blocks():
-    model = MLPS[1]
-    params, buffers = generic_state(model, 9)
-    x, y = examples(model, (19, 5), 9)
-    norms = lie_ref.bracket_norms(model, params, buffers, x, y)
-    pairs = [(i, j) for i in range(19) for j in range(19)]
-    b = lie_ref.brackets(model, params, buffers, x, y, pairs)
-    expected = np.sqrt(sum((a.reshape(len(pairs), -1) ** 2).sum(axis=1) for a in b.values())).reshape(19, 19)
-    np.testing.assert_allclose(norms, expected, rtol=1e-12, atol=1e-15)
-    partners = [3, 17, 3]
-    some = lie_ref.bracket_norms(model, params, buffers, x, y, partners)
-    np.testing.assert_allclose(some, expected[:, partners], rtol=1e-12, atol=1e-15)
-
-
-@pytest.mark.parametrize("budget", [1, 4 * 44, 2**26])
-def test_bracket_norms_compute_each_bracket_once_and_hold_no_more_than_the_budget(budget, monkeypatch):
-    model = MLPS[1]
-    params, buffers = generic_state(model, 9)
-    x, y = examples(model, (19, 5), 9)
-    expected = lie_ref.bracket_norms(model, params, buffers, x, y)
-    computed, group_brackets = [], derivatives.group_brackets
-
-    def counted(*arguments):
-        computed.append(int((arguments[6][:, 0] != arguments[6][:, 1]).sum()))
-        return group_brackets(*arguments)
-
-    monkeypatch.setattr(derivatives, "group_brackets", counted)
-    monkeypatch.setattr(derivatives, "BUDGET", budget)
-    np.testing.assert_allclose(lie_ref.bracket_norms(model, params, buffers, x, y), expected, rtol=1e-12)
-    assert sum(computed) == 19 * 18 / 2
-    assert max(computed) * model.parameter_count <= max(budget, model.parameter_count)
-    computed.clear()
-    partners = [2, 5, 11]
-    np.testing.assert_allclose(
-        lie_ref.bracket_norms(model, params, buffers, x, y, partners), expected[:, partners], rtol=1e-12
+    of_fields, free = (
+        {name: rng.standard_normal((count, *a.shape)) for name, a in p.params.items()} for count in (len(p.x), 2)
     )
-    assert sum(computed) in (19 * 3 - 3, 19 * 3 - 3 - 3)  # a pair of partners is one bracket where a block has it twice
-    assert max(computed) * model.parameter_count <= max(budget, model.parameter_count)
+    found: dict[str, tuple[Any, ...]] = {
+        "logits": (p, p.x_eval, p.training),
+        "gradients": (p,),
+        "hvps": (p, free),
+        "products": (p, of_fields),
+        "brackets": (p, of_fields),
+        "push_forward": (p, p.x_eval, free),
+    }
+    return found | ({"training_step": (p,)} if p.training else {})
 
 
-def test_results_do_not_depend_on_how_the_examples_are_chunked(monkeypatch):
-    params, buffers = generic_state(TINY, 10)
-    x, y = examples(TINY, (5, 3, 20, 20), 10)
-    directions = {name: np.random.default_rng(10).standard_normal((3, *p.shape)) for name, p in params.items()}
-
-    def results():
-        return (
-            *lie_ref.gradients(TINY, params, buffers, x, y).values(),
-            *lie_ref.hvps(TINY, params, buffers, x, y, directions).values(),
-            lie_ref.push_forward(TINY, params, buffers, x, directions),
-        )
-
-    whole = results()
-    monkeypatch.setattr(sweeps, "ENTRIES", 1)
-    for a, b in zip(whole, results(), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * np.abs(a).max())
+def close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:
+    """Every array is within the tolerance of the other, relative to its norm or a thousandth of the largest one's."""
+    if isinstance(expected, tuple):
+        for a, b in zip(found, expected, strict=True):
+            close(a, b, tolerance)
+        return
+    pairs = [(found[k], b) for k, b in expected.items()] if isinstance(expected, dict) else [(found, expected)]
+    largest = max((float(np.linalg.norm(b)) for _, b in pairs), default=0)
+    assert not isinstance(expected, dict) or found.keys() == expected.keys()
+    for a, b in pairs:
+        assert np.shape(a) == np.shape(b)
+        assert np.linalg.norm(a - b) <= tolerance * max(float(np.linalg.norm(b)), 1e-3 * largest)
 
 
-def test_float32_parameters_give_float32_results_near_the_float64_ones():
-    params, buffers = generic_state(TINY, 11)
-    x, y = examples(TINY, (2, 3, 20, 20), 11)
-    single = [{name: a.astype(np.float32) for name, a in arrays.items()} for arrays in (params, buffers)]
-    a = lie_ref.brackets(TINY, params, buffers, x, y, [(0, 1)])
-    b = lie_ref.brackets(TINY, *single, x.astype(np.float32), y, [(0, 1)])
-    assert all(array.dtype == np.float32 for array in b.values())
-    assert 0 < largest_relative_error(b, a) < 1e-3
+@pytest.mark.parametrize("name", CASES)
+def test_the_fast_engine_and_its_plain_twin_give_the_same_answers(name: str) -> None:
+    model, shape, pairs, loss, training = CASES[name]
+    p = generic_problem(model, shape, 1, pairs, loss, training)
+    tolerance = 1e-11 if training else 1e-12
+    for function, arguments in calls(p).items():
+        if function == "training_step":
+            p = generic_problem(model, (1, *shape[1:]), 1, [(0, 0)], loss, training)
+            arguments = (p,)
+        found = getattr(engine, function)(*arguments)
+        close(found, getattr(AUTOGRAD, function)(*arguments), tolerance)
+        if function == "products":
+            close(found, Autograd(hvp_reverse_over_reverse).products(*arguments), tolerance)
 
 
-def test_training_gradients_are_autograds_through_the_batch_statistics():
-    params, buffers = generic_state(TINY, 12)
-    x, y = examples(TINY, (4, 3, 20, 20), 12)
-    mean_loss, g, new = training_gradients(TINY, params, buffers, x, y)
-    loss = loss_function(TINY, buffers, x, y, training=True)
-    assert mean_loss == pytest.approx(loss(params), rel=1e-13)
-    assert largest_relative_error(g, grad(loss)(params)) < 1e-11
-    assert new.keys() == buffers.keys()
-    assert not any(np.array_equal(new[name], buffers[name]) for name in buffers)
+def test_every_public_function_has_a_twin_with_the_same_first_arguments() -> None:
+    assert set(PUBLIC) == set(calls(generic_problem(TINY, (1, 2, 3, 8, 8), 0, [(0, 0)], training=True)))
+    for name in PUBLIC:
+        ours, plain = (inspect.signature(getattr(of, name)).parameters for of in (engine, AUTOGRAD))
+        assert list(ours)[: len(plain)] == list(plain)
 
 
-def test_logits_are_those_of_the_definition():
-    params, buffers = generic_state(TINY, 13)
-    x, _ = examples(TINY, (3, 3, 33, 20), 13)
-    found = logits(TINY, params, buffers, x)
-    np.testing.assert_allclose(found, TINY.apply(params, buffers, x), rtol=0, atol=1e-12 * np.abs(found).max())
+def test_a_layer_without_a_rule_is_refused_by_its_name() -> None:
+    class Strange(Layer):
+        def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+            return x
 
-
-def test_nothing_that_is_passed_in_is_changed():
-    params, buffers = generic_state(TINY, 14)
-    x, y = examples(TINY, (2, 4, 3, 20, 20), 14)
-    before = [a.copy() for a in (*params.values(), *buffers.values(), x, y)]
-    lie_ref.batch_brackets(TINY, params, buffers, x, y, [(0, 1)], training=True)
-    training_gradients(TINY, params, buffers, x[0], y[0])
-    for a, b in zip((*params.values(), *buffers.values(), x, y), before, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_confident_answers_agree_with_autograd():
-    """Logits near 40 on the right side: every derivative is e⁻⁴⁰ small, and none of its digits may go."""
-    model = MLPS[0]
-    params, buffers = generic_state(model, 15)
-    params["4.bias"] = np.array([40.0, 0.0, -3.0])
-    x, _ = examples(model, (2, 5), 15)
-    for loss, y in (("softmax", np.zeros(2, int)), ("bce", np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))):
-        found = at(lie_ref.brackets(model, params, buffers, x, y, [(0, 1)], loss), 0)
-        losses = [loss_function(model, buffers, x[i : i + 1], y[i : i + 1], loss) for i in range(2)]
-        assert largest_relative_error(found, bracket_reverse_over_reverse(*losses, params)) < 1e-12
-
-
-def test_one_value_a_channel_is_refused_in_training_mode():
-    params, buffers = generic_state(TINY, 16)
-    x, y = examples(TINY, (2, 1, 3, 1, 1), 16)
-    message = "x: expected more than one value a channel for batch-norm in training mode"
-    with pytest.raises(ValueError, match=message):
-        lie_ref.batch_brackets(TINY, params, buffers, x, y, [(0, 1)], training=True)
-    with pytest.raises(ValueError, match=message):
-        TINY.apply(params, buffers, x[0], training=True)
-
-
-def test_norms_of_tiny_float32_brackets_do_not_vanish():
-    model = lie_ref.mlp([2, 1])
-    params, buffers = model.init(0, np.float32)
-    x, y = np.float32(1e-25) * np.array([[1, 2], [2, 1]], np.float32), np.array([[0.0], [1.0]])
-    ev = lie_ref.evaluate(model, params, buffers, x, y, examples=2)
-    weight = np.abs(ev.brackets["0.weight"]).max()
-    assert 0 < weight < 1e-22  # its square is below the smallest float32
-    assert ev.rms_bracket[0, 0] > 0.5 * weight
-    assert ev.loss.dtype == ev.rms_bracket.dtype == np.float32
+    with pytest.raises(TypeError, match=r"^Strange: expected a layer with a rule in fast.rules, got one without$"):
+        engine.gradients(generic_problem(around(Strange("l")), (2, 2, 4, 4), 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import BOTTLENECK, examples, generic_state, loss_function
+from networks import BOTTLENECK, examples, generic_state, loss_of
 
 import lie_ref
 from lie_ref.measure.connectivity import batch_norm_statistics, error_barrier, interpolated
@@ -52,7 +52,7 @@ def test_the_line_begins_and_ends_at_the_networks():
 
 
 def losses_along_the_line(model, a, b, x, y) -> list[float]:
-    return [float(loss_function(model, {}, x, y)(interpolated(a, b, alpha))) for alpha in np.linspace(0, 1, 11)]
+    return [float(loss_of(model, {}, x, y)(interpolated(a, b, alpha))) for alpha in np.linspace(0, 1, 11)]
 
 
 def test_a_convex_loss_has_no_barrier():

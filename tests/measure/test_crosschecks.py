@@ -1,26 +1,21 @@
 """The cross-checks themselves: they pass on right brackets, fail on wrong ones, and the shipped networks pass them.
 
-Seeds: weights `generic_state(model, seed)`, inputs `examples(model, shape, seed)`, for the seeds that a test names.
+Seeds: those of `generic_problem`, for the seed that a test names.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import BOTTLENECK, MLPS, at, examples, generic_state
+from networks import BOTTLENECK, MLPS, at, generic_problem
 
 import lie_ref
-from lie_ref.core.optimizers import AdamState, Momentum
-from lie_ref.measure.crosschecks import (
-    bracket_by_differences,
-    check_bracket,
-    check_swaps,
-    hvp_by_differences,
-    largest_relative_error,
-    order_swap,
-    order_swap_convergence,
-    relative_error,
-)
+from lie_ref.core.differences import relative_error
+from lie_ref.core.optimizers import AdamState
+from lie_ref.core.problem import Problem
+from lie_ref.core.types import Arrays
+from lie_ref.fast import engine
+from lie_ref.measure.crosschecks import check_bracket, check_swaps, largest_relative_error, mini_batch_error
 
 NETWORKS = [
     ("tanh", MLPS[0], (5,)),
@@ -32,13 +27,15 @@ NETWORKS = [
 ]
 
 
+def bracket_of(problem: Problem) -> Arrays:
+    return at(engine.brackets(problem, engine.gradients(problem)), 0)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(("name", "model", "shape"), NETWORKS, ids=[name for name, _, _ in NETWORKS])
 def test_brackets_pass_all_three_checks(name, model, shape, seed):
-    params, buffers = generic_state(model, seed)
-    x, y = examples(model, (2, *shape), seed)
-    bracket = at(lie_ref.brackets(model, params, buffers, x, y, [(0, 1)]), 0)
-    check = check_bracket(model, params, buffers, x, y, bracket)
+    problem = generic_problem(model, (2, *shape), seed)
+    check = check_bracket(problem, bracket_of(problem))
     assert check.hvp_modes < 1e-12
     assert check.richardson < 1e-7
     assert abs(check.order_swap.observed_order - 1) < 0.05
@@ -46,53 +43,10 @@ def test_brackets_pass_all_three_checks(name, model, shape, seed):
 
 @pytest.mark.parametrize("factor", [1.001, -1.0, 0.5])
 def test_wrong_brackets_show_order_zero_and_large_errors(factor):
-    model = MLPS[1]
-    params, buffers = generic_state(model, 3)
-    x, y = examples(model, (2, 5), 3)
-    bracket = at(lie_ref.brackets(model, params, buffers, x, y, [(0, 1)]), 0)
-    check = check_bracket(model, params, buffers, x, y, {name: factor * b for name, b in bracket.items()})
+    problem = generic_problem(MLPS[1], (2, 5), 3)
+    check = check_bracket(problem, {name: factor * b for name, b in bracket_of(problem).items()})
     assert abs(check.order_swap.observed_order) < 0.1
     assert min(check.hvp_modes, check.richardson, *check.order_swap.error) > 5e-4
-
-
-def test_extrapolated_differences_are_exact_on_cubic_gradients():
-    theta, d = np.array([1.0, -2.0]), np.array([0.5, 1.0])
-    found = hvp_by_differences(lambda t: t**4, theta, d, steps=(1e-3,))
-    np.testing.assert_allclose(found, 4 * theta**3 * d, rtol=1e-11)
-
-
-def test_differences_step_below_a_kink():
-    """|t| bends at 0; from 3e-6 the two larger steps reach across, the smaller ones do not."""
-    theta = np.array([3e-6, 1.0])
-    found = hvp_by_differences(lambda t: np.abs(t) * t, theta, np.array([1.0, 1.0]))
-    np.testing.assert_allclose(found, 2 * np.abs(theta), rtol=1e-6)
-
-
-def test_order_swap_is_exact_for_quadratics_at_any_epsilon():
-    rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((2, 4, 4))
-    a, b, theta = a + a.T, b + b.T, rng.standard_normal(4)
-    for epsilon in (1e-3, 0.1, 10.0):
-        found = order_swap(lambda t: a @ t, lambda t: b @ t, theta, epsilon)
-        np.testing.assert_allclose(found, b @ a @ theta - a @ b @ theta, rtol=1e-10, atol=1e-10)
-
-
-def test_dicts_and_arrays_give_the_same_checks():
-    def cubic(t):
-        return t**3
-
-    def inverse(t):
-        return 1 / t
-
-    theta = np.array([1.0, 2.0])
-    expected = bracket_by_differences(cubic, inverse, theta)
-    exact = -theta  # H_y g_x − H_x g_y = −t⁻² t³ − 3 t² t⁻¹, entry by entry, is −4 t
-    found = bracket_by_differences(lambda d: {"a": cubic(d["a"])}, lambda d: {"a": inverse(d["a"])}, {"a": theta})
-    np.testing.assert_array_equal(found["a"], expected)
-    np.testing.assert_allclose(expected, 4 * exact, rtol=1e-9)
-    swap = order_swap_convergence(cubic, inverse, theta, 4 * exact)
-    assert swap.observed_order == pytest.approx(1, abs=0.01)
-    assert swap.epsilon == sorted(swap.epsilon, reverse=True)
 
 
 def test_relative_errors_are_over_all_arrays_or_of_the_worst():
@@ -105,53 +59,36 @@ def test_relative_errors_are_over_all_arrays_or_of_the_worst():
     assert np.isnan(largest_relative_error(a | {"q": np.array([np.nan])}, b))
 
 
-def test_degenerate_points_give_zeros_and_no_order_instead_of_nan():
-    zero = np.zeros(2)
-    np.testing.assert_array_equal(hvp_by_differences(lambda t: t**3, np.ones(2), zero), zero)
-    np.testing.assert_allclose(hvp_by_differences(np.sin, zero, np.ones(2)), np.ones(2), rtol=1e-9)
-    still = order_swap_convergence(np.zeros_like, np.zeros_like, np.ones(2), zero)
-    assert (still.error, still.observed_order) == ([0.0] * 4, None)
-    claimed_zero = order_swap_convergence(lambda t: t**2, np.ones_like, np.ones(2), zero)
-    assert (claimed_zero.error, claimed_zero.observed_order) == ([np.inf] * 4, None)
-
-
 def test_a_bracket_in_float32_is_checked_in_float64():
-    model = MLPS[1]
-    params, buffers = generic_state(model, 4)
-    x, y = examples(model, (2, 5), 4)
-    single = {name: p.astype(np.float32) for name, p in params.items()}
-    bracket = at(lie_ref.brackets(model, single, buffers, x.astype(np.float32), y, [(0, 1)]), 0)
-    check = check_bracket(model, single, buffers, x.astype(np.float32), y, bracket)
+    problem = generic_problem(MLPS[1], (2, 5), 4).astype(np.float32)
+    check = check_bracket(problem, bracket_of(problem))
     assert 1e-8 < check.richardson < 1e-4
     assert check.richardson == pytest.approx(check.hvp_modes, rel=1e-2)
 
 
-def test_a_jump_that_four_swaps_cross_alike_is_noticed_in_the_first_order():
-    """The gradient of y jumps 1e-7 away; with momentum μ the swap does −μ (g_x − g_y) to first order."""
-    theta, state = np.array([1.0]), Momentum(np.zeros(1), momentum=0.5)
-    g_x, g_y = (lambda t: t**2), (lambda t: 3 * t + (t < 1 - 1e-7))
-    limit = -0.5 * (g_x(theta) - g_y(theta))
-    found = order_swap_convergence(g_x, g_y, theta, limit, state, order=1)
-    assert found.epsilon[0] < 1e-7
-    assert found.observed_order == pytest.approx(1, abs=0.01)
-    misled = order_swap_convergence(g_x, g_y, theta, limit, state, order=1, steps=[1e-5])
-    assert misled.observed_order < 0.1
-
-
 def test_swaps_with_optimizers_tell_a_wrong_formula_from_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = lie_ref.preset("mxresnet-tiny")
-    params, buffers = generic_state(model, seed=2)
-    x, y = examples(model, (2, 3, 32, 32), seed=2)
+    problem = generic_problem(lie_ref.preset("mxresnet-tiny"), (2, 3, 32, 32), 2)
     rng = np.random.default_rng(8)
-    mean, square = ({name: rng.uniform(0.5, 2, p.shape) for name, p in params.items()} for _ in range(2))
+    mean, square = ({name: rng.uniform(0.5, 2, p.shape) for name, p in problem.params.items()} for _ in range(2))
     adam = AdamState(mean, square, count=9, betas=(0.8, 0.999))
-    right = check_swaps(model, params, buffers, x, y, adam)
+    right = check_swaps(problem, adam)
     assert right.keys() == {"preconditioned", "sgd-momentum", "adam"}
     assert all(abs(swap.observed_order - 1) < 0.02 for swap in right.values())
 
-    def scaled(*given):
-        return [{name: 1.01 * a for name, a in effect.items()} for effect in lie_ref.swap_effects(*given)]
+    for name in ("first_order_swap", "second_order_swap"):
+        effect = getattr(lie_ref.measure.derivatives, name)
+        wrong = lambda *given, effect=effect: {k: 1.01 * a for k, a in effect(*given).items()}  # noqa: E731
+        monkeypatch.setattr(f"lie_ref.measure.crosschecks.{name}", wrong)
+    assert all(abs(swap.observed_order) < 0.2 for swap in check_swaps(problem, adam).values())
 
-    monkeypatch.setattr("lie_ref.measure.crosschecks.swap_effects", scaled)
-    wrong = check_swaps(model, params, buffers, x, y, adam)
-    assert all(abs(swap.observed_order) < 0.2 for swap in wrong.values())
+
+def test_the_error_of_mini_batches_is_rounding_and_would_show_a_wrong_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = generic_problem(lie_ref.preset("mxresnet-tiny"), (2, 2, 3, 16, 16), 5)
+    assert mini_batch_error(problem) < 1e-13
+    products = engine.brackets
+
+    def wrong(p: Problem, directions: Arrays) -> Arrays:
+        return {name: (1.001 if p.batches else 1) * b for name, b in products(p, directions).items()}
+
+    monkeypatch.setattr(engine, "brackets", wrong)
+    assert mini_batch_error(problem) == pytest.approx(1e-3, rel=0.01)

@@ -9,6 +9,7 @@ from networks import BOTTLENECK, MLPS, examples, generic_state
 
 import lie_ref
 from lie_ref import kernels
+from lie_ref.fast import engine
 from lie_ref.measure.kernels import kernel_velocity, ntk
 
 NET = lie_ref.mxresnet(**BOTTLENECK)
@@ -62,13 +63,13 @@ def test_the_kernel_is_the_same_in_any_blocks(held, monkeypatch):
     x, _ = examples(model, (4, 5), 3)
     whole = ntk(model, params, buffers, x)
     monkeypatch.setattr(kernels, "BUDGET", held * model.parameter_count)
-    sizes, of = [], kernels.group_gradients
+    sizes, of = [], engine.gradients
 
-    def counted(model, params, buffers, x, y, loss):
-        sizes.append(len(x))
-        return of(model, params, buffers, x, y, loss)
+    def counted(problem):
+        sizes.append(len(problem.x))
+        return of(problem)
 
-    monkeypatch.setattr(kernels, "group_gradients", counted)
+    monkeypatch.setattr(engine, "gradients", counted)
     np.testing.assert_allclose(ntk(model, params, buffers, x), whole, rtol=1e-12)
     assert max(sizes) == held
 

@@ -4,68 +4,62 @@ from __future__ import annotations
 
 from itertools import combinations, permutations
 
-import autograd.numpy as anp
 import numpy as np
 import pytest
+from networks import generic_problem, loss_of
 
 import lie_ref
-from lie_ref.core.fields import grad
-from lie_ref.core.networks import with_average_pool
-from lie_ref.fast.convolution import AvgPool, MaxPool
-from lie_ref.measure.pass_order import compare_passes, pass_displacement, predicted_change, turned_pairs
+from lie_ref.core.fields import vector_field
+from lie_ref.core.layers import AvgPool, MaxPool
+from lie_ref.core.problem import Problem
+from lie_ref.measure.pass_order import (
+    compare_passes,
+    pass_displacement,
+    predicted_change,
+    turned_pairs,
+    with_average_pool,
+)
 
-RNG = np.random.default_rng(2)
 MLP = lie_ref.mlp([3, 5, 2], activation="tanh")
 NET = lie_ref.mxresnet((2, 3, 2), (2, 4), (1, 1), n_out=3, n_in=1)
 
 
-def network(model: lie_ref.core.networks.Model, k: int) -> tuple:
-    """Parameters at which nothing is zero, and k mini-batches of four."""
-    params, buffers = model.init(seed=1)
-    params = {name: p + 0.1 * RNG.normal(size=p.shape) for name, p in params.items()}
-    shape = (1, 9, 9) if model.pictures else (3,)
-    return params, buffers, RNG.normal(size=(k, 4, *shape)), RNG.integers(0, 2, (k, 4, model.n_out)).astype(float)
+def mini_batches(model: lie_ref.core.networks.Model, k: int) -> Problem:
+    """k mini-batches of four."""
+    return generic_problem(model, (k, 4, *((1, 9, 9) if model.pictures else (3,))), 2, [(0, 0)])
 
 
 def test_the_prediction_is_the_sum_of_the_brackets_of_the_pairs_that_change_places() -> None:
     """Each field is differentiated by autograd, from the network's definition."""
-    params, buffers, x, y = network(NET, 3)
-
-    def field(batch: int):
-        def loss(p):
-            z = NET.apply(p, buffers, x[batch], training=True)
-            return anp.mean(anp.logaddexp(0.0, z) - y[batch] * z)
-
-        return lambda p: {name: -g for name, g in grad(loss)(p).items()}
-
-    brackets = {(a, b): lie_ref.lie_bracket(field(b), field(a))(params) for a, b in combinations(range(3), 2)}
+    p = mini_batches(NET, 3)
+    fields = [vector_field(loss_of(NET, p.buffers, p.x[b], p.y[b], training=True)) for b in range(3)]
+    brackets = {(a, b): lie_ref.lie_bracket(fields[b], fields[a])(p.params) for a, b in combinations(range(3), 2)}
     orders = np.array([(1, 0, 2), (2, 1, 0), (1, 2, 0), (0, 1, 2)])
-    found = predicted_change(NET, params, buffers, x, y, orders)
+    found = predicted_change(p, orders)
     for o, order in enumerate(orders.tolist()):
         turned = [(a, b) for a, b in brackets if order.index(a) > order.index(b)]
         assert len(turned) == (1, 3, 2, 0)[o]
         for name, array in found.items():
-            expected = sum((brackets[pair][name] for pair in turned), np.zeros_like(params[name]))
+            expected = sum((brackets[pair][name] for pair in turned), np.zeros_like(p.params[name]))
             size = max(np.linalg.norm(b[name]) for b in brackets.values())
             assert np.linalg.norm(array[o] - expected) <= 1e-12 * size
 
 
 def test_a_pass_is_one_step_of_gradient_descent_after_another() -> None:
-    params, buffers, x, y = network(MLP, 3)
-    theta = params
+    p = mini_batches(MLP, 3)
+    theta = p.params
     for batch in (2, 0, 1):
-        g = lie_ref.gradients(MLP, theta, buffers, x[batch], y[batch])
+        g = lie_ref.gradients(MLP, theta, p.buffers, p.x[batch], p.y[batch])
         theta = {name: t - 0.1 * g[name].mean(axis=0) for name, t in theta.items()}
-    moved = pass_displacement(MLP, params, buffers, x, y, (2, 0, 1), 0.1)
-    for name in params:
-        np.testing.assert_allclose(params[name] + moved[name], theta[name], rtol=1e-13)
+    moved = pass_displacement(p, (2, 0, 1), 0.1)
+    for name, t in theta.items():
+        np.testing.assert_allclose(p.params[name] + moved[name], t, rtol=1e-13)
 
 
-@pytest.mark.parametrize("model", [MLP, with_average_pool(NET)])
-def test_truth_and_prediction_differ_by_a_term_of_first_order(model: lie_ref.core.networks.Model) -> None:
-    params, buffers, x, y = network(model, 4)
+@pytest.mark.parametrize("problem", [mini_batches(MLP, 4), with_average_pool(mini_batches(NET, 4))])
+def test_truth_and_prediction_differ_by_a_term_of_first_order(problem: Problem) -> None:
     epsilons = 1e-3 / 2.0 ** np.arange(4)
-    found = [p for p in compare_passes(model, params, buffers, x, y, epsilons, seed=0) if p["mini_batches"] == 4]
+    found = [p for p in compare_passes(problem, epsilons, seed=0) if p["mini_batches"] == 4]
     errors = np.abs(np.array([p["ratio"] for p in found]) - 1)  # two orders
     assert errors.max() < 0.05
     slopes = np.diff(np.log(errors), axis=0) / np.diff(np.log(epsilons))[:, None]
@@ -74,11 +68,11 @@ def test_truth_and_prediction_differ_by_a_term_of_first_order(model: lie_ref.cor
 
 
 def test_compared_are_the_reverse_and_a_random_order_of_2_4_and_so_on_mini_batches() -> None:
-    found = compare_passes(MLP, *network(MLP, 5), epsilons=[1e-2, 1e-3], seed=3)
+    found = compare_passes(mini_batches(MLP, 5), epsilons=[1e-2, 1e-3], seed=3)
     assert [(p["mini_batches"], p["epsilon"], len(p["cosine"])) for p in found] == [
         (k, epsilon, 1 if k == 2 else 2) for k in (2, 4) for epsilon in (1e-2, 1e-3)
     ]
-    assert compare_passes(MLP, *network(MLP, 1), epsilons=[0.1], seed=0) == []
+    assert compare_passes(mini_batches(MLP, 1), epsilons=[0.1], seed=0) == []
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -90,9 +84,11 @@ def test_turned_pairs_are_those_that_stand_the_other_way_round(order: tuple[int,
 
 
 def test_with_an_average_pool_only_the_max_pool_changes() -> None:
-    kinds = [(type(a), type(b)) for a, b in zip(NET.network.layers, with_average_pool(NET).network.layers, strict=True)]
+    problem = mini_batches(NET, 1)
+    averaged = with_average_pool(problem)
+    layers = zip(NET.network.layers, averaged.model.network.layers, strict=True)
+    kinds = [(type(a), type(b)) for a, b in layers]
     assert [pair for pair in kinds if pair[0] is not pair[1]] == [(MaxPool, AvgPool)]
-    x = RNG.normal(size=(2, 1, 16, 16))
-    params, buffers = NET.init(seed=0)
-    assert with_average_pool(NET).apply(params, buffers, x).shape == NET.apply(params, buffers, x).shape
-    assert with_average_pool(MLP) is MLP
+    z = [of.model.apply(of.params, of.buffers, problem.x[0]) for of in (problem, averaged)]
+    assert z[0].shape == z[1].shape
+    assert with_average_pool(mini_batches(MLP, 1)).model is MLP

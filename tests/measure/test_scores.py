@@ -12,12 +12,13 @@ import pytest
 from autograd import grad
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import MLPS, examples, generic_state, loss_function
+from networks import MLPS, examples, generic_state, loss_of
 
 import lie_ref
 from lie_ref import scores
 from lie_ref.core.fields import inner, lie_bracket, vector_field
-from lie_ref.core.losses import LOSSES, exclusive
+from lie_ref.core.losses import LOSSES
+from lie_ref.experiment.exclusive import exclusive
 from lie_ref.measure.scores import bracket_score, el2n, error_vectors, forgetting, gradient_norms, grand, right
 
 TINY = lie_ref.preset("mxresnet-tiny", n_out=4)
@@ -35,7 +36,7 @@ def test_grand_is_the_mean_over_initialisations_of_the_norm_of_autograds_gradien
     states = [generic_state(model, seed) for seed in SEEDS]
     x, y = examples(model, (4, *shape), 0, loss)
     expected = [
-        np.mean([norm(grad(loss_function(model, b, x[i : i + 1], y[i : i + 1], loss))(p)) for p, b in states])
+        np.mean([norm(grad(loss_of(model, b, x[i : i + 1], y[i : i + 1], loss))(p)) for p, b in states])
         for i in range(4)
     ]
     np.testing.assert_allclose(grand(model, states, x, y, loss), expected, rtol=1e-12)
@@ -45,7 +46,7 @@ def test_a_gradient_norm_is_the_steepest_slope_that_differences_of_the_loss_find
     model = MLPS[0]
     params, buffers = generic_state(model, 3)
     x, y = examples(model, (1, 5), 3)
-    f, h = loss_function(model, buffers, x, y), 1e-5
+    f, h = loss_of(model, buffers, x, y), 1e-5
     slopes = []
     for name, p in params.items():
         for index in np.ndindex(p.shape):
@@ -127,7 +128,7 @@ def test_the_bracket_score_is_of_autograds_brackets_with_all_partners_but_the_ex
     x, y = examples(model, (3, *shape), 6, loss)
     rms, relative = np.zeros((2, 3)), np.zeros((2, 3))
     for s, (params, buffers) in enumerate(states):
-        v = [vector_field(loss_function(model, buffers, x[i : i + 1], y[i : i + 1], loss)) for i in range(3)]
+        v = [vector_field(loss_of(model, buffers, x[i : i + 1], y[i : i + 1], loss)) for i in range(3)]
         size = [norm(v_i(params)) for v_i in v]
         brackets = {(i, j): norm(lie_bracket(v[i], v[j])(params)) for i, j in product(range(3), partners) if i != j}
         for i in range(3):

@@ -10,8 +10,8 @@ import pytest
 import lie_ref
 from lie_ref import oracle
 from lie_ref.oracle import Vector
+from lie_ref.oracle.answers import Answers as Solution
 from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED
-from lie_ref.oracle.problems import solve
 
 Answers = dict[str, np.ndarray]
 
@@ -24,7 +24,7 @@ def named(vector: Vector, answers: Answers) -> list[str]:
 
 def answers_of(vector: Vector, **changes) -> Answers:
     """The exact answers to the vector's problem with something changed."""
-    return solve(replace(vector, **changes)).outputs()
+    return Solution(replace(vector, **changes)).outputs()
 
 
 def reindexed(vector: Vector, turn, where) -> Answers:

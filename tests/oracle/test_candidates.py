@@ -23,8 +23,8 @@ import pytest
 from lie_ref import oracle
 from lie_ref.cli import main
 from lie_ref.machine.errors import InputError
+from lie_ref.oracle.answers import QUANTITIES
 from lie_ref.oracle.candidates import checked_candidate, read_candidate
-from lie_ref.oracle.problems import QUANTITIES
 
 NAME = "mlp-tanh-bce"
 VECTOR = oracle.load(NAME)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from lie_ref import oracle
+from lie_ref.core.engine import AUTOGRAD
 from lie_ref.core.losses import LOSSES
 from lie_ref.core.networks import mlp, mxresnet
 from lie_ref.machine.files import data_file
+from lie_ref.oracle.answers import QUANTITIES, Answers
 from lie_ref.oracle.comparison import compared
-from lie_ref.oracle.problems import QUANTITIES, Problem, Solution, by_definition
 from lie_ref.oracle.vector_list import FLAGS, RECIPES, write_vectors
 from lie_ref.oracle.vectors import model_of, output_shapes
 
@@ -21,13 +22,6 @@ NAMES = oracle.names()
 FOLDER = data_file("vectors")
 INDEX = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
 EXTENDED = np.finfo(np.longdouble).nmant >= 63
-
-
-def by_autograd(p: Problem) -> dict[str, np.ndarray]:
-    def network(params, x, training):
-        return p.model.apply(params, p.buffers, x, training)
-
-    return Solution(p, by_definition(network, LOSSES[p.loss].definition)).outputs()
 
 
 def test_there_are_enough_and_they_are_small():
@@ -64,7 +58,7 @@ def test_written_again_they_have_the_same_bits(tmp_path):
 def test_autograd_agrees(name, dtype):
     vector = oracle.load(name)
     with np.errstate(all="ignore"):
-        answers = by_autograd(vector.astype(dtype))
+        answers = Answers(vector.astype(dtype), AUTOGRAD).outputs()
     # autograd answers some float32 questions in float64
     oracle.assert_agrees(vector, {key: a.astype(dtype) for key, a in answers.items()})
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lie_ref import mlp, oracle
-from lie_ref.oracle.problems import QUANTITIES
+from lie_ref.oracle.answers import QUANTITIES
 
 VECTOR = oracle.load("conv-one-channel")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,24 @@ from small import SMALL
 from lie_ref.core.networks import preset
 from lie_ref.images.dataset import Dataset
 from lie_ref.machine.errors import InputError
-from lie_ref.machine.files import read_npz, write_npz
-from lie_ref.study.training import Adam, Sampler, Training, read_checkpoint, two_processes
+from lie_ref.study.checkpoint import Checkpoint
+from lie_ref.study.training import Adam, Sampler, Training, two_processes
 
 
 def training(dataset: Dataset, seed: int = 0, batch: int = 32) -> Training:
     return Training(preset("mxresnet-tiny"), dataset, seed, batch, SMALL.lr, SMALL.betas)
 
 
-def state(run: Training) -> dict[str, bytes]:
-    return {f"{group}/{name}": a.tobytes() for group, named in run._groups().items() for name, a in named.items()}
+def state(run: Training) -> dict[str, np.ndarray]:
+    """A copy of every array of the state."""
+    kept = run.checkpoint()
+    groups = {"param": kept.params, "buffer": kept.buffers, "mean": kept.mean, "square": kept.square}
+    return {f"{group}/{name}": a.copy() for group, named in groups.items() for name, a in named.items()}
+
+
+def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    assert a.keys() == b.keys()
+    assert all(a[name].tobytes() == b[name].tobytes() for name in a)
 
 
 # --- Adam
@@ -133,23 +140,24 @@ def test_a_step_tells_its_examples_and_their_logits_before_it(faces: Dataset) ->
 def test_parameters_and_buffers_stay_float32(faces: Dataset) -> None:
     run = training(faces)
     run.advance()
-    assert {a.dtype for named in run._groups().values() for a in named.values()} == {np.dtype(np.float32)}
+    assert {a.dtype for a in state(run).values()} == {np.dtype(np.float32)}
 
 
 def test_a_loaded_checkpoint_goes_on_bit_for_bit(faces: Dataset, tmp_path: Path) -> None:
     run = training(faces, batch=100)  # three steps a pass, so that the next pass begins after the checkpoint
     for _ in range(2):
         run.advance()
-    run.save(tmp_path / "a.npz")
+    run.checkpoint().write(tmp_path / "a.npz")
     at_save = state(run)
     losses = [run.advance().loss for _ in range(3)]
     again = training(faces, batch=100)
-    again.load(read_checkpoint(tmp_path / "a.npz", again.model, 2, 2))
-    assert (again.step, again.adam.count, state(again)) == (2, 2, at_save)
-    again.save(tmp_path / "b.npz")
+    again.go_on_from(Checkpoint.read(tmp_path / "a.npz", again.model, 2, 2))
+    assert (again.step, again.adam.count) == (2, 2)
+    assert_same(state(again), at_save)
+    again.checkpoint().write(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert [again.advance().loss for _ in range(3)] == losses
-    assert state(again) == state(run)
+    assert_same(state(again), state(run))
     assert (again.sampler.epoch, again.sampler.position) == (run.sampler.epoch, run.sampler.position) == (1, 200)
 
 
@@ -166,7 +174,7 @@ def test_two_processes_take_the_steps_of_one_up_to_rounding_and_the_same_bits_ev
         with two_processes(run, steps=5):  # fewer are taken than were announced
             losses.append(steps(run))
     assert losses[0] == losses[1] == pytest.approx(steps(alone), rel=1e-4)
-    assert state(shared[0]) == state(shared[1])
+    assert_same(state(shared[0]), state(shared[1]))
     for name, p in alone.params.items():
         np.testing.assert_allclose(shared[0].params[name], p, atol=1e-3)
     assert np.isfinite(shared[0].advance().loss)  # goes on by itself
@@ -192,85 +200,3 @@ def test_the_second_process_ends_with_an_error_of_the_first(faces: Dataset) -> N
     with pytest.raises(KeyboardInterrupt), two_processes(training(faces), steps=100):
         raise KeyboardInterrupt
     assert not multiprocessing.active_children()
-
-
-# --- Checkpoints
-
-
-@pytest.fixture
-def checkpoint(small_run: Path, tmp_path: Path) -> Path:
-    """A copy of a good checkpoint, to be damaged."""
-    path = tmp_path / "checkpoint.npz"
-    path.write_bytes((small_run / "checkpoints" / "step_000012.npz").read_bytes())
-    return path
-
-
-def refusal(path: Path, network: str = "mxresnet-tiny") -> str:
-    with pytest.raises(InputError, match=re.escape(f"{path}: ")) as caught:
-        read_checkpoint(path, preset(network), 0, 12)
-    assert "\n" not in str(caught.value)
-    return str(caught.value).removeprefix(f"{path}: ")
-
-
-def change(path: Path, **arrays: np.ndarray | None) -> None:
-    changed = read_npz(path) | arrays
-    write_npz(path, {name: a for name, a in changed.items() if a is not None})
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-def test_a_checkpoint_cut_short_is_refused(checkpoint: Path, share: float) -> None:
-    content = checkpoint.read_bytes()
-    checkpoint.write_bytes(content[: int(share * len(content))])
-    assert refusal(checkpoint).startswith("damaged")
-
-
-@pytest.mark.parametrize("network", ["mxresnet-small", "mxresnet18", "mxresnet50"])
-def test_a_checkpoint_of_another_preset_is_refused(checkpoint: Path, network: str) -> None:
-    assert refusal(checkpoint, network).endswith("another network's checkpoint?")
-
-
-@pytest.mark.parametrize("version", ["lie-ref-checkpoint/0", None])
-def test_a_checkpoint_of_another_format_is_refused(checkpoint: Path, version: str | None) -> None:
-    change(checkpoint, format=None if version is None else np.array(version))
-    assert refusal(checkpoint) == f"expected format 'lie-ref-checkpoint/1', found '{version or 'none'}'"
-
-
-@pytest.mark.parametrize("name", ["param/0.0.weight", "buffer/0.1.running_var", "adam.square/6.0.convs.1.1.bias"])
-def test_a_checkpoint_without_one_of_its_arrays_is_refused(checkpoint: Path, name: str) -> None:
-    change(checkpoint, **{name: None})
-    assert refusal(checkpoint).startswith(f"expected {name} of shape ")
-
-
-def test_a_checkpoint_with_an_array_of_another_shape_is_refused(checkpoint: Path) -> None:
-    change(checkpoint, counters=np.zeros(3))
-    assert refusal(checkpoint).startswith("expected counters of shape (4,), found (3,)")
-
-
-def test_pickled_arrays_in_a_checkpoint_are_refused(checkpoint: Path) -> None:
-    change(checkpoint, counters=np.array([1, 2, 3, None], dtype=object))
-    assert "Object arrays cannot be loaded" in refusal(checkpoint)
-
-
-@pytest.mark.parametrize("name", ["param/0.0.weight", "buffer/0.1.running_var", "adam.mean/0.0.weight"])
-def test_a_checkpoint_with_numbers_that_are_not_finite_float32_is_refused(checkpoint: Path, name: str) -> None:
-    good = read_npz(checkpoint)[name]
-    bad = good.copy()
-    bad.flat[-1] = np.nan
-    for array in (good.astype(float), bad, good.astype("U8")):
-        change(checkpoint, **{name: array})
-        said = f"expected finite float32 numbers in {name}, found others ({array.dtype})"
-        assert refusal(checkpoint) == said
-
-
-@pytest.mark.parametrize("counters", [np.array([-1, 0, 0, 0]), np.array([12, 12, 0, -3]), np.ones(4)])
-def test_counters_that_are_no_counts_are_refused(checkpoint: Path, counters: np.ndarray) -> None:
-    change(checkpoint, counters=counters)
-    assert refusal(checkpoint) == f"expected integers >= 0 in counters, found {counters.tolist()}"
-
-
-@pytest.mark.parametrize(("first", "last", "said"), [(10, 10, "10"), (0, 11, "0 to 11"), (13, 20, "13 to 20")])
-def test_a_checkpoint_of_another_step_is_refused(checkpoint: Path, first: int, last: int, said: str) -> None:
-    read_checkpoint(checkpoint, preset("mxresnet-tiny"), 12, 12)
-    with pytest.raises(InputError) as caught:
-        read_checkpoint(checkpoint, preset("mxresnet-tiny"), first, last)
-    assert str(caught.value) == f"{checkpoint}: expected step {said}, found 12; delete it and resume the run"

@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ...core.layers import Activation, BatchNorm, Linear
-from ...core.networks import swapped
-from ...fast.convolution import AvgPool, Conv, MaxPool
+import numpy as np
+
+from ...core.activations import relu
+from ...core.layers import AvgPool, BatchNorm, MaxPool
+from ..answers import Answers
 from ..comparison import Comparison
-from ..problems import Solution
 from . import solutions as faults
 from .fitted import estimated_factors, estimated_precision, estimated_step
 from .layers import (
     DetachedStatistics,
     EvaluationMode,
-    FlippedConv,
     FourDividingAvgPool,
     LeftOut,
-    SiLU,
     TieSharingMaxPool,
-    TransposedLinear,
     UnbiasedVariance,
     ZeroPaddedMaxPool,
+    silu,
+    swapped,
 )
 from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
 from .solutions import Faulty, other_layers, other_loss, other_targets
@@ -44,12 +44,12 @@ class Bug:
     explain: Explain
 
 
-def predicted(make: Callable[[Solution], Faulty]) -> Explain:
+def predicted(make: Callable[[Answers], Faulty]) -> Explain:
     """Explains what one faulty solution answers."""
     return one_of(lambda exact: iter([("", make(exact))]))
 
 
-def one_of(variants: Callable[[Solution], Iterator[tuple[str, Faulty]]]) -> Explain:
+def one_of(variants: Callable[[Answers], Iterator[tuple[str, Faulty]]]) -> Explain:
     """Explains what the first matching of several faulty solutions answers; each has a name for what is special."""
 
     def explain(comparison: Comparison) -> tuple[float, str] | None:
@@ -77,7 +77,7 @@ def layerwise(comparison: Comparison) -> tuple[float, str] | None:
     return predicted(faults.layerwise)(comparison)
 
 
-def _bug(name: str, sentence: str, make: Callable[[Solution], Faulty]) -> Bug:
+def _bug(name: str, sentence: str, make: Callable[[Answers], Faulty]) -> Bug:
     return Bug(name, sentence, predicted(make))
 
 
@@ -101,13 +101,13 @@ CATALOGUE = (
     Bug("softplus-threshold", "softplus is the identity beyond 20, as PyTorch's is",
         one_of(faults.threshold_softplus_for_softplus)),
     _bug("relu-for-mish", "the activation is ReLU, not Mish",
-         partial(other_layers, faults.instead_of_mish(lambda name: Activation(name, "relu")))),
+         partial(other_layers, faults.instead_of_mish(relu))),
     _bug("silu-for-mish", "the activation is SiLU, x σ(x), not Mish",
-         partial(other_layers, faults.instead_of_mish(lambda name: SiLU(name, "mish")))),
+         partial(other_layers, faults.instead_of_mish(silu))),
     _bug("flipped-kernels", "convolutions turn their kernels by 180°",
-         partial(other_layers, swapped(Conv, FlippedConv))),
+         partial(faults.reindexed, lambda a: a[..., ::-1, ::-1], lambda p: p.ndim == 4)),
     _bug("transposed-weight", "square weights of linear layers are transposed",
-         partial(other_layers, swapped(Linear, TransposedLinear, lambda a: a.n_in == a.n_out))),
+         partial(faults.reindexed, lambda a: np.swapaxes(a, -1, -2), lambda p: p.ndim == 2 and p.shape == p.T.shape)),
     _bug("same-padding", "strided convolutions and the max-pool pad as “SAME”, less before than after",
          faults.padded_same),
     _bug("max-pool-zero-padding", "the max-pool is padded with zeros, not with −∞",

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ...core.networks import Arrays
-from ...fast.dual import Array
+from ...core.problem import Problem
+from ...core.types import Array, Arrays
+from ..answers import Answers, both_ways, gradient_norms, keyed
 from ..comparison import LEAST, Comparison
-from ..problems import Problem, Solution, both_ways, gradient_norms, keyed, solve
 from ..tolerance import MARGIN, ROWS, allowed_errors, row_norms
 
 PRECISIONS = {"bfloat16": 8, "half or TF32": 11, "float32": 24}  # bits
@@ -44,7 +44,7 @@ def estimated_step(comparison: Comparison) -> Estimate:
     if first not in ("hvp", "bracket"):
         return None
     size = np.sqrt(sum(float((p**2).sum()) for p in comparison.exact.problem.params.values()))
-    longest = float(gradient_norms(comparison.exact["grad"]).max())
+    longest = float(gradient_norms(comparison.exact.grad).max())
     for central, relative in product((False, True), (False, True)):
         for start in (1e-4 * size / (1.0 if relative else longest), 1e-3, 1e-2, 1e-1):
             found = _fitted_step(comparison, first, start, central, relative)
@@ -59,7 +59,7 @@ def estimated_step(comparison: Comparison) -> Estimate:
 
 def _fitted_step(
     comparison: Comparison, quantity: str, step: float, central: bool, relative: bool
-) -> tuple[float, Solution] | None:
+) -> tuple[float, Answers] | None:
     """The step whose error of differences is the candidate's error, by fixed-point iteration from a first guess.
 
     To leading order the error of forward differences grows as the step, and that of central ones as its square.
@@ -80,14 +80,14 @@ def _fitted_step(
     return (step, solution) if cosine > 0.99 else None
 
 
-def differenced(exact: Solution, step: float, central: bool, relative: bool) -> Solution:
+def differenced(exact: Answers, step: float, central: bool, relative: bool) -> Answers:
     """Products as (g(θ + h d) − g(θ)) / h, or central (g(θ + h d) − g(θ − h d)) / 2h; h is step, or step / ‖d‖."""
-    problem, norms = exact.problem, gradient_norms(exact["grad"])
+    problem, norms = exact.problem, gradient_norms(exact.grad)
 
     def gradient(field: int, direction: int, h: float) -> Arrays:
-        params = {name: p + h * exact["grad"][name][direction] for name, p in problem.params.items()}
+        params = {name: p + h * exact.grad[name][direction] for name, p in problem.params.items()}
         one = slice(field, field + 1)
-        return solve(replace(problem, params=params, x=problem.x[one], y=problem.y[one]))["grad"]
+        return Answers(replace(problem, params=params, x=problem.x[one], y=problem.y[one]))["grad"]
 
     def quotient(field: int, direction: int) -> Arrays:
         h = step / norms[direction] if relative and norms[direction] else step
@@ -143,7 +143,7 @@ def _noise(comparison: Comparison) -> str | None:
     return f"about {bits} bits"
 
 
-def _rounded_inputs(exact: Solution) -> Iterator[tuple[str, Solution]]:
+def _rounded_inputs(exact: Answers) -> Iterator[tuple[str, Answers]]:
     """The exact answers to the problem with its weights, its inputs or both rounded."""
     problem = exact.problem
     for name, bits in PRECISIONS.items():
@@ -152,7 +152,7 @@ def _rounded_inputs(exact: Solution) -> Iterator[tuple[str, Solution]]:
             key: {name: _rounded(a, bits) for name, a in getattr(problem, key).items()} for key in ("params", "buffers")
         }
         for what, changes in (("weights and inputs", inputs | weights), ("inputs", inputs), ("weights", weights)):
-            yield f"{what} are {name} numbers", solve(replace(problem, **changes))
+            yield f"{what} are {name} numbers", Answers(replace(problem, **changes))
 
 
 def _rounded(a: Array, bits: int) -> Array:

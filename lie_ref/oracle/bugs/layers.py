@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 from autograd.tracer import getval
 
-from ...core.activations import ACTIVATIONS, sigmoid
-from ...core.layers import EPS, Activation, BatchNorm, Linear, Sweep
-from ...fast.convolution import AvgPool, Conv, MaxPool, Pads
-from ...fast.dual import Array, Number, linear, value
+from ...core.activations import softplus
+from ...core.layers import EPS, AvgPool, BatchNorm, Conv, Layer, MaxPool
+from ...core.types import Array
+from ...fast.convolution import framed, scatter, windows
+from ...fast.dual import Number, linear, value
+from ...fast.rules import Sweep, backward, forward
 
 
-class SiLU(Activation):
+def swapped(
+    right: type[Layer], wrong: Callable[..., Layer], where: Callable[[Any], bool] = lambda layer: True
+) -> Callable[[Layer], Layer]:
+    """The change of every layer of exactly one class into one of another that takes the same arguments."""
+
+    def change(layer: Layer) -> Layer:
+        if type(layer) is not right or not where(layer):
+            return layer
+        return wrong(*(getattr(layer, f.name) for f in fields(layer)))
+
+    return change
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e^−x)."""
+    return anp.exp(-anp.logaddexp(0.0, -x))
+
+
+def silu(x: Any) -> Any:
     """x σ(x)."""
-
-    def derivatives(self, x: Array, order: int) -> list[Array]:
-        return _silu_derivatives(x, order)
+    return x * sigmoid(x)
 
 
-class ThresholdSoftplus(Activation):
+def threshold_softplus(x: Any) -> Any:
     """Softplus that is the identity beyond 20, as PyTorch's is."""
-
-    def derivatives(self, x: Array, order: int) -> list[Array]:
-        return threshold_softplus(x, order)
-
-
-class FlippedConv(Conv):
-    """A convolution in the mathematical sense: the kernel turned by 180°."""
-
-    def turned(self, w: Array) -> Array:
-        return w[..., ::-1, ::-1]
+    return anp.where(x > 20, x, softplus(x))
 
 
 class SamePaddedConv(Conv):
     """Strides pad as "SAME" does: no more than needed, the smaller half before."""
 
-    def padding(self, length: int) -> Pads:
+    def padding(self, length: int) -> tuple[int, int]:
         return _same(length, self.kernel, self.stride)
 
 
 class SamePaddedMaxPool(MaxPool):
     """The same for the max-pool."""
 
-    def padding(self, length: int) -> Pads:
+    def padding(self, length: int) -> tuple[int, int]:
         return _same(length, kernel=3, stride=2)
 
 
@@ -55,50 +66,60 @@ class ZeroPaddedMaxPool(MaxPool):
     fill = 0.0
 
 
-class TieSharingMaxPool(MaxPool):
-    """Equal largest entries share the derivative."""
-
-    def forward(self, sweep: Sweep, x: Number) -> Number:
-        padded = self.padded(value(x), self.fill)
-        entries = np.array([padded[window] for window in self._windows(x.shape)])
-        hits = entries == entries.max(axis=0)
-        shares = hits / hits.sum(axis=0)
-        sweep.save(shares, x.shape)
-        return linear(lambda a: self._gather(a, shares), x)
-
-    def _gather(self, x: Array, shares: Array) -> Array:
-        padded = self.padded(x, 0.0)
-        return sum(padded[window] * share for window, share in zip(self._windows(x.shape), shares, strict=True))
-
-    def _scatter(self, c: Array, shares: Array, shape: tuple[int, ...]) -> Array:
-        scatter = super()._scatter
-        return np.sum([scatter(c * share, np.full(1, n), shape) for n, share in enumerate(shares)], axis=0)
-
-
 class FourDividingAvgPool(AvgPool):
-    """At odd edges, too, the sum is divided by four."""
+    """The sum is divided by four at odd edges, too."""
 
     def counts(self, height: int, width: int) -> Array:
         return np.full_like(super().counts(height, width), 4)
 
 
-class TransposedLinear(Linear):
-    """x W in place of x Wᵀ, where the weight is square."""
+class TieSharingMaxPool(MaxPool):
+    """Equal largest entries share the derivative."""
 
-    def oriented(self, w: Array) -> Array:
-        return np.swapaxes(w, -1, -2)
+
+@forward.register
+def _(layer: TieSharingMaxPool, sweep: Sweep, x: Number) -> Number:
+    padded = framed(layer, value(x), layer.fill)
+    entries = np.array([padded[window] for window in windows(x.shape)])
+    hits = entries == entries.max(axis=0)
+    shares = hits / hits.sum(axis=0)
+    sweep.save(shares, x.shape)
+
+    def gathered(a: Array) -> Array:
+        within = framed(layer, a, 0.0)
+        return sum(within[window] * share for window, share in zip(windows(x.shape), shares, strict=True))
+
+    return linear(gathered, x)
+
+
+@backward.register
+def _(layer: TieSharingMaxPool, sweep: Sweep, cotangent: Number) -> Number:
+    shares, shape = sweep.saved()
+
+    def scattered(c: Array) -> Array:
+        parts = [scatter(layer, c * share, np.full(1, n), shape) for n, share in enumerate(shares)]
+        return np.sum(parts, axis=0)
+
+    return linear(scattered, cotangent)
 
 
 class LeftOut(BatchNorm):
     """Nothing is done, and the parameters change nothing."""
 
-    def forward(self, sweep: Sweep, x: Number) -> Number:
-        return x
 
-    def backward(self, sweep: Sweep, cotangent: Number) -> Number:
-        for name in self.parameter_shapes():
-            sweep.grads[name] = linear(lambda c: 0 * c.sum(axis=(-4, -3, -2)), cotangent)
-        return cotangent
+@forward.register
+def _(layer: LeftOut, sweep: Sweep, x: Number) -> Number:
+    return x
+
+
+@backward.register
+def _(layer: LeftOut, sweep: Sweep, cotangent: Number) -> Number:
+    for name in layer.parameter_shapes():
+        sweep.grads[name] = linear(lambda c: 0 * c.sum(axis=(-4, -3, -2)), cotangent)
+    return cotangent
+
+
+# The batch-norms below are only defined: their answers come from autograd.
 
 
 @dataclass(frozen=True)
@@ -107,53 +128,42 @@ class OtherEpsilon(BatchNorm):
 
     eps: float = EPS
 
-    def normalised(self, x: Any, mean: Any, variance: Any) -> Any:
-        return super().normalised(x, mean, variance + (self.eps - EPS))
+    def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
+        mean, variance = super().statistics(buffers, x, training)
+        return mean, variance + (self.eps - EPS)
 
 
 class EpsilonOutsideRoot(BatchNorm):
     """(x − mean) / (√variance + ε)."""
 
-    def normalised(self, x: Any, mean: Any, variance: Any) -> Any:
-        return super().normalised(x, mean, (variance**0.5 + EPS) ** 2 - EPS)
+    def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
+        mean, variance = super().statistics(buffers, x, training)
+        return mean, (variance**0.5 + EPS) ** 2 - EPS
 
 
 class UnbiasedVariance(BatchNorm):
-    """The mini-batch's variance with one less in its divisor."""
+    """The variance of the mini-batch with one less in its divisor."""
 
-    def batch_statistics(self, x: Any) -> tuple[Any, Any]:
-        mean, variance = super().batch_statistics(x)
+    def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
+        mean, variance = super().statistics(buffers, x, training)
         count = x.shape[0] * x.shape[2] * x.shape[3]
         return mean, variance * count / (count - 1)
 
 
 class DetachedStatistics(BatchNorm):
-    """The mini-batch's statistics as if they were constants."""
+    """The statistics of the mini-batch as if they were constants."""
 
-    def batch_statistics(self, x: Any) -> tuple[Any, Any]:
-        return super().batch_statistics(getval(x))
+    def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
+        return super().statistics(buffers, getval(x), training)
 
 
 class EvaluationMode(BatchNorm):
     """The running statistics, whatever the mode."""
 
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        return super().apply(params, buffers, x, training=False)
+    def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
+        return super().statistics(buffers, x, training=False)
 
 
-def threshold_softplus(x: Array, order: int) -> list[Array]:
-    """log(1 + exp x), or beyond 20 the identity, and its derivatives up to `order`."""
-    exact = ACTIVATIONS["softplus"].derivatives(x, order)
-    beyond = (x, np.ones_like(x), np.zeros_like(x))
-    return [np.where(x > 20, b, a) for b, a in zip(beyond, exact, strict=False)]
-
-
-def _silu_derivatives(x: Array, order: int) -> list[Array]:
-    s, other = sigmoid(x), sigmoid(-x)
-    slope = s * other
-    return [x * s, s + x * slope, slope * (2 + x * (other - s))][: order + 1]
-
-
-def _same(length: int, kernel: int, stride: int) -> Pads:
+def _same(length: int, kernel: int, stride: int) -> tuple[int, int]:
     total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
     return total // 2, total - total // 2

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import lie_ref
-from lie_ref.fast.engine import hvps
+from lie_ref.core.problem import Solution
+from lie_ref.fast import engine
+from lie_ref.fast.arguments import checked_problem
 from lie_ref.machine.files import read_npz
-from lie_ref.measure.crosschecks import mini_batch_error
-from lie_ref.measure.evaluation import evaluate, shuffled_brackets
+from lie_ref.measure.evaluation import among_first, shuffled_rms
 
 MODEL = lie_ref.preset("mxresnet-tiny")
 
@@ -58,7 +59,7 @@ def late(small_run: Path) -> Checkpoint:
 def test_the_preconditioned_view_is_the_bracket_of_fields_scaled_by_adam(late: Checkpoint) -> None:
     p = {name: 1 / (np.sqrt(v / (1 - 0.999**late.count)) + 1e-8) for name, v in late.square.items()}
     fields = {name: p[name] * g for name, g in late.g.items()}
-    products = hvps(MODEL, late.params, late.buffers, late.x, late.y, fields)  # [k, n] = H_n P g_k
+    products = lie_ref.hvps(MODEL, late.params, late.buffers, late.x, late.y, fields)  # [k, n] = H_n P g_k
     brackets = {
         name: np.stack([p[name] * (h[i, j] - h[j, i]) for i, j in late.found["pairs"]]) for name, h in products.items()
     }
@@ -81,17 +82,18 @@ def test_the_momentum_view_is_what_the_order_of_two_updates_of_adam_changes(smal
 def test_shuffled_directions_have_the_norms_of_the_gradients_and_nothing_else_of_them(late: Checkpoint) -> None:
     """RMS of H_j d_i − H_i d_j, with the directions drawn here as there, from the seed."""
     state = MODEL, late.params, late.buffers
-    found = evaluate(*state, late.found["x"], late.found["y"])
-    rms = shuffled_brackets(*state, late.x, late.y, found, seed=12)
+    problem = among_first(checked_problem(*state, late.x, late.y), 6)
+    solution = Solution(problem, engine)
+    rms = shuffled_rms(solution, seed=12)
     rng = np.random.default_rng(12)
-    directions = {name: rng.permuted(g.reshape(6, -1), axis=1).reshape(g.shape) for name, g in found.gradients.items()}
+    directions = {name: rng.permuted(g.reshape(6, -1), axis=1).reshape(g.shape) for name, g in solution.grad.items()}
     for name, d in directions.items():
         np.testing.assert_allclose(*(np.sort(a.reshape(6, -1), axis=1) for a in (d, late.g[name])), rtol=1e-12)
         if d[0].size > 1000:
             assert all(abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.2 for a, b in zip(d, late.g[name], strict=True))
-    products = hvps(*state, late.x, late.y, directions)
+    products = lie_ref.hvps(*state, late.x, late.y, directions)
     for t, h in enumerate(products.values()):
-        expected = [np.sqrt(np.mean((h[i, j] - h[j, i]) ** 2)) for i, j in found.pairs]
+        expected = [np.sqrt(np.mean((h[i, j] - h[j, i]) ** 2)) for i, j in problem.pairs]
         np.testing.assert_allclose(rms[:, t], expected, rtol=1e-9)
 
 
@@ -99,15 +101,3 @@ def test_the_control_is_in_the_findings(late: Checkpoint) -> None:
     found = json.loads(str(late.found["findings"]))
     assert found["shuffled"].keys() == {"mean_correlation", "mean_slope", "mean_constant"}
     assert found["shuffled"]["mean_correlation"] != found["mean_correlation"]
-
-
-def test_the_error_of_mini_batches_is_rounding_and_would_show_a_wrong_mean(
-    late: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batches = late.x[:4].reshape(2, 2, 3, 16, 16), late.y[:4].reshape(2, 2, 40)
-    assert mini_batch_error(MODEL, late.params, late.buffers, *batches) < 1e-13
-    monkeypatch.setattr(
-        "lie_ref.measure.crosschecks.batch_brackets",
-        lambda *a: {name: 1.001 * b for name, b in lie_ref.batch_brackets(*a).items()},
-    )
-    assert mini_batch_error(MODEL, late.params, late.buffers, *batches) == pytest.approx(1e-3, rel=0.01)

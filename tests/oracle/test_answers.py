@@ -1,14 +1,15 @@
-"""A problem's answers, stage by stage: by sweeps and by autograd they are the same, and a stage can be replaced."""
+"""A problem's answers by name, and what follows where one of them is replaced."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import BOTTLENECK, examples, generic_state
+from networks import BOTTLENECK, generic_problem
 
 import lie_ref
-from lie_ref.core.losses import LOSSES
-from lie_ref.oracle.problems import QUANTITIES, Problem, Solution, by_definition, checked_problem, keyed, solve
+from lie_ref.core.problem import Problem
+from lie_ref.fast.arguments import checked_problem
+from lie_ref.oracle.answers import Answers
 
 CONV = {"stem": (3, 4, 4), "widths": (4, 6), "layers": (1, 1), "n_out": 3}
 CASES = {
@@ -23,34 +24,13 @@ CASES = {
 
 def problem(name: str) -> Problem:
     model, shape, loss, training = CASES[name]
-    x, y = examples(model, shape, 1, loss)
-    x_eval, _ = examples(model, (2, *shape[-3 if model.pictures else -1 :]), 2)
-    return checked_problem(model, *generic_state(model, 3), x, y, [(0, 1), (2, 0), (1, 1)], x_eval, loss, training)
-
-
-def defined(p: Problem) -> Solution:
-    def network(params, x, training):
-        return p.model.apply(params, p.buffers, x, training)
-
-    return Solution(p, by_definition(network, LOSSES[p.loss].definition))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_sweeps_and_autograd_answer_every_stage_alike(name):
-    p = problem(name)
-    sweeps, autograd = solve(p).outputs(), defined(p).outputs()
-    assert sweeps.keys() == autograd.keys()
-    scale = {q: max(np.abs(a).max() for a in keyed(q, solve(p)[q]).values()) for q in QUANTITIES}
-    for key, a in sweeps.items():
-        size = max(np.linalg.norm(a), 1e-3 * scale[key.partition("/")[0]])
-        assert a.shape == autograd[key].shape
-        assert np.linalg.norm(a - autograd[key]) <= 1e-12 * size, key
+    return generic_problem(model, shape, 1, [(0, 1), (2, 0), (1, 1)], loss, training)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_answers_are_those_of_the_public_functions(name):
     p = problem(name)
-    s = solve(p)
+    s = Answers(p)
     arguments = (p.model, p.params, p.buffers, p.x, p.y)
     if p.batches:
         brackets = lie_ref.batch_brackets(*arguments, p.pairs, p.loss, p.training)
@@ -68,8 +48,8 @@ def test_the_answers_are_those_of_the_public_functions(name):
     np.testing.assert_array_equal(s["logit_delta"], changes)
 
 
-def test_a_replaced_stage_leaves_what_comes_before_and_changes_what_follows():
-    exact = solve(problem("mlp"))
+def test_a_replaced_answer_leaves_what_comes_before_and_changes_what_follows():
+    exact = Answers(problem("mlp"))
     doubled = exact.replaced(hvp=lambda _: {name: 2 * h for name, h in exact["hvp"].items()})
     assert all(doubled[quantity] is exact[quantity] for quantity in ("logits", "loss", "grad"))
     for name, b in exact["bracket"].items():
@@ -79,7 +59,7 @@ def test_a_replaced_stage_leaves_what_comes_before_and_changes_what_follows():
 
 def test_a_problem_is_answered_in_its_own_dtype():
     for dtype in (np.float32, np.float64, np.longdouble):
-        assert {a.dtype for a in solve(problem("conv").astype(dtype)).outputs().values()} == {np.dtype(dtype)}
+        assert {a.dtype for a in Answers(problem("conv").astype(dtype)).outputs().values()} == {np.dtype(dtype)}
 
 
 def test_without_evaluation_inputs_they_are_the_inputs_themselves():

@@ -1,0 +1,81 @@
+"""The answers by autograd alone, from the definitions of the network and the loss: the plain twin of `fast.engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from autograd import grad
+
+from .fields import Loss, Point, directional_derivative, hvp_forward_over_reverse
+from .problem import Problem, Weights
+from .types import Array, Arrays
+
+
+@dataclass(frozen=True)
+class Autograd:
+    """An engine whose products are `hvp(loss, θ, d)`, in either of the two modes of `core.fields`."""
+
+    hvp: Callable[[Loss, Point, Point], Point] = hvp_forward_over_reverse
+
+    def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
+        """z (n, k) of inputs x (n, …); in training mode x is one mini-batch."""
+        return weights.model.apply(weights.params, weights.buffers, x, training)
+
+    def field_loss(self, problem: Problem, i: int) -> Loss:
+        """θ ↦ L_i(θ), the mean loss of the members of field i."""
+        x, y = problem.groups
+        definition = problem.loss_function.definition
+        return lambda p: definition(self.logits(replace(problem, params=p), x[i], problem.training), y[i]).mean()
+
+    def gradients(self, problem: Problem) -> Arrays:
+        """g_i = ∇L_i of each field: name → (fields, *shape)."""
+        return stacked([grad(self.field_loss(problem, i))(problem.params) for i in range(len(problem.x))])
+
+    def product(self, problem: Problem, i: int, directions: Arrays, k: int) -> Arrays:
+        """H_i d, the Hessian of field i times the k-th of the directions (…, *shape): name → (*shape)."""
+        return self.hvp(self.field_loss(problem, i), problem.params, at(directions, k))
+
+    def hvps(self, problem: Problem, directions: Arrays) -> Arrays:
+        """H_i d for each direction (k, *shape) and each field: name → (k, fields, *shape)."""
+        ways, fields = range(len(next(iter(directions.values())))), range(len(problem.x))
+        return stacked([stacked([self.product(problem, i, directions, k) for i in fields]) for k in ways])
+
+    def products(self, problem: Problem, directions: Arrays) -> Arrays:
+        """H_j d_i and H_i d_j for each pair (i, j), from a direction d_i for each field: name → (p, 2, *shape)."""
+        both = [((j, i), (i, j)) for i, j in problem.pairs]
+        return stacked([stacked([self.product(problem, f, directions, k) for f, k in pair]) for pair in both])
+
+    def brackets(self, problem: Problem, directions: Arrays) -> Arrays:
+        """H_j d_i − H_i d_j for each pair (i, j): name → (p, *shape)."""
+        return {name: h[:, 0] - h[:, 1] for name, h in self.products(problem, directions).items()}
+
+    def push_forward(self, weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, Array]:
+        """z (n, k) of x (n, …), and D_θ z · t for each tangent t, name → (t, *shape): (t, n, k)."""
+
+        def z(params: Point) -> Array:
+            return self.logits(replace(weights, params=params), x)
+
+        ways = range(len(next(iter(tangents.values()))))
+        changes = [directional_derivative(z, weights.params, at(tangents, k)) for k in ways]
+        return z(weights.params), np.stack(changes)
+
+    def training_step(self, problem: Problem) -> tuple[float, Arrays, Arrays, Array]:
+        """Of a single mini-batch in training mode: loss, gradient name → (*shape), buffers after the pass, logits."""
+        loss, buffers = self.field_loss(problem, 0), dict(problem.buffers)
+        z = problem.model.network.apply(problem.params, buffers, problem.x[0], training=True)
+        return float(loss(problem.params)), grad(loss)(problem.params), buffers, z
+
+
+AUTOGRAD = Autograd()
+
+
+def at(arrays: Arrays, k: int) -> Arrays:
+    """One gradient, product or bracket of several: name → (*shape) from name → (n, *shape)."""
+    return {name: a[k] for name, a in arrays.items()}
+
+
+def stacked(points: list[Arrays]) -> Arrays:
+    """The inverse of `at`: name → (n, *shape) from n points name → (*shape)."""
+    return {name: np.stack([point[name] for point in points]) for name in points[0]}

@@ -1,0 +1,129 @@
+"""A problem, brackets that are asked for, and its solution: from the logits to what each bracket does to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from .losses import LossFunction, loss_function
+from .networks import Model
+from .types import Array, Arrays
+
+NO_PAIRS = np.empty((0, 2), int)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network at a point of its parameter space: parameters and buffers, name → array, all of one dtype."""
+
+    model: Model
+    params: Arrays
+    buffers: Arrays
+
+
+@dataclass(frozen=True)
+class Problem(Weights):
+    """The vector fields of some examples at these weights, and pairs of them whose brackets are asked for.
+
+    A field is that of an example, x (n, …) and y (n, …); or, where x has one more axis than x_eval, that of the mean
+    loss of a mini-batch, x (b, m, …) and y (b, m, …), with batch-norm in training mode if `training` is set.  `pairs`
+    is (p, 2), and `x_eval` (n_eval, …) holds the inputs whose logits are watched.
+    """
+
+    x: Array
+    y: Array
+    pairs: Array
+    x_eval: Array
+    loss: str | LossFunction = "bce"
+    training: bool = False
+
+    @property
+    def loss_function(self) -> LossFunction:
+        return loss_function(self.loss)
+
+    @property
+    def batches(self) -> bool:
+        """Whether the fields are those of mini-batches."""
+        return self.x.ndim > self.x_eval.ndim
+
+    @property
+    def groups(self) -> tuple[Array, Array]:
+        """Inputs and targets with an axis of fields and one of the members of each: (g, m, …) and (g, m, …)."""
+        return (self.x, self.y) if self.batches else (self.x[:, None], self.y[:, None])
+
+    def astype(self, dtype: Any) -> Problem:
+        """The same problem in another floating dtype."""
+        params, buffers = ({n: a.astype(dtype) for n, a in arrays.items()} for arrays in (self.params, self.buffers))
+        y = self.y if self.loss_function.labels else self.y.astype(dtype)
+        x, x_eval = self.x.astype(dtype), self.x_eval.astype(dtype)
+        return replace(self, params=params, buffers=buffers, x=x, y=y, x_eval=x_eval)
+
+
+class Engine(Protocol):
+    """What computes a solution: `core.engine.Autograd` from the definitions, or `fast.engine` by sweeps."""
+
+    def logits(self, weights: Weights, x: Array, training: bool = False) -> Array: ...
+
+    def gradients(self, problem: Problem) -> Arrays: ...
+
+    def products(self, problem: Problem, directions: Arrays) -> Arrays: ...
+
+    def brackets(self, problem: Problem, directions: Arrays) -> Arrays: ...
+
+    def push_forward(self, weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, Array]: ...
+
+
+class Solution:
+    """The six quantities of a problem, each computed from those before it, once, when it is first asked for.
+
+    >>> from lie_ref.core.engine import AUTOGRAD
+    >>> from lie_ref.core.networks import mlp
+    >>> model, x, y = mlp([2, 3, 1]), np.eye(2), np.array([[0.0], [1.0]])
+    >>> problem = Problem(model, *model.init(seed=0), x, y, pairs=np.array([[0, 1]]), x_eval=x)
+    >>> solution = Solution(problem, AUTOGRAD)
+    >>> solution.bracket["0.weight"].shape, solution.logit_delta.shape
+    ((1, 3, 2), (1, 2, 1))
+    """
+
+    def __init__(self, problem: Problem, engine: Engine) -> None:
+        self.problem, self.engine = problem, engine
+
+    @cached_property
+    def logits(self) -> Array:
+        """z(x) of the fields' inputs: (n, k) or (b, m, k)."""
+        p = self.problem
+        if p.training:
+            return np.stack([self.engine.logits(p, x, training=True) for x in p.x])
+        found = self.engine.logits(p, p.x.reshape(-1, *p.x_eval.shape[1:]))
+        return found.reshape(*p.x.shape[: 1 + p.batches], -1)
+
+    @cached_property
+    def loss(self) -> Array:
+        """L_i of each field: (fields,)."""
+        each = self.problem.loss_function.definition(self.logits, self.problem.y)
+        return each.mean(axis=-1) if self.problem.batches else each
+
+    @cached_property
+    def grad(self) -> Arrays:
+        """g_i = ∇L_i of each field, whose vector field is v_i = −g_i: name → (fields, *shape)."""
+        return self.engine.gradients(self.problem)
+
+    @cached_property
+    def hvp(self) -> Arrays:
+        """H_j g_i and H_i g_j for each pair (i, j), with H = ∇²L: name → (p, 2, *shape)."""
+        return self.engine.products(self.problem, self.grad)
+
+    @cached_property
+    def bracket(self) -> Arrays:
+        """[v_i, v_j] = H_j g_i − H_i g_j for each pair: name → (p, *shape)."""
+        if "hvp" in vars(self):
+            return {name: h[:, 0] - h[:, 1] for name, h in self.hvp.items()}
+        return self.engine.brackets(self.problem, self.grad)  # which need not hold all products at once
+
+    @cached_property
+    def logit_delta(self) -> Array:
+        """D_θ z(x_eval) · [v_i, v_j]: what swapping i and j does to the logits, in units of ε²: (p, n_eval, k)."""
+        return self.engine.push_forward(self.problem, self.problem.x_eval, self.bracket)[1]

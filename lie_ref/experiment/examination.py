@@ -1,0 +1,124 @@
+"""Examines a checkpoint: its brackets, what they move, what Adam would make of them, and whether all of it is right."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from ..core.engine import at
+from ..core.networks import Model
+from ..core.optimizers import FixedPreconditioner, Optimizer
+from ..core.problem import NO_PAIRS, Problem, Solution
+from ..core.types import Array, Arrays
+from ..fast import engine
+from ..images.dataset import Dataset
+from ..machine.files import to_json
+from ..measure.crosschecks import check_bracket, check_swaps, mini_batch_error
+from ..measure.evaluation import among_first, optimizer_swaps, plain_swaps, shuffled_rms
+from ..measure.pass_order import compare_passes, with_average_pool
+from ..study.checkpoint import Checkpoint
+from .exclusive import attribute_probabilities
+from .reading import EVALUATION
+from .settings import Settings
+from .statistics import beats_majority, checkpoint_findings, shares_of_hair, swap_findings
+
+INPUTS, EXAMPLES = 32, 6  # test examples whose logits are watched, and those among which brackets are taken
+SCORED = 1000  # images of each split, the first ones, on which loss and accuracy are measured
+MINI_BATCHES = 8  # of a pass whose order is changed
+EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7)  # SGD's learning rates there
+
+
+def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint) -> Arrays:
+    """The arrays of the evaluation file of a checkpoint, among them its findings as JSON."""
+    solution, x, y = _brackets_asked_for(settings, model, dataset, checkpoint)
+    problem, adam, exclusive = solution.problem, checkpoint.adam(settings.betas), settings.exclusive(dataset.attributes)
+    optimizers: dict[str, tuple[Optimizer, int]] = {"momentum": (adam, 1)}
+    if checkpoint.step:  # before the first step, Adam has no preconditioner
+        optimizers = {"preconditioned": (FixedPreconditioner(adam.preconditioner()), 2), **optimizers}
+    plain = plain_swaps(solution)
+    views = {view: optimizer_swaps(solution, *given) for view, given in optimizers.items()}
+    z, attributes = engine.logits(problem, x), dataset.attributes
+    first = replace(problem, x=x[:2], y=y[:2], pairs=problem.pairs[:1])  # of the examples 0 and 1
+    x_two, y_two = (a[:8].reshape(2, 4, *a.shape[1:]) for a in (x, y))  # two mini-batches
+    findings = {
+        **{split: _scores(settings, problem, dataset, split) for split in ("train", "validation")},
+        **checkpoint_findings(plain, problem.pairs, attributes, shuffled_rms(solution, checkpoint.step)),
+        "hair_shares": shares_of_hair(z, plain.logit_delta, attributes, exclusive),
+        "views": {view: swap_findings(found, problem.pairs, attributes) for view, found in views.items()},
+        "checks": {
+            "pair": problem.pairs[0].tolist(),
+            **asdict(check_bracket(first, at(engine.brackets(first, solution.grad), 0))),
+            "swaps": {name: asdict(found) for name, found in check_swaps(first, adam).items()},
+            "mini_batches": mini_batch_error(replace(problem, x=x_two, y=y_two)),
+        },
+    }
+    return {
+        "pairs": problem.pairs,
+        "logits": z,
+        "loss": problem.loss_function.definition(z, y),
+        "tensor_names": np.array(list(problem.params)),
+        **vars(plain),
+        "views": np.array(list(views)),
+        **{f"{name}/{view}": array for view, found in views.items() for name, array in vars(found).items()},
+        "x": np.ascontiguousarray(x),
+        "y": y,
+        "format": np.array(EVALUATION),
+        "step": np.array(checkpoint.step),
+        "findings": np.array(to_json(findings)),
+    }
+
+
+def examine_hair(
+    settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint
+) -> dict[str, dict[str, float]]:
+    """Only the hair colours' shares of the changes, without the rest of `examine`."""
+    solution, x, _ = _brackets_asked_for(settings, model, dataset, checkpoint)
+    delta, exclusive = plain_swaps(solution).logit_delta, settings.exclusive(dataset.attributes)
+    return shares_of_hair(engine.logits(solution.problem, x), delta, dataset.attributes, exclusive)
+
+
+def _brackets_asked_for(
+    settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint
+) -> tuple[Solution, Array, Array]:
+    """The brackets among the first test examples at a checkpoint, in float64, and all inputs and targets watched."""
+    x, y = dataset.batch(dataset.indices("test")[:INPUTS], np.float64)
+    weights, loss = checkpoint.weights(model), settings.loss(dataset.attributes)
+    whole = Problem(model, weights.params, weights.buffers, x, y, NO_PAIRS, x, loss)
+    return Solution(among_first(whole, EXAMPLES), engine), x, y
+
+
+def change_passes(settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """What the order of a pass over training mini-batches changes at a checkpoint, and what brackets predict.
+
+    For the network as it was trained, and with an average in place of its max-pool, whose gradient jumps.
+    """
+    rows = dataset.indices("train")[: MINI_BATCHES * settings.batch]
+    count = len(rows) // settings.batch
+    inputs, targets = dataset.batch(rows[: count * settings.batch], np.float64)
+    x, y = (a.reshape(count, settings.batch, *a.shape[1:]) for a in (inputs, targets))
+    weights, loss = checkpoint.weights(model), settings.loss(dataset.attributes)
+    problem = Problem(model, weights.params, weights.buffers, x, y, NO_PAIRS, inputs, loss)
+    problems = {"as trained": problem, "average pool": with_average_pool(problem)}
+    with np.errstate(all="ignore"):  # ε may be too long a step
+        return [
+            {"network": name, **entry}
+            for name, of in problems.items()
+            for entry in compare_passes(of, EPSILONS, settings.seed)
+        ]
+
+
+def _scores(settings: Settings, problem: Problem, dataset: Dataset, split: str) -> dict[str, Any]:
+    """Mean loss and accuracy over all attributes, in evaluation mode, on the first images of the split."""
+    rows = dataset.indices(split)[:SCORED]
+    parts = [dataset.batch(some, np.float64) for some in np.array_split(rows, -(-len(rows) // 100))]
+    z = np.concatenate([engine.logits(problem, x) for x, _ in parts])
+    y = np.concatenate([targets for _, targets in parts])
+    p = attribute_probabilities(z, settings.exclusive(dataset.attributes))
+    return {
+        "loss": float(problem.loss_function.definition(z, y).mean()),
+        "accuracy": float(np.mean((p > 0.5) == (y > 0.5))),
+        "beats_majority": int(beats_majority(p, y).sum()),
+        "images": len(rows),
+    }

@@ -1,0 +1,150 @@
+"""Derivation rules for activations and losses: closed forms that keep their digits, registered for core's definitions.
+
+`derivatives(f)` gives a function f applied entry by entry together with its first two derivatives, and `gradient(loss)`
+the gradient of a loss in the logits, on arrays or duals.  A function without a rule here is differentiated by autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd import elementwise_grad, grad, make_jvp
+
+from ..core.activations import mish, relu, softplus, tanh
+from ..core.losses import LossFunction, bce, mse, one_hot, softmax
+from ..core.types import Array
+from .dual import Dual, Number, elementwise, linear, value
+
+Derivatives = Callable[[Array, int], list[Array]]  # (x, n) -> [f(x), f'(x), …, f⁽ⁿ⁾(x)], n at most 2
+Gradient = Callable[[Number, Array], Number]  # logits z (…, k) and targets -> ∂L/∂z (…, k)
+
+
+def derivatives(function: Callable[[Any], Any]) -> Derivatives:
+    """The rule of an activation function, or one by autograd.
+
+    >>> derivatives(anp.square)(np.array([3.0]), 2)
+    [array([9.]), array([6.]), array([2.])]
+    """
+    if function in DERIVATIVES:
+        return DERIVATIVES[function]
+    first = elementwise_grad(function)
+    forms = (function, first, elementwise_grad(first))
+    return lambda x, order: [np.asarray(form(x)) for form in forms[: order + 1]]
+
+
+def gradient(loss: LossFunction) -> Gradient:
+    """The rule of a loss, or one by autograd; a `partial` of a definition has its rule with the same keywords.
+
+    >>> own = LossFunction(lambda z, y: anp.sum((z - y) ** 4, axis=-1))
+    >>> gradient(own)(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]))
+    array([[ 4., 32.]])
+    """
+    definition = loss.definition
+    if isinstance(definition, partial) and definition.func in GRADIENTS:
+        return partial(GRADIENTS[definition.func], **definition.keywords)
+    return GRADIENTS.get(definition) or partial(_by_autograd, definition)
+
+
+def _by_autograd(definition: Callable[[Any, Array], Any], z: Number, y: Array) -> Number:
+    slope = grad(lambda logits: anp.sum(definition(logits, y)))
+    if not isinstance(z, Dual):
+        return slope(z)
+    return Dual(slope(z.value), np.stack([make_jvp(slope)(z.value)(t)[1] for t in z.tangent]))
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^−x), without overflow and correct to rounding at both ends.
+
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
+    array([0. , 0.5, 1. ])
+    """
+    decay = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, decay) / (1 + decay)
+
+
+def sigmoid_derivatives(x: Array, order: int) -> list[Array]:
+    """σ(x) and its derivatives up to `order`."""
+    s, complement = sigmoid(x), sigmoid(-x)
+    return [s, s * complement, s * complement * (complement - s)][: order + 1]
+
+
+def _mish(x: Array, order: int) -> list[Array]:
+    """With e = e^x, n = e² + 2e and r = 1 / (n + 2): tanh(softplus x) = t = n r, t' = 4(e² + e)r², and f = x t."""
+    # Beyond half the largest exponent t is 1 to the last bit and t' is far below it; e² must not overflow.
+    limit = np.log(np.finfo(x.dtype).max) / 2 - 2
+    e = np.exp(x if x.max(initial=-np.inf) < limit else np.minimum(x, limit))  # the minimum is slow, and rarely needed
+    n = (e + 2) * e
+    r = 1 / (n + 2)
+    t = n * r
+    found = [x * t]
+    if order >= 1:
+        dt = (n - e) * r * r * 4
+        found.append(x * dt + t)
+    if order >= 2:
+        a = e * r
+        ddt = (2 * r * (r + a) - a * a * (2 * e + 3)) * a * 4
+        found.append(x * ddt + 2 * dt)
+    return found
+
+
+def _tanh(x: Array, order: int) -> list[Array]:
+    t = np.tanh(x)
+    decay = np.exp(-2 * np.abs(x))
+    slope = 4 * decay / (1 + decay) ** 2  # 1 − t² without its cancellation
+    return [t, slope, -2 * t * slope][: order + 1]
+
+
+def _softplus(x: Array, order: int) -> list[Array]:
+    return [np.logaddexp(0, x), *sigmoid_derivatives(x, 1)][: order + 1]
+
+
+def _relu(x: Array, order: int) -> list[Array]:
+    on = (x > 0).astype(x.dtype)
+    return [x * on, on, np.zeros_like(x)][: order + 1]
+
+
+DERIVATIVES: dict[Callable[[Any], Any], Derivatives] = {tanh: _tanh, mish: _mish, softplus: _softplus, relu: _relu}
+
+
+def _bce(z: Number, y: Array) -> Number:
+    """(σ(z) − y) / k, as [(1 − y) σ(z) − y σ(−z)] / k."""
+
+    def error(x: Array, order: int) -> list[Array]:
+        s, complement = sigmoid(x), sigmoid(-x)
+        return [(1 - y) * s - y * complement, s * complement, s * complement * (complement - s)][: order + 1]
+
+    return linear(lambda d: d / d.shape[-1], elementwise(error, z)[0])
+
+
+def _softmax(z: Number, y: Array) -> Number:
+    """p − one-hot(y)."""
+    return excess(probabilities(z), one_hot(value(z), y))
+
+
+def excess(p: Number, target: Array) -> Number:
+    """p − target, an entry p_k > 1/2 as (1 − target_k) − Σ of the others: what is small keeps its digits."""
+    likely = value(p) > 0.5
+    small = linear(lambda d: np.where(likely, -(d * ~likely).sum(axis=-1, keepdims=True), d), p)
+    return small + (likely - target)
+
+
+def probabilities(z: Number) -> Number:
+    """The softmax of the logits."""
+    exponential = elementwise(lambda x, order: [np.exp(x)] * (order + 1), z - value(z).max(axis=-1, keepdims=True))[0]
+    return exponential * elementwise(_reciprocal, linear(lambda e: e.sum(axis=-1, keepdims=True), exponential))[0]
+
+
+def _reciprocal(x: Array, order: int) -> list[Array]:
+    return [1 / x, -1 / x**2, 2 / x**3][: order + 1]
+
+
+def _mse(z: Number, y: Array) -> Number:
+    """2 (z − y) / k."""
+    return linear(lambda d: 2 * d / d.shape[-1], z - y)
+
+
+GRADIENTS: dict[Callable[..., Any], Callable[..., Number]] = {bce: _bce, softmax: _softmax, mse: _mse}

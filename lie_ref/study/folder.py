@@ -1,0 +1,58 @@
+"""The folder of a run: its `config.json`, and whether it may be gone on with."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..machine.errors import InputError
+from ..machine.files import write_text
+
+
+def with_versions(config: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` holds: the settings, and the versions of what computes, as JSON has them."""
+    versions = {package: version(package) for package in ("lie-ref", "numpy", "autograd", "pillow")}
+    found: dict[str, Any] = json.loads(
+        json.dumps({**config, "versions": {"python": platform.python_version(), **versions}})
+    )
+    return found
+
+
+def make_folders(*folders: Path) -> None:
+    """Make the folders where they are not there; InputError where that fails."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+
+
+def own_files(out: Path, patterns: Sequence[str], suffix: str = "") -> list[Path]:
+    """The files in the folder of a run that match the patterns; with the suffix ".part", halves that a kill left."""
+    return [path for pattern in patterns for path in sorted(out.glob(pattern + suffix))]
+
+
+def write_config(out: Path, config: dict[str, Any]) -> None:
+    """Write `config.json` into the folder of a run."""
+    write_text(out / "config.json", json.dumps(config, indent=1) + "\n")
+
+
+def check_config(out: Path, config: dict[str, Any], otherwise: str) -> None:
+    """InputError, naming the first setting that differs, unless the run's `config.json` says the same as `config`.
+
+    `otherwise` ends the message: what to do instead.
+    """
+    path = out / "config.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        moved = before["celeba"] and config["celeba"]  # CelebA may lie elsewhere; "images" says whether it is the same
+        changed = [key for key in config if before[key] != config[key] and not (key == "celeba" and moved)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the configuration of a run ({error}); {otherwise}") from error
+    if changed:
+        key = changed[0]
+        raise InputError(f"{path}: the run has {key} {before[key]}, not {config[key]}; {otherwise}")

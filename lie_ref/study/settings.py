@@ -1,0 +1,49 @@
+"""What decides the result of a run in either study: the images, the optimizer and the number of steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..images.celeba import celeba_dataset
+from ..images.dataset import Dataset
+from ..images.synthetic import faces_dataset
+from ..machine.errors import InputError
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """The settings that the experiment and the diet share; the optimizer is that of the published protocol."""
+
+    celeba: str | None = None  # folder of CelebA; None for synthetic faces
+    subset: bool = False
+    skip_bad: bool = False
+    faces: int = 10_000
+    size: int = 64
+    steps: int = 5000
+    seed: int = 0
+    batch: int = 32
+    lr: float = 5e-3
+    betas: tuple[float, float] = (0.8, 0.999)
+
+    def check_least(self, **least: int) -> None:
+        """InputError naming the first of these settings that is smaller than it may be, or a bad learning rate."""
+        for name, value in {"seed": 0, "batch": 2, "size": 8, "faces": 320, **least}.items():
+            if getattr(self, name) < value:
+                option = name.replace("_", "-")
+                raise InputError(f"--{option}: expected an integer >= {value}, got {getattr(self, name)}")
+        if not 0 < self.lr < float("inf"):
+            raise InputError(f"--lr: expected a number > 0, got {self.lr}")
+
+    def open_images(self, cache: Path, exclusive: bool = True, ambiguity: float = 1.0) -> Dataset:
+        """The images, decoded or drawn once into a folder of `cache`; prints what is worth knowing of them.
+
+        `exclusive` and `ambiguity` are those of `faces_dataset`.
+        """
+        if self.celeba is None:
+            dataset = faces_dataset(cache, self.faces, self.seed, self.size, exclusive, ambiguity)
+        else:
+            dataset = celeba_dataset(Path(self.celeba), cache, self.size, self.subset, self.skip_bad)
+        for line in (f"data: {dataset.name}, {len(dataset):,} images", *dataset.notes):
+            print(line, flush=True)
+        return dataset

@@ -1,0 +1,76 @@
+"""Differences of gradients and the order swap carried out: exact where they should be, and careful at kinks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lie_ref.core.differences import (
+    bracket_by_differences,
+    hvp_by_differences,
+    order_swap,
+    order_swap_convergence,
+)
+from lie_ref.core.optimizers import Momentum
+
+
+def test_extrapolated_differences_are_exact_on_cubic_gradients():
+    theta, d = np.array([1.0, -2.0]), np.array([0.5, 1.0])
+    found = hvp_by_differences(lambda t: t**4, theta, d, steps=(1e-3,))
+    np.testing.assert_allclose(found, 4 * theta**3 * d, rtol=1e-11)
+
+
+def test_differences_step_below_a_kink():
+    """|t| bends at 0; from 3e-6 the two larger steps reach across, the smaller ones do not."""
+    theta = np.array([3e-6, 1.0])
+    found = hvp_by_differences(lambda t: np.abs(t) * t, theta, np.array([1.0, 1.0]))
+    np.testing.assert_allclose(found, 2 * np.abs(theta), rtol=1e-6)
+
+
+def test_order_swap_is_exact_for_quadratics_at_any_epsilon():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 4, 4))
+    a, b, theta = a + a.T, b + b.T, rng.standard_normal(4)
+    for epsilon in (1e-3, 0.1, 10.0):
+        found = order_swap(lambda t: a @ t, lambda t: b @ t, theta, epsilon)
+        np.testing.assert_allclose(found, b @ a @ theta - a @ b @ theta, rtol=1e-10, atol=1e-10)
+
+
+def test_dicts_and_arrays_give_the_same_checks():
+    def cubic(t):
+        return t**3
+
+    def inverse(t):
+        return 1 / t
+
+    theta = np.array([1.0, 2.0])
+    expected = bracket_by_differences(cubic, inverse, theta)
+    exact = -theta  # H_y g_x − H_x g_y = −t⁻² t³ − 3 t² t⁻¹, entry by entry, is −4 t
+    found = bracket_by_differences(lambda d: {"a": cubic(d["a"])}, lambda d: {"a": inverse(d["a"])}, {"a": theta})
+    np.testing.assert_array_equal(found["a"], expected)
+    np.testing.assert_allclose(expected, 4 * exact, rtol=1e-9)
+    swap = order_swap_convergence(cubic, inverse, theta, 4 * exact)
+    assert swap.observed_order == pytest.approx(1, abs=0.01)
+    assert swap.epsilon == sorted(swap.epsilon, reverse=True)
+
+
+def test_degenerate_points_give_zeros_and_no_order_instead_of_nan():
+    zero = np.zeros(2)
+    np.testing.assert_array_equal(hvp_by_differences(lambda t: t**3, np.ones(2), zero), zero)
+    np.testing.assert_allclose(hvp_by_differences(np.sin, zero, np.ones(2)), np.ones(2), rtol=1e-9)
+    still = order_swap_convergence(np.zeros_like, np.zeros_like, np.ones(2), zero)
+    assert (still.error, still.observed_order) == ([0.0] * 4, None)
+    claimed_zero = order_swap_convergence(lambda t: t**2, np.ones_like, np.ones(2), zero)
+    assert (claimed_zero.error, claimed_zero.observed_order) == ([np.inf] * 4, None)
+
+
+def test_a_jump_that_four_swaps_cross_alike_is_noticed_in_the_first_order():
+    """The gradient of y jumps 1e-7 away; with momentum μ the swap does −μ (g_x − g_y) to first order."""
+    theta, state = np.array([1.0]), Momentum(np.zeros(1), momentum=0.5)
+    g_x, g_y = (lambda t: t**2), (lambda t: 3 * t + (t < 1 - 1e-7))
+    limit = -0.5 * (g_x(theta) - g_y(theta))
+    found = order_swap_convergence(g_x, g_y, theta, limit, state, order=1)
+    assert found.epsilon[0] < 1e-7
+    assert found.observed_order == pytest.approx(1, abs=0.01)
+    misled = order_swap_convergence(g_x, g_y, theta, limit, state, order=1, steps=[1e-5])
+    assert misled.observed_order < 0.1

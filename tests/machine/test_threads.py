@@ -1,0 +1,45 @@
+"""Threads: results in one order, whatever their number, and errors that reach the caller."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from networks import examples, generic_state
+
+import lie_ref
+from lie_ref.machine.threads import in_threads, threads
+
+
+def test_threads_give_results_in_the_order_of_the_items_and_take_few_ahead():
+    started = []
+
+    def slow(n):
+        started.append(n)
+        time.sleep(0.01 * (n % 3))
+        return n
+
+    found = in_threads(slow, range(50))
+    for n in range(10):
+        assert next(found) == n
+    assert max(started) <= 9 + 2 * threads() + 1
+    assert list(found) == list(range(10, 50))
+
+
+def test_an_error_in_a_thread_reaches_the_caller_and_his_floating_point_settings_the_thread():
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        list(in_threads(lambda n: np.float64(1e300) * n, [1e300]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_results_do_not_depend_on_the_number_of_threads(count, monkeypatch):
+    model = lie_ref.preset("mxresnet-tiny")
+    params, buffers = generic_state(model, 2)
+    x, y = examples(model, (9, 3, 33, 20), 2)
+    usual = lie_ref.evaluate(model, params, buffers, x, y, examples=4)
+    monkeypatch.setattr("lie_ref.machine.threads.threads", lambda: count)
+    again = lie_ref.evaluate(model, params, buffers, x, y, examples=4)
+    for name in params:
+        np.testing.assert_array_equal(again.brackets[name], usual.brackets[name])
+    np.testing.assert_array_equal(again.logit_delta, usual.logit_delta)
