@@ -1,7 +1,4 @@
-"""The activation functions, written so that autograd's first two derivatives are accurate at every input.
-
-A formula that is stable in its value need not be stable in its derivatives, so some forms below look roundabout.
-"""
+"""The activation functions, written so that the first two derivatives by autograd are accurate at every input."""
 
 from __future__ import annotations
 

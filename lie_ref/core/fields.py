@@ -1,12 +1,10 @@
 """Vector fields, Hessian-vector products and Lie brackets of any loss written in `autograd.numpy`.
 
 A point θ is an array or a flat dict of arrays, and a vector field maps a point to a tangent of the same form.  A loss L
-makes the field v(θ) = −∇L(θ).  Two fields v and w have the Lie bracket
+makes the field v(θ) = −∇L(θ), and two fields v and w have the Lie bracket [v, w] = (v·∇)w − (w·∇)v.  For v = −∇L_x and
+w = −∇L_y it is H_y g_x − H_x g_y, with g = ∇L and H = ∇²L, and it is what the order of two small steps changes:
 
-    [v, w] = (v·∇)w − (w·∇)v.
-
-For v = −∇L_x and w = −∇L_y it is H_y g_x − H_x g_y, and it is what the order of two small steps changes:
-θ(v then w) − θ(w then v) = ε² [v, w] + O(ε³)  (Dherin 2023).
+    θ(v then w) − θ(w then v) = ε² [v, w] + O(ε³)        (Dherin 2023)
 """
 
 from __future__ import annotations
@@ -47,8 +45,8 @@ def lie_bracket(v: Field, w: Field) -> Field:
 
     def bracket(theta: Point) -> Point:
         theta = _checked("theta", theta)
-        w_along_v = directional_derivative(w, theta, _matching("v(theta)", v(theta), theta))
-        v_along_w = directional_derivative(v, theta, _matching("w(theta)", w(theta), theta))
+        w_along_v = directional_derivative(w, theta, _checked("v(theta)", v(theta), theta))
+        v_along_w = directional_derivative(v, theta, _checked("w(theta)", w(theta), theta))
         return difference(w_along_v, v_along_w)
 
     return bracket
@@ -78,17 +76,13 @@ def hvp_forward_over_reverse(loss: Loss, theta: Point, direction: Point) -> Poin
     >>> hvp_forward_over_reverse(lambda t: t[0] ** 2 * t[1], numpy.array([1.0, 2.0]), numpy.array([1.0, 0.0]))
     array([4., 2.])
     """
-    theta, direction = _checked("theta", theta), _matching("direction", direction, theta)
+    theta, direction = _checked("theta", theta), _checked("direction", direction, theta)
     return directional_derivative(grad(loss), theta, direction)
 
 
 def hvp_reverse_over_reverse(loss: Loss, theta: Point, direction: Point) -> Point:
-    """∇²L(θ)·d as the gradient of θ ↦ ⟨∇L(θ), d⟩, the other order of differentiation.
-
-    >>> hvp_reverse_over_reverse(lambda t: t[0] ** 2 * t[1], numpy.array([1.0, 2.0]), numpy.array([1.0, 0.0]))
-    array([4., 2.])
-    """
-    theta, direction = _checked("theta", theta), _matching("direction", direction, theta)
+    """The same as the gradient of θ ↦ ⟨∇L(θ), d⟩: the other order of differentiation."""
+    theta, direction = _checked("theta", theta), _checked("direction", direction, theta)
     return grad(lambda t: inner(grad(loss)(t), direction))(theta)
 
 
@@ -98,9 +92,7 @@ def gradient_step(loss: Loss, epsilon: float) -> Callable[[Point], Point]:
 
 
 def commutator(step_x: Callable[[Point], Point], step_y: Callable[[Point], Point]) -> Callable[[Point], Point]:
-    """θ(x then y) − θ(y then x) for any two update maps θ ↦ θ'.
-
-    For two gradient steps of size ε it is ε²[v_x, v_y] + O(ε³), and exactly ε²[v_x, v_y] for quadratic losses.
+    """θ(x then y) − θ(y then x) for any two update maps; of gradient steps on quadratic losses exactly ε²[v_x, v_y].
 
     >>> x, y = gradient_step(lambda t: t[0] * t[1], 0.5), gradient_step(lambda t: t[0] ** 2, 0.5)
     >>> commutator(x, y)(numpy.array([1.0, 3.0]))
@@ -131,21 +123,18 @@ def tree_map(f: Callable[..., Any], first: Point, *rest: Point) -> Point:
     return f(first, *rest)
 
 
-def _checked(argument: str, theta: Point) -> Point:
-    """θ itself, or a TypeError if it is neither a floating array nor a flat dict of them."""
-    for name, array in theta.items() if isinstance(theta, dict) else [("", theta)]:
+def _checked(argument: str, point: Point, like: Point | None = None) -> Point:
+    """The point itself; TypeError unless it is floating arrays, ValueError if they have not the form of `like`."""
+    for name, array in point.items() if isinstance(point, dict) else [("", point)]:
         dtype = getattr(array, "dtype", None)
         if dtype is None or not numpy.issubdtype(dtype, numpy.floating):
             came = type(array).__name__ if dtype is None else f"dtype {dtype}"
             where = f"{argument}[{name!r}]" if name else argument
             raise TypeError(f"{where}: expected a floating-point array, got {came}")
-    return theta
+    if like is not None and (found := _form(point)) != _form(like):  # autograd would not notice
+        raise ValueError(f"{argument}: expected the shape of theta, {_form(like)}, got {found}")
+    return point
 
 
-def _matching(argument: str, direction: Point, theta: Point) -> Point:
-    """The direction itself, or a ValueError if its names or shapes are not those of θ: autograd would not notice."""
-    _checked(argument, direction)
-    shapes = [{k: numpy.shape(p[k]) for k in p} if isinstance(p, dict) else numpy.shape(p) for p in (direction, theta)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"{argument}: expected the shape of theta, {shapes[1]}, got {shapes[0]}")
-    return direction
+def _form(point: Point) -> Any:
+    return {k: numpy.shape(point[k]) for k in point} if isinstance(point, dict) else numpy.shape(point)

@@ -17,6 +17,7 @@ import numpy
 from .types import Array, Shapes
 
 EPS, MOMENTUM = 1e-5, 0.1  # of batch-norm, as in PyTorch
+ONE_VALUE = "x: expected more than one value a channel for batch-norm in training mode, got 1"  # whose variance is 0
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,7 @@ class Activation(Layer):
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """2-D convolution (a cross-correlation) without bias: weight (out, in, kernel, kernel), kernel odd.
-
-    The picture is padded with kernel // 2 zeros on each side.
-    """
+    """2-D convolution (a cross-correlation) without bias: weight (out, in, kernel, kernel), kernel odd."""
 
     n_in: int
     n_out: int
@@ -93,10 +91,7 @@ class Conv(Layer):
 
 @dataclass(frozen=True)
 class MaxPool(Layer):
-    """The maximum over 3 × 3 windows, stride 2, padding 1.
-
-    Where entries of a window are equal, the derivative goes to the first in scan order, as in PyTorch.
-    """
+    """The maximum over 3 × 3 windows, stride 2, padding 1; of equal entries the first in scan order is taken."""
 
     fill: ClassVar[float] = -numpy.inf  # the value of the padding
 
@@ -133,10 +128,7 @@ class GlobalAvgPool(Layer):
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """(x − mean) / √(variance + ε) · weight + bias, channel by channel.
-
-    Mean and variance are the running statistics in evaluation mode, and those of the mini-batch x in training mode.
-    """
+    """(x − mean) / √(variance + ε) · weight + bias with the running statistics, or in training mode those of x."""
 
     channels: int
 
@@ -156,7 +148,9 @@ class BatchNorm(Layer):
         keys = f"{self.name}.running_mean", f"{self.name}.running_var"
         if not training:
             return buffers[keys[0]][:, None, None], buffers[keys[1]][:, None, None]
-        count = values_per_channel(x.shape[0] * x.shape[2] * x.shape[3])
+        count = x.shape[0] * x.shape[2] * x.shape[3]
+        if count == 1:
+            raise ValueError(ONE_VALUE)
         mean = np.mean(x, axis=(0, 2, 3), keepdims=True)[0]
         variance = np.mean((x - mean) ** 2, axis=(0, 2, 3), keepdims=True)[0]
         for key, new in zip(keys, (mean, variance * count / (count - 1)), strict=True):
@@ -202,13 +196,6 @@ def window_entries(x: Any, kernel: int, stride: int) -> list[Any]:
     rows, columns = ((length - kernel) // stride * stride + 1 for length in x.shape[2:])
     places = [(i, j) for i in range(kernel) for j in range(kernel)]
     return [x[:, :, i : i + rows : stride, j : j + columns : stride] for i, j in places]
-
-
-def values_per_channel(count: int) -> int:
-    """The count itself; ValueError if it is 1, for then the variance is 0 and nothing of x passes batch-norm."""
-    if count == 1:
-        raise ValueError("x: expected more than one value a channel for batch-norm in training mode, got 1")
-    return count
 
 
 def _pad(x: Any, padding: Callable[[int], tuple[int, int]], fill: float) -> Any:

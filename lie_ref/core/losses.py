@@ -1,7 +1,4 @@
-"""The losses of one example as functions of its logits, written so that they neither overflow nor cancel.
-
-Logits z are (…, k), and a loss is (…,): binary cross-entropy, softmax cross-entropy, squared error.
-"""
+"""The losses of an example as functions of its logits, written so that they neither overflow nor cancel."""
 
 from __future__ import annotations
 
@@ -18,10 +15,9 @@ from .types import Array
 
 @dataclass(frozen=True)
 class LossFunction:
-    """`definition(z, y)` gives the losses (…,) of logits z (…, k), in `autograd.numpy`.
+    """`definition(z, y)` gives the losses (…,) of logits z (…, k), in `autograd.numpy`; errors say `name`.
 
     Targets y are (…, k), between 0 and 1 where `binary` is set; with `labels` they are integers (…,) in 0 … k − 1.
-    `name` stands in error messages.
     """
 
     definition: Callable[[Any, Array], Any]

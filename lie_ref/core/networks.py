@@ -33,7 +33,6 @@ class Model:
     n_out: int
     pictures: bool
     spec: dict[str, Any]
-    zero_initialised: frozenset[str] = frozenset()
 
     @property
     def parameter_shapes(self) -> Shapes:
@@ -59,24 +58,21 @@ class Model:
         if not np.issubdtype(dtype, np.floating):
             raise TypeError(f"dtype: expected a floating-point type, got {np.dtype(dtype)}")
         rng, params = np.random.default_rng(seed), {}
+        residuals = [layer for layer in self.network.layers if isinstance(layer, Residual)]
+        zero = {[name for name in r.convs.parameter_shapes() if name.endswith("weight")][-1] for r in residuals}
         for name, shape in self.parameter_shapes.items():
             if len(shape) > 1:  # a matrix or a kernel; the weight of batch-norm has one axis
                 params[name] = (rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(dtype)
             else:
-                one = name.endswith(".weight") and name not in self.zero_initialised
-                params[name] = np.full(shape, float(one), dtype)
-        ones = {name: float(name.endswith("running_var")) for name in self.buffer_shapes}
-        return params, {name: np.full(shape, ones[name], dtype) for name, shape in self.buffer_shapes.items()}
+                params[name] = np.full(shape, float(name.endswith("weight") and name not in zero), dtype)
+        buffers = {name: np.full(s, float(name.endswith("var")), dtype) for name, s in self.buffer_shapes.items()}
+        return params, buffers
 
     def apply(self, params: Mapping[str, Any], buffers: Mapping[str, Any], x: Any, training: bool = False) -> Any:
-        """Logits (n, n_out), by the definitions of the layers; autograd differentiates them to any order.
+        """Logits (n, n_out) by the definitions of the layers, which autograd differentiates to any order.
 
         Batch-norm uses the running statistics, or with `training` those of x as one mini-batch; `buffers` never change.
         Raises ValueError for names or shapes that are not the model's.
-
-        >>> model = mlp([2, 3, 1])
-        >>> model.apply(*model.init(seed=0), np.ones((5, 2))).shape
-        (5, 1)
         """
         check_shapes("params", params, self.parameter_shapes)
         check_shapes("buffers", buffers, self.buffer_shapes)
@@ -94,7 +90,7 @@ class Model:
 def mlp(sizes: Sequence[int], activation: str = "tanh") -> Model:
     """A multilayer perceptron, PyTorch's Sequential(Linear, activation, Linear, …): sizes = [in, hidden, …, out].
 
-    The activation is tanh, mish, softplus or relu.  Raises ValueError for anything else.
+    Activations are tanh, mish, softplus and relu; ValueError for others.
 
     >>> mlp([3, 4, 2], activation="mish").parameter_count
     26
@@ -123,8 +119,7 @@ def mxresnet(
 
     A stem of three convolutions and a max-pool, stages of residual blocks (basic for expansion 1, bottleneck for more),
     a global average pool and a linear layer.  `widths` and `layers` are the width and the number of blocks of each
-    stage; every stage but the first halves the picture.  Raises ValueError if stem has not three widths, widths and
-    layers differ in length, or expansion does not divide stem[-1].
+    stage; every stage but the first halves the picture.  Raises ValueError for widths that do not fit together.
 
     >>> mxresnet((8, 16, 16), (16, 32, 64), (1, 1, 1)).parameter_count
     83280
@@ -142,28 +137,21 @@ def mxresnet(
         _conv_layer(str(i), *pair, stride=1 if i else 2) for i, pair in enumerate(pairwise((n_in, *stem)))
     ]
     network.append(MaxPool("3"))
-    zero_initialised = set()
     width = stem[-1] // expansion
     for stage, (stage_width, depth) in enumerate(zip(widths, layers, strict=True)):
         for block in range(depth):
             stride = 2 if stage > 0 and block == 0 else 1
-            residual = _residual_block(f"{4 + stage}.{block}", width, stage_width, expansion, stride)
-            zero_initialised.add([name for name in residual.convs.parameter_shapes() if name.endswith("weight")][-1])
-            network.append(residual)
+            network.append(_residual_block(f"{4 + stage}.{block}", width, stage_width, expansion, stride))
             width = stage_width
     end = 4 + len(widths)
     network += [GlobalAvgPool(str(end)), Linear(str(end + 2), width * expansion, n_out)]
     shape = {"stem": list(stem), "widths": list(widths), "layers": list(layers)}
     spec = {"kind": "mxresnet", **shape, "expansion": expansion, "n_out": n_out, "n_in": n_in}
-    return Model(Sequential("", tuple(network)), n_in, n_out, True, spec, frozenset(zero_initialised))
+    return Model(Sequential("", tuple(network)), n_in, n_out, pictures=True, spec=spec)
 
 
 def preset(name: str, n_out: int = 40) -> Model:
-    """A shipped network: mxresnet-tiny, mxresnet-small, mxresnet18 or mxresnet50; ValueError for others.
-
-    >>> preset("mxresnet-small").parameter_count
-    326008
-    """
+    """A shipped network: mxresnet-tiny, mxresnet-small, mxresnet18 or mxresnet50; ValueError for others."""
     if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
     return mxresnet(**PRESETS[name], n_out=n_out)
@@ -184,36 +172,29 @@ def check_shapes(argument: str, arrays: Mapping[str, Any], shapes: Shapes) -> No
 
 
 def _conv_layer(name: str, n_in: int, n_out: int, kernel: int = 3, stride: int = 1, last: bool = False) -> Sequential:
-    """Convolution, batch-norm and, unless the layer is the last of a branch, Mish."""
-    layers = (Conv(f"{name}.0", n_in, n_out, kernel, stride), BatchNorm(f"{name}.1", n_out))
+    """Convolution, batch-norm and, unless the layer is the last of its branch, Mish."""
+    layers = Conv(f"{name}.0", n_in, n_out, kernel, stride), BatchNorm(f"{name}.1", n_out)
     return Sequential(name, layers if last else (*layers, Activation(f"{name}.2", mish)))
 
 
 def _residual_block(name: str, n_in: int, width: int, expansion: int, stride: int) -> Residual:
     """Two 3 × 3 convolutions, or in a bottleneck 1 × 1, 3 × 3 and 1 × 1; widths are given before expansion."""
-    n_in, n_out, part = n_in * expansion, width * expansion, f"{name}.convs"
-    if expansion == 1:
-        convs: tuple[Sequential, ...] = (
-            _conv_layer(f"{part}.0", n_in, width, stride=stride),
-            _conv_layer(f"{part}.1", width, n_out, last=True),
-        )
-    else:
-        convs = (
-            _conv_layer(f"{part}.0", n_in, width, kernel=1),
-            _conv_layer(f"{part}.1", width, width, stride=stride),
-            _conv_layer(f"{part}.2", width, n_out, kernel=1, last=True),
-        )
+    n_in, n_out = n_in * expansion, width * expansion
+    kernels = (3, 3) if expansion == 1 else (1, 3, 1)
+    widths = (n_in, *(len(kernels) - 1) * (width,), n_out)
+    convs, last = [], len(kernels) - 1
+    for i, (kernel, pair) in enumerate(zip(kernels, pairwise(widths), strict=True)):
+        here = stride if i == last - 1 else 1  # the last but one halves the picture
+        convs.append(_conv_layer(f"{name}.convs.{i}", *pair, kernel, here, last=i == last))
     shortcut: list[Layer] = [AvgPool(f"{name}.pool")] if stride > 1 else []
     if n_in != n_out:
         shortcut.append(_conv_layer(f"{name}.idconv", n_in, n_out, kernel=1, last=True))
-    branches = Sequential(part, convs), Sequential(f"{name}.shortcut", tuple(shortcut))
+    branches = Sequential(f"{name}.convs", tuple(convs)), Sequential(f"{name}.shortcut", tuple(shortcut))
     return Residual(name, *branches, Activation(f"{name}.activation", mish))
 
 
-def _positive_integers(
-    argument: str, values: Sequence[int], at_least: int = 1, at_most: int | None = None
-) -> tuple[int, ...]:
-    """The values as a tuple of ints, or a ValueError that names the argument."""
+def _positive_integers(argument: str, values: Any, at_least: int = 1, at_most: int = 0) -> tuple[int, ...]:
+    """The values as a tuple of ints, or a ValueError that names the argument; `at_most` 0 is no limit."""
     numbers = tuple(values) if isinstance(values, Iterable) else ()
     valid = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0 for v in numbers)
     if not valid or not at_least <= len(numbers) <= (at_most or len(numbers)):

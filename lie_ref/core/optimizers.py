@@ -1,18 +1,17 @@
 """What swapping two examples does under the optimizer in use, to second order in the learning rate.
 
-An optimizer turns the gradient into an update u that depends on its state, and θ moves by −εu.  Steps on example i and
-then on j move it by
+An optimizer turns the gradient into an update u that depends on its state, and θ moves by −εu.  Steps on i and then on
+j move it by
 
     −ε u_i − ε u_ij,    u_i = u(g_i(θ)),    u_ij = u'(g_j(θ − ε u_i)),    u' with the state that the step on i left.
 
-Every optimizer here works entry by entry.  With the slope s_ij = ∂u'/∂g at g_j(θ), the order of i and j makes the
-difference
+Optimizers here work entry by entry.  With the slope s_ij = ∂u'/∂g at g_j(θ), the order makes the difference
 
     θ(i then j) − θ(j then i) = ε [u_j + u_ji − u_i − u_ij] + ε² [s_ij H_j u_i − s_ji H_i u_j] + O(ε³).
 
-For plain gradient steps the first term vanishes, and the second is the Lie bracket H_j g_i − H_i g_j of the vector
-fields −g.  For steps −εPg with a fixed preconditioner P it is the Lie bracket P H_j P g_i − P H_i P g_j of the fields
-−Pg.  A state that remembers gradients adds the first term, which is not part of any Lie bracket.
+For plain gradient steps the first term vanishes, and the second is the Lie bracket H_j g_i − H_i g_j of the fields −g.
+For steps −εPg with a fixed preconditioner P it is the bracket P H_j P g_i − P H_i P g_j of the fields −Pg.  A state
+that remembers gradients adds the first term, which is not part of any Lie bracket.
 
 Gradients are points as in `fields`; they may have leading axes, (…, *shape), for a state (*shape).
 """
@@ -29,15 +28,13 @@ from .types import Array
 
 
 class Optimizer(Protocol):
-    """The state of an optimizer between two steps; nothing changes it in place."""
+    """The state of an optimizer between two steps; nothing changes it in place.
 
-    def step(self, gradient: Point) -> tuple[Point, Optimizer]:
-        """The update u, which is subtracted from θ after multiplication by ε, and the state after the step."""
-        ...
+    `step(g)` gives the update u and the state after the step, `slope(g)` gives ∂u/∂g, entry by entry.
+    """
 
-    def slope(self, gradient: Point) -> Point:
-        """∂u/∂g, entry by entry."""
-        ...
+    def step(self, gradient: Point) -> tuple[Point, Optimizer]: ...
+    def slope(self, gradient: Point) -> Point: ...
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,7 @@ class GradientDescent:
 
 @dataclass(frozen=True)
 class FixedPreconditioner:
-    """u = P g with a fixed diagonal P, whose diagonal is the point `preconditioner`.
-
-    >>> FixedPreconditioner(np.array([2.0, 0.5])).step(np.array([1.0, 1.0]))[0]
-    array([2. , 0.5])
-    """
+    """u = P g with a fixed diagonal matrix P, whose diagonal is the point `preconditioner`."""
 
     preconditioner: Point
 
@@ -69,13 +62,8 @@ class FixedPreconditioner:
 
 
 @dataclass(frozen=True)
-class Momentum:
-    """torch.optim.SGD with momentum μ (Polyak 1964): b ← μ b + g, u = b; `buffer` is b, zeros before the first step.
-
-    >>> update, after = Momentum(np.array([1.0]), momentum=0.5).step(np.array([3.0]))
-    >>> update, after.buffer
-    (array([3.5]), array([3.5]))
-    """
+class Momentum(GradientDescent):
+    """torch.optim.SGD with momentum μ (Polyak 1964): b ← μ b + g, u = b; `buffer` is b, zeros before the first step."""
 
     buffer: Point
     momentum: float = 0.9
@@ -84,19 +72,12 @@ class Momentum:
         buffer = tree_map(lambda b, g: self.momentum * b + g, self.buffer, gradient)
         return buffer, replace(self, buffer=buffer)
 
-    def slope(self, gradient: Point) -> Point:
-        return tree_map(np.ones_like, gradient)
-
 
 @dataclass(frozen=True)
 class AdamState:
     """torch.optim.Adam (Kingma & Ba 2015) after `count` steps: running means of g and g², zeros before the first.
 
     m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,  u = m̂ / (√v̂ + ε̂),  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ).
-
-    >>> state = AdamState(np.zeros(1), np.zeros(1), count=0)
-    >>> state.step(np.array([5.0]))[0].round(6)
-    array([1.])
     """
 
     mean: Point

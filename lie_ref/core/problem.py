@@ -66,26 +66,20 @@ class Engine(Protocol):
     """What computes a solution: `core.engine.Autograd` from the definitions, or `fast.engine` by sweeps."""
 
     def logits(self, weights: Weights, x: Array, training: bool = False) -> Array: ...
-
     def gradients(self, problem: Problem) -> Arrays: ...
-
     def products(self, problem: Problem, directions: Arrays) -> Arrays: ...
-
     def brackets(self, problem: Problem, directions: Arrays) -> Arrays: ...
-
     def push_forward(self, weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, Array]: ...
 
 
 class Solution:
     """The six quantities of a problem, each computed from those before it, once, when it is first asked for.
 
-    >>> from lie_ref.core.engine import AUTOGRAD
-    >>> from lie_ref.core.networks import mlp
-    >>> model, x, y = mlp([2, 3, 1]), np.eye(2), np.array([[0.0], [1.0]])
+    >>> from lie_ref.core import engine, networks
+    >>> model, x, y = networks.mlp([2, 3, 1]), np.eye(2), np.array([[0.0], [1.0]])
     >>> problem = Problem(model, *model.init(seed=0), x, y, pairs=np.array([[0, 1]]), x_eval=x)
-    >>> solution = Solution(problem, AUTOGRAD)
-    >>> solution.bracket["0.weight"].shape, solution.logit_delta.shape
-    ((1, 3, 2), (1, 2, 1))
+    >>> Solution(problem, engine.AUTOGRAD).bracket["0.weight"].shape
+    (1, 3, 2)
     """
 
     def __init__(self, problem: Problem, engine: Engine) -> None:
@@ -96,7 +90,8 @@ class Solution:
         """z(x) of the fields' inputs: (n, k) or (b, m, k)."""
         p = self.problem
         if p.training:
-            return np.stack([self.engine.logits(p, x, training=True) for x in p.x])
+            found = np.stack([self.engine.logits(p, x, training=True) for x in p.groups[0]])
+            return found if p.batches else found[:, 0]
         found = self.engine.logits(p, p.x.reshape(-1, *p.x_eval.shape[1:]))
         return found.reshape(*p.x.shape[: 1 + p.batches], -1)
 

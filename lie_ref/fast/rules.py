@@ -20,6 +20,7 @@ import numpy as np
 from ..core.layers import (
     EPS,
     MOMENTUM,
+    ONE_VALUE,
     Activation,
     BatchNorm,
     GlobalAvgPool,
@@ -27,7 +28,6 @@ from ..core.layers import (
     Linear,
     Residual,
     Sequential,
-    values_per_channel,
 )
 from ..core.types import Array, Arrays
 from .dual import Dual, Number, elementwise, linear, value
@@ -182,7 +182,9 @@ def _(layer: GlobalAvgPool, sweep: Sweep, cotangent: Number) -> Number:
 def _(layer: BatchNorm, sweep: Sweep, x: Number) -> Number:
     rows = linear(_rows_of_pixels, x)
     if sweep.training:
-        count = values_per_channel(sweep.count(x.shape))
+        count = sweep.count(x.shape)
+        if count == 1:
+            raise ValueError(ONE_VALUE)
         (mean,) = sweep.means(x.shape, linear(lambda r: _channel_totals(r, layer.channels), rows))
         centred = rows - _along_rows(mean, x)
         squares = centred * centred

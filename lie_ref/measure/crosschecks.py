@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.differences import Gradient, OrderSwap, bracket_by_differences, order_swap_convergence, relative_error
+from ..core.differences import (
+    PLAIN,
+    STEPS,
+    bracket_by_differences,
+    observed_order,
+    order_swap,
+    relative_error,
+)
 from ..core.engine import Autograd, at
-from ..core.fields import hvp_reverse_over_reverse, tree_map
+from ..core.fields import Field, Point, difference, hvp_reverse_over_reverse, norm, tree_map
 from ..core.optimizers import AdamState, FixedPreconditioner, Momentum, Optimizer
 from ..core.problem import Problem
 from ..core.types import Arrays
 from ..fast import engine
 from .derivatives import first_order_swap, second_order_swap
+
+# How much two extrapolations of order swaps may differ, relative to the change, by the order of the effect in ε.  In
+# the second order a jump of the gradient adds 1/ε.  In the first it only shifts the line; one more swap, `NEARER` times
+# as near, shows it.
+STRAIGHTNESS = {1: 0.01, 2: 0.1}
+NEARER = 256
+
+
+@dataclass(frozen=True)
+class OrderSwap:
+    """How the order swap approaches its limit: `error[k]` = |swap(ε_k) / ε_kⁿ − limit| / |limit| at `epsilon[k]`.
+
+    `observed_order` is the slope of log error against log ε.  It is 1 when the limit is right (the error is then C ε),
+    0 when it is wrong, and None where an error is zero or infinite.
+    """
+
+    epsilon: list[float]
+    error: list[float]
+    observed_order: float | None
 
 
 @dataclass(frozen=True)
@@ -90,12 +117,45 @@ def mini_batch_error(problem: Problem) -> float:
     return largest_relative_error({name: b / m**2 for name, b in total.items()}, bracket)
 
 
+def order_swap_convergence(
+    gradient_x: Field,
+    gradient_y: Field,
+    theta: Point,
+    limit: Point,
+    optimizer: Optimizer = PLAIN,
+    order: int = 2,
+    steps: Sequence[float] = STEPS,
+) -> OrderSwap:
+    """Compare an effect of the given order in ε, such as a bracket, with the order swap at ε, ε/2, ε/4 and ε/8.
+
+    `steps` are ε · max(|u_x|, |u_y|) / |θ| with the updates u of the optimizer, largest first.  The first is taken at
+    which the four swaps lie on a line in ε, to `STRAIGHTNESS`, and in the first order that line also leads to the swap
+    at ε / `NEARER`; or else the last.  The choice does not depend on `limit`.
+    """
+
+    def swap(epsilon: float) -> Point:
+        return order_swap(gradient_x, gradient_y, theta, epsilon, optimizer, order)
+
+    longest = max(norm(optimizer.step(gradient(theta))[0]) for gradient in (gradient_x, gradient_y)) or 1.0
+    for step in steps:
+        epsilons = [step * (norm(theta) or 1.0) / longest / 2**k for k in range(4)]
+        swaps = [swap(epsilon) for epsilon in epsilons]
+        limits = [tree_map(lambda s, t: 2 * t - s, *swaps[k : k + 2]) for k in (0, 2)]
+        if order == 1:  # then a jump that all four cross shifts their line and leaves it straight
+            limits.append(swap(epsilons[0] / NEARER))
+        apart = max(norm(difference(other, limits[1])) for other in limits)
+        if apart <= STRAIGHTNESS[order] * norm(difference(swaps[0], swaps[-1])):
+            break
+    errors = [relative_error(swap, limit) for swap in swaps]
+    return OrderSwap(epsilons, errors, observed_order(epsilons, errors))
+
+
 def largest_relative_error(a: Arrays, b: Arrays) -> float:
     """The largest `relative_error` of any one tensor; nan if one is."""
     return float(np.max([relative_error(a[name], b[name]) for name in b]))
 
 
-def _gradient_of(problem: Problem, i: int) -> Gradient:
+def _gradient_of(problem: Problem, i: int) -> Field:
     """The gradient of the loss of example i, as a function of the parameters."""
     alone = replace(problem, x=problem.x[i : i + 1], y=problem.y[i : i + 1])
     return lambda params: at(engine.gradients(replace(alone, params=params)), 0)

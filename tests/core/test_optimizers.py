@@ -11,7 +11,7 @@ from autograd import elementwise_grad
 
 import lie_ref
 from lie_ref import swap_effects
-from lie_ref.core.differences import order_swap, order_swap_convergence, relative_error
+from lie_ref.core.differences import order_swap, relative_error
 from lie_ref.core.fields import grad, hvp_reverse_over_reverse, tree_map
 from lie_ref.core.optimizers import (
     AdamState,
@@ -22,6 +22,7 @@ from lie_ref.core.optimizers import (
     first_order_effect,
     second_order_effect,
 )
+from lie_ref.measure.crosschecks import order_swap_convergence
 from lie_ref.study.training import Adam
 
 RNG = np.random.default_rng(5)

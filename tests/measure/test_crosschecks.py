@@ -11,11 +11,17 @@ from networks import BOTTLENECK, MLPS, at, generic_problem
 
 import lie_ref
 from lie_ref.core.differences import relative_error
-from lie_ref.core.optimizers import AdamState
+from lie_ref.core.optimizers import AdamState, Momentum
 from lie_ref.core.problem import Problem
 from lie_ref.core.types import Arrays
 from lie_ref.fast import engine
-from lie_ref.measure.crosschecks import check_bracket, check_swaps, largest_relative_error, mini_batch_error
+from lie_ref.measure.crosschecks import (
+    check_bracket,
+    check_swaps,
+    largest_relative_error,
+    mini_batch_error,
+    order_swap_convergence,
+)
 
 NETWORKS = [
     ("tanh", MLPS[0], (5,)),
@@ -92,3 +98,15 @@ def test_the_error_of_mini_batches_is_rounding_and_would_show_a_wrong_mean(monke
 
     monkeypatch.setattr(engine, "brackets", wrong)
     assert mini_batch_error(problem) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_a_jump_that_four_swaps_cross_alike_is_noticed_in_the_first_order():
+    """The gradient of y jumps 1e-7 away; with momentum μ the swap does −μ (g_x − g_y) to first order."""
+    theta, state = np.array([1.0]), Momentum(np.zeros(1), momentum=0.5)
+    g_x, g_y = (lambda t: t**2), (lambda t: 3 * t + (t < 1 - 1e-7))
+    limit = -0.5 * (g_x(theta) - g_y(theta))
+    found = order_swap_convergence(g_x, g_y, theta, limit, state, order=1)
+    assert found.epsilon[0] < 1e-7
+    assert found.observed_order == pytest.approx(1, abs=0.01)
+    misled = order_swap_convergence(g_x, g_y, theta, limit, state, order=1, steps=[1e-5])
+    assert misled.observed_order < 0.1

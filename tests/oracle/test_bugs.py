@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
+import autograd.numpy as np
 import pytest
 
 import lie_ref
 from lie_ref import oracle
+from lie_ref.core.engine import AUTOGRAD
+from lie_ref.core.layers import Conv, Linear
+from lie_ref.fast.trees import with_layers
 from lie_ref.oracle import Vector
 from lie_ref.oracle.answers import Answers as Solution
 from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED
+from lie_ref.oracle.bugs.layers import swapped
 
 Answers = dict[str, np.ndarray]
 
@@ -27,14 +31,19 @@ def answers_of(vector: Vector, **changes) -> Answers:
     return Solution(replace(vector, **changes)).outputs()
 
 
-def reindexed(vector: Vector, turn, where) -> Answers:
-    """What an implementation answers that holds some weights in another order: `turn` is its own inverse."""
-    turned = {name: turn(p) if where(name, p) else p for name, p in vector.params.items()}
-    found = answers_of(vector, params=turned)
-    return {
-        key: turn(a) if "/" in key and where(name := key.partition("/")[2], vector.params[name]) else a
-        for key, a in found.items()
-    }
+class Flipped(Conv):
+    def apply(self, params, buffers, x, training=False):
+        return super().apply({f"{self.name}.weight": params[f"{self.name}.weight"][:, :, ::-1, ::-1]}, buffers, x)
+
+
+class Transposed(Linear):
+    def apply(self, params, buffers, x, training=False):
+        return np.dot(x, params[f"{self.name}.weight"]) + params[f"{self.name}.bias"]
+
+
+def defined_with(vector: Vector, change) -> Answers:
+    """The answers of the network with other layers, by autograd from their definitions."""
+    return Solution(replace(vector, model=with_layers(vector.model, change)), AUTOGRAD).outputs()
 
 
 def test_the_catalogue_has_many_entries_each_with_a_name_of_its_own_and_a_sentence():
@@ -70,14 +79,19 @@ def test_pairs_taken_the_other_way_round_are_told_from_a_wrong_sign_by_their_pro
 
 def test_transposed_square_weights():
     v = oracle.load("mlp-deep")
-    wrong = reindexed(v, lambda a: np.swapaxes(a, -1, -2), lambda name, p: p.ndim == 2 and p.shape[0] == p.shape[1])
-    assert named(v, wrong) == ["transposed-weight"]
+    square = swapped(Linear, Transposed, lambda layer: layer.n_in == layer.n_out)
+    assert named(v, defined_with(v, square)) == ["transposed-weight"]
 
 
 def test_kernels_turned_by_180_degrees():
     v = oracle.load("conv-odd")
-    wrong = reindexed(v, lambda a: a[..., ::-1, ::-1], lambda name, p: p.ndim == 4)
-    assert named(v, wrong) == ["flipped-kernels"]
+    assert named(v, defined_with(v, swapped(Conv, Flipped))) == ["flipped-kernels"]
+
+
+def test_batch_norm_of_each_input_alone():
+    v = oracle.load("conv-odd")
+    z = [v.model.apply(v.params, v.buffers, one[None], training=True)[0] for one in v.x]
+    assert named(v, {"logits": np.array(z)}) == ["batch-norm-of-one"]
 
 
 def test_relu_for_mish():
