@@ -8,7 +8,7 @@ import autograd.numpy as np
 
 
 def tanh(x: Any) -> Any:
-    """tanh x.  Autograd's rules take cosh to the fourth power; beyond ±170 that would overflow, and the slope is 0."""
+    """tanh x.  Autograd's rules use cosh⁴ x, which would overflow beyond ±170, where the slope is 0 anyway."""
     return np.tanh(np.clip(x, -170.0, 170.0))
 
 

@@ -1,6 +1,6 @@
 """Brackets without second derivatives: by differences of gradients, and by carrying out the order swap itself.
 
-The gradient of a loss is a function of a point θ, an array or a flat dict of arrays, however it is computed.
+The gradients may be any functions of a point θ, which is an array or a flat dict of arrays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AGREEMENT = 1e-7
 def hvp_by_differences(gradient: Field, theta: Point, direction: Point, steps: Sequence[float] = STEPS) -> Point:
     """∇²L(θ)·d by central differences D(h) of the gradient, extrapolated: (4 D(h/2) − D(h)) / 3, error O(h⁴).
 
-    `steps` are |h d| / |θ|; the first is taken at which D(h) and D(h/2) agree to `AGREEMENT`, or else the last.
+    `steps` are |h d| / |θ|.  The first at which D(h) and D(h/2) agree to `AGREEMENT` is used; if none does, the last.
 
     >>> hvp_by_differences(lambda t: t**3, np.array([1.0]), np.array([2.0])).round(9)
     array([6.])
@@ -72,7 +72,7 @@ def order_swap(
 
 
 def observed_order(epsilons: Sequence[float], errors: Sequence[float]) -> float | None:
-    """The slope of log error against log ε: 1 for an error C ε, 0 for a constant one; None if one is 0 or infinite.
+    """The slope of log error against log ε: 1 if the error is C ε, 0 if it is constant; None for 0 or infinity.
 
     >>> x, y, limit = (lambda t: t**2), (lambda t: np.ones(1)), np.array([-6.0])
     >>> epsilons = [1e-3, 5e-4]
@@ -86,7 +86,7 @@ def observed_order(epsilons: Sequence[float], errors: Sequence[float]) -> float 
 
 
 def relative_error(a: Point, b: Point) -> float:
-    """|a − b| / |b| over all arrays together; 0 where both are zero, infinite where only b is.
+    """|a − b| / |b| over all arrays together; 0 if both are zero, infinite if only b is.
 
     >>> relative_error(np.array([3.0, 4.5]), np.array([3.0, 4.0]))
     0.1

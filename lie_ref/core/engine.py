@@ -15,7 +15,7 @@ from .types import Array, Arrays
 
 @dataclass(frozen=True)
 class Autograd:
-    """An engine whose products are `hvp(loss, θ, d)`, in either of the two modes of `core.fields`."""
+    """An engine that computes products by `hvp(loss, θ, d)`, which may be either of the two in `core.fields`."""
 
     hvp: Callable[[Loss, Point, Point], Point] = hvp_forward_over_reverse
 
@@ -62,7 +62,7 @@ class Autograd:
         return z(weights.params), np.stack(changes)
 
     def training_step(self, problem: Problem) -> tuple[float, Arrays, Arrays, Array]:
-        """Of a single mini-batch in training mode: loss, gradient name → (*shape), buffers after the pass, logits."""
+        """Loss, gradient name → (*shape), updated buffers and logits of a single mini-batch in training mode."""
         loss, buffers = self.field_loss(problem, 0), dict(problem.buffers)
         z = problem.model.network.apply(problem.params, buffers, problem.x[0], training=True)
         return float(loss(problem.params)), grad(loss)(problem.params), buffers, z

@@ -33,7 +33,7 @@ def vector_field(loss: Loss) -> Field:
 
 
 def lie_bracket(v: Field, w: Field) -> Field:
-    """[v, w](θ) = (v·∇)w − (w·∇)v, both derivatives exact, in forward mode, of whatever v and w compute.
+    """[v, w](θ) = (v·∇)w − (w·∇)v, with both derivatives exact, by forward mode through v and w.
 
     The fields need not be gradients.  Raises TypeError unless θ is a floating array or a flat dict of them, and
     ValueError unless v(θ) and w(θ) have the names and shapes of θ.
@@ -53,18 +53,18 @@ def lie_bracket(v: Field, w: Field) -> Field:
 
 
 def directional_derivative(f: Callable[[Point], Point], theta: Point, direction: Point) -> Point:
-    """Df(θ)·d in forward mode: the tangent d, of the form of θ, pushed forward to a tangent of the form of f(θ)."""
+    """Df(θ)·d in forward mode: pushes the tangent d, which has the form of θ, forward to one of the form of f(θ)."""
     names: list[str] = []
 
     def arrays(t: Point) -> Any:
-        # Autograd has no forward rule for its dict and sees no tangents in a plain one: a tuple carries them out.
+        # Autograd has no forward rule for its dict, and sees no tangents in a plain one, but a tuple keeps them.
         result = f(t)
         if not isinstance(result, dict):
             return result
         names[:] = result
         return tuple([result[name] for name in names])
 
-    with warnings.catch_warnings():  # a constant has a derivative too
+    with warnings.catch_warnings():  # a constant has a derivative, too
         warnings.filterwarnings("ignore", "Output seems independent of input", UserWarning)
         derivative = make_jvp(arrays)(theta)(direction)[1]
     return {name: derivative[i] for i, name in enumerate(names)} if names else derivative
@@ -81,7 +81,7 @@ def hvp_forward_over_reverse(loss: Loss, theta: Point, direction: Point) -> Poin
 
 
 def hvp_reverse_over_reverse(loss: Loss, theta: Point, direction: Point) -> Point:
-    """The same as the gradient of θ ↦ ⟨∇L(θ), d⟩: the other order of differentiation."""
+    """∇²L(θ)·d as the gradient of θ ↦ ⟨∇L(θ), d⟩: the other order of differentiation."""
     theta, direction = _checked("theta", theta), _checked("direction", direction, theta)
     return grad(lambda t: inner(grad(loss)(t), direction))(theta)
 
@@ -92,7 +92,7 @@ def gradient_step(loss: Loss, epsilon: float) -> Callable[[Point], Point]:
 
 
 def commutator(step_x: Callable[[Point], Point], step_y: Callable[[Point], Point]) -> Callable[[Point], Point]:
-    """θ(x then y) − θ(y then x) for any two update maps; of gradient steps on quadratic losses exactly ε²[v_x, v_y].
+    """θ(x then y) − θ(y then x) for any two update maps; exactly ε²[v_x, v_y] for steps on quadratic losses.
 
     >>> x, y = gradient_step(lambda t: t[0] * t[1], 0.5), gradient_step(lambda t: t[0] ** 2, 0.5)
     >>> commutator(x, y)(numpy.array([1.0, 3.0]))
@@ -124,7 +124,7 @@ def tree_map(f: Callable[..., Any], first: Point, *rest: Point) -> Point:
 
 
 def _checked(argument: str, point: Point, like: Point | None = None) -> Point:
-    """The point itself; TypeError unless it is floating arrays, ValueError if they have not the form of `like`."""
+    """The point itself.  Raises TypeError unless its arrays are floating, ValueError for a form other than `like`'s."""
     for name, array in point.items() if isinstance(point, dict) else [("", point)]:
         dtype = getattr(array, "dtype", None)
         if dtype is None or not numpy.issubdtype(dtype, numpy.floating):

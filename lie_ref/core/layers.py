@@ -1,8 +1,8 @@
 """The layers, defined in `autograd.numpy`: what each one computes, and nothing about how its derivatives are found.
 
 Pictures are (n, channels, height, width) and rows of features (n, features).  Parameters and buffers are flat dicts
-with the names of a PyTorch state_dict.  A new layer needs `apply`, the shapes of its parameters and buffers, and, to be
-quick, a rule in `fast.rules`.
+with the names of a PyTorch state_dict.  A new layer needs `apply` and the shapes of its parameters and buffers; a rule
+in `fast.rules` makes it quick.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy
 
 from .types import Array, Shapes
 
-EPS, MOMENTUM = 1e-5, 0.1  # of batch-norm, as in PyTorch
-ONE_VALUE = "x: expected more than one value a channel for batch-norm in training mode, got 1"  # whose variance is 0
+EPS, MOMENTUM = 1e-5, 0.1  # those of batch-norm in PyTorch
+ONE_VALUE = "x: expected more than one value a channel for batch-norm in training mode, got 1"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer; `name` is the prefix of its parameters, and `inner` the layers that it is made of."""
+    """A layer.  `name` is the prefix of its parameters, and `inner` are the layers that it consists of."""
 
     name: str
 
@@ -57,7 +57,7 @@ class Linear(Layer):
 
 @dataclass(frozen=True)
 class Activation(Layer):
-    """A function applied to every entry, such as those of `core.activations`."""
+    """A function, such as one of `core.activations`, applied to every entry."""
 
     function: Callable[[Any], Any]
 
@@ -91,7 +91,7 @@ class Conv(Layer):
 
 @dataclass(frozen=True)
 class MaxPool(Layer):
-    """The maximum over 3 × 3 windows, stride 2, padding 1; of equal entries the first in scan order is taken."""
+    """The maximum over 3 × 3 windows, stride 2, padding 1.  Among equal entries the first in scan order is taken."""
 
     fill: ClassVar[float] = -numpy.inf  # the value of the padding
 
@@ -128,7 +128,7 @@ class GlobalAvgPool(Layer):
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """(x − mean) / √(variance + ε) · weight + bias with the running statistics, or in training mode those of x."""
+    """(x − mean) / √(variance + ε) · weight + bias, with the running statistics or, in training mode, those of x."""
 
     channels: int
 
@@ -199,5 +199,5 @@ def window_entries(x: Any, kernel: int, stride: int) -> list[Any]:
 
 
 def _pad(x: Any, padding: Callable[[int], tuple[int, int]], fill: float) -> Any:
-    """x with `fill` around it: before and after height and width as many entries as `padding` says of their length."""
+    """x with `fill` around it; `padding` gives the numbers of entries before and after an axis from its length."""
     return np.pad(x, ((0, 0), (0, 0), *map(padding, x.shape[2:])), "constant", constant_values=fill)

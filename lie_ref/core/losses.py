@@ -1,4 +1,4 @@
-"""The losses of an example as functions of its logits, written so that they neither overflow nor cancel."""
+"""The losses of an example as functions of its logits, written so that nothing overflows or cancels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .types import Array
 
 @dataclass(frozen=True)
 class LossFunction:
-    """`definition(z, y)` gives the losses (…,) of logits z (…, k), in `autograd.numpy`; errors say `name`.
+    """`definition(z, y)` gives the losses (…,) of logits z (…, k), in `autograd.numpy`.  Errors call it `name`.
 
-    Targets y are (…, k), between 0 and 1 where `binary` is set; with `labels` they are integers (…,) in 0 … k − 1.
+    Targets y are (…, k), between 0 and 1 if `binary` is set; with `labels` they are integers (…,) from 0 to k − 1.
     """
 
     definition: Callable[[Any, Array], Any]
@@ -63,7 +63,7 @@ LOSSES = {
 
 
 def loss_function(loss: str | LossFunction) -> LossFunction:
-    """The loss of this name, or the loss itself; ValueError for anything else."""
+    """The loss with this name, or the loss itself.  Raises ValueError for anything else."""
     if isinstance(loss, LossFunction):
         return loss
     if not isinstance(loss, str) or loss not in LOSSES:

@@ -23,9 +23,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A network without its weights; `spec` holds the keywords that make it again.
+    """A network without its weights; `spec` holds the keywords from which it can be made again.
 
-    `n_in` is the number of channels of its pictures (n, channels, height, width), or of features (n, features).
+    `n_in` is the number of channels of pictures (n, channels, height, width), or of features (n, features).
     """
 
     network: Sequential
@@ -71,8 +71,8 @@ class Model:
     def apply(self, params: Mapping[str, Any], buffers: Mapping[str, Any], x: Any, training: bool = False) -> Any:
         """Logits (n, n_out) by the definitions of the layers, which autograd differentiates to any order.
 
-        Batch-norm uses the running statistics, or with `training` those of x as one mini-batch; `buffers` never change.
-        Raises ValueError for names or shapes that are not the model's.
+        Batch-norm uses the running statistics or, with `training`, those of x as one mini-batch; `buffers` never
+        change.  Raises ValueError for names or shapes that are not the model's.
         """
         check_shapes("params", params, self.parameter_shapes)
         check_shapes("buffers", buffers, self.buffer_shapes)
@@ -80,7 +80,7 @@ class Model:
         return self.network.apply(params, dict(buffers), x, training)
 
     def check_input(self, argument: str, x: Any, lead: str) -> None:
-        """ValueError unless x has these leading axes, such as "b, m", and then the network's own, none of them 0."""
+        """Raise ValueError unless x has these leading axes, such as "b, m", then the network's own, and none is 0."""
         axes, shape = lead.count(",") + 1, np.shape(x)
         if len(shape) != axes + (3 if self.pictures else 1) or shape[axes] != self.n_in or 0 in shape:
             rest = ", height, width" if self.pictures else ""
@@ -90,7 +90,7 @@ class Model:
 def mlp(sizes: Sequence[int], activation: str = "tanh") -> Model:
     """A multilayer perceptron, PyTorch's Sequential(Linear, activation, Linear, …): sizes = [in, hidden, …, out].
 
-    Activations are tanh, mish, softplus and relu; ValueError for others.
+    Activations are tanh, mish, softplus and relu.  Raises ValueError for others.
 
     >>> mlp([3, 4, 2], activation="mish").parameter_count
     26
@@ -117,9 +117,9 @@ def mxresnet(
 ) -> Model:
     """MXResNet without attention (lessw2020/mish, mxresnet.py), with Mish throughout.
 
-    A stem of three convolutions and a max-pool, stages of residual blocks (basic for expansion 1, bottleneck for more),
-    a global average pool and a linear layer.  `widths` and `layers` are the width and the number of blocks of each
-    stage; every stage but the first halves the picture.  Raises ValueError for widths that do not fit together.
+    It has a stem of three convolutions and a max-pool, stages of residual blocks (basic for expansion 1, otherwise
+    bottleneck), a global average pool and a linear layer.  `widths` and `layers` are the width and number of blocks of
+    each stage; every stage but the first halves the picture.  Raises ValueError for widths that do not fit together.
 
     >>> mxresnet((8, 16, 16), (16, 32, 64), (1, 1, 1)).parameter_count
     83280
@@ -129,7 +129,7 @@ def mxresnet(
     (expansion,) = _positive_integers("expansion", [expansion], at_most=1)
     (n_out,), (n_in,) = (_positive_integers(k, [v], at_most=1) for k, v in (("n_out", n_out), ("n_in", n_in)))
     if len(widths) != len(layers):
-        raise ValueError(f"layers: expected one number a stage, {len(widths)} as widths has, got {len(layers)}")
+        raise ValueError(f"layers: expected {len(widths)} numbers, one for each of widths, got {len(layers)}")
     if stem[-1] % expansion:
         raise ValueError(f"stem: expected the last width to be a multiple of expansion {expansion}, got {stem[-1]}")
 
@@ -151,17 +151,17 @@ def mxresnet(
 
 
 def preset(name: str, n_out: int = 40) -> Model:
-    """A shipped network: mxresnet-tiny, mxresnet-small, mxresnet18 or mxresnet50; ValueError for others."""
+    """The network mxresnet-tiny, mxresnet-small, mxresnet18 or mxresnet50.  Raises ValueError for other names."""
     if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
     return mxresnet(**PRESETS[name], n_out=n_out)
 
 
 def check_shapes(argument: str, arrays: Mapping[str, Any], shapes: Shapes) -> None:
-    """ValueError unless the arrays have exactly these names and shapes; TypeError unless they are a mapping."""
+    """Raise ValueError unless the arrays have exactly these names and shapes, TypeError unless they are a mapping."""
     if not hasattr(arrays, "keys"):
         raise TypeError(f"{argument}: expected a dict name -> array, got {type(arrays).__name__}")
-    names = [name for name in arrays if not name.endswith("num_batches_tracked")]  # a counter of PyTorch's
+    names = [name for name in arrays if not name.endswith("num_batches_tracked")]  # PyTorch's counters
     missing, unknown = [n for n in shapes if n not in arrays], [n for n in names if n not in shapes]
     if missing or unknown:
         what = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is unknown"
@@ -172,7 +172,7 @@ def check_shapes(argument: str, arrays: Mapping[str, Any], shapes: Shapes) -> No
 
 
 def _conv_layer(name: str, n_in: int, n_out: int, kernel: int = 3, stride: int = 1, last: bool = False) -> Sequential:
-    """Convolution, batch-norm and, unless the layer is the last of its branch, Mish."""
+    """Convolution, batch-norm and, unless this is the last layer of its branch, Mish."""
     layers = Conv(f"{name}.0", n_in, n_out, kernel, stride), BatchNorm(f"{name}.1", n_out)
     return Sequential(name, layers if last else (*layers, Activation(f"{name}.2", mish)))
 
@@ -184,7 +184,7 @@ def _residual_block(name: str, n_in: int, width: int, expansion: int, stride: in
     widths = (n_in, *(len(kernels) - 1) * (width,), n_out)
     convs, last = [], len(kernels) - 1
     for i, (kernel, pair) in enumerate(zip(kernels, pairwise(widths), strict=True)):
-        here = stride if i == last - 1 else 1  # the last but one halves the picture
+        here = stride if i == last - 1 else 1  # the second to last may halve the picture
         convs.append(_conv_layer(f"{name}.convs.{i}", *pair, kernel, here, last=i == last))
     shortcut: list[Layer] = [AvgPool(f"{name}.pool")] if stride > 1 else []
     if n_in != n_out:
@@ -194,7 +194,7 @@ def _residual_block(name: str, n_in: int, width: int, expansion: int, stride: in
 
 
 def _positive_integers(argument: str, values: Any, at_least: int = 1, at_most: int = 0) -> tuple[int, ...]:
-    """The values as a tuple of ints, or a ValueError that names the argument; `at_most` 0 is no limit."""
+    """The values as a tuple of ints, or a ValueError that names the argument.  `at_most` = 0 means no limit."""
     numbers = tuple(values) if isinstance(values, Iterable) else ()
     valid = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0 for v in numbers)
     if not valid or not at_least <= len(numbers) <= (at_most or len(numbers)):

@@ -28,9 +28,9 @@ from .types import Array
 
 
 class Optimizer(Protocol):
-    """The state of an optimizer between two steps; nothing changes it in place.
+    """The state of an optimizer between two steps, which never changes in place.
 
-    `step(g)` gives the update u and the state after the step, `slope(g)` gives ∂u/∂g, entry by entry.
+    `step(g)` gives the update u and the state after the step; `slope(g)` gives ∂u/∂g, entry by entry.
     """
 
     def step(self, gradient: Point) -> tuple[Point, Optimizer]: ...
@@ -50,7 +50,7 @@ class GradientDescent:
 
 @dataclass(frozen=True)
 class FixedPreconditioner:
-    """u = P g with a fixed diagonal matrix P, whose diagonal is the point `preconditioner`."""
+    """u = P g with a fixed diagonal matrix P; the point `preconditioner` is its diagonal."""
 
     preconditioner: Point
 
@@ -99,16 +99,16 @@ class AdamState:
 
         def of(m: Array, v: Array, g: Array) -> Array:
             root = np.sqrt(v / unbias2)
-            # ∂√v̂/∂g; where v is 0, g is 0 too, and so is m unless no gradient ever reached the entry
+            # ∂√v̂/∂g; where v is 0, so is g
             turn = (1 - beta2) / unbias2 * np.divide(g, root, out=np.zeros_like(root), where=root > 0)
             return ((1 - beta1) - m * turn / (root + self.eps)) / (unbias1 * (root + self.eps))
 
         return tree_map(of, after.mean, after.square, gradient)
 
     def preconditioner(self) -> Point:
-        """1 / (√v̂ + ε̂) as the last step left it; ValueError before the first step."""
+        """1 / (√v̂ + ε̂) after the last step.  Raises ValueError before the first step."""
         if self.count == 0:
-            raise ValueError("count: expected at least 1, for Adam has no preconditioner before its first step, got 0")
+            raise ValueError("count: expected at least 1, as Adam has no preconditioner before its first step, got 0")
         return tree_map(lambda v: 1 / (np.sqrt(v / self._unbias()[1]) + self.eps), self.square)
 
     def _unbias(self) -> tuple[float, float]:
@@ -116,7 +116,7 @@ class AdamState:
 
 
 def first_order_effect(optimizer: Optimizer, g_i: Point, g_j: Point) -> Point:
-    """u_j + u_ji − u_i − u_ij, the factor of ε; exactly 0 for an optimizer whose state never changes.
+    """u_j + u_ji − u_i − u_ij, the factor of ε.  It is exactly 0 for an optimizer without memory.
 
     >>> first_order_effect(Momentum(np.zeros(2), 0.5), np.array([3.0, 0.0]), np.array([1.0, 1.0]))  # −μ (g_i − g_j)
     array([-1. ,  0.5])

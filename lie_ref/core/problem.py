@@ -1,4 +1,4 @@
-"""A problem, brackets that are asked for, and its solution: from the logits to what each bracket does to them."""
+"""A problem asks for the brackets of examples; its solution goes from the logits to the effect of each bracket."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class Problem(Weights):
-    """The vector fields of some examples at these weights, and pairs of them whose brackets are asked for.
+    """The vector fields of some examples at these weights, and the pairs of fields that should be bracketed.
 
-    A field is that of an example, x (n, …) and y (n, …); or, where x has one more axis than x_eval, that of the mean
-    loss of a mini-batch, x (b, m, …) and y (b, m, …), with batch-norm in training mode if `training` is set.  `pairs`
-    is (p, 2), and `x_eval` (n_eval, …) holds the inputs whose logits are watched.
+    Each example has a field, x (n, …) and y (n, …).  If x has one more axis than x_eval, each mini-batch has a field,
+    that of its mean loss: x (b, m, …) and y (b, m, …), with batch-norm in training mode if `training` is set.  `pairs`
+    is (p, 2), and `x_eval` (n_eval, …) holds inputs whose logits are watched.
     """
 
     x: Array
@@ -46,12 +46,12 @@ class Problem(Weights):
 
     @property
     def batches(self) -> bool:
-        """Whether the fields are those of mini-batches."""
+        """Whether each field belongs to a mini-batch."""
         return self.x.ndim > self.x_eval.ndim
 
     @property
     def groups(self) -> tuple[Array, Array]:
-        """Inputs and targets with an axis of fields and one of the members of each: (g, m, …) and (g, m, …)."""
+        """Inputs and targets with one axis for fields and one for the members of a field: (g, m, …) each."""
         return (self.x, self.y) if self.batches else (self.x[:, None], self.y[:, None])
 
     def astype(self, dtype: Any) -> Problem:
@@ -73,7 +73,7 @@ class Engine(Protocol):
 
 
 class Solution:
-    """The six quantities of a problem, each computed from those before it, once, when it is first asked for.
+    """The six quantities of a problem.  Each is computed once, from those before it, when it is first asked for.
 
     >>> from lie_ref.core import engine, networks
     >>> model, x, y = networks.mlp([2, 3, 1]), np.eye(2), np.array([[0.0], [1.0]])
@@ -103,7 +103,7 @@ class Solution:
 
     @cached_property
     def grad(self) -> Arrays:
-        """g_i = ∇L_i of each field, whose vector field is v_i = −g_i: name → (fields, *shape)."""
+        """g_i = ∇L_i for each vector field v_i = −g_i: name → (fields, *shape)."""
         return self.engine.gradients(self.problem)
 
     @cached_property
@@ -116,7 +116,7 @@ class Solution:
         """[v_i, v_j] = H_j g_i − H_i g_j for each pair: name → (p, *shape)."""
         if "hvp" in vars(self):
             return {name: h[:, 0] - h[:, 1] for name, h in self.hvp.items()}
-        return self.engine.brackets(self.problem, self.grad)  # which need not hold all products at once
+        return self.engine.brackets(self.problem, self.grad)  # without all products in memory
 
     @cached_property
     def logit_delta(self) -> Array:

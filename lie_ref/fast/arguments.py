@@ -1,4 +1,4 @@
-"""Checks of the arrays that users hand in: errors name the argument, what came and what was expected."""
+"""Checks the arrays that users pass in.  Errors name the argument, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from ..core.networks import Model, check_shapes
 from ..core.problem import NO_PAIRS, Problem, Weights
 from ..core.types import Array, Arrays, Shapes
 
+Pairs = Sequence[tuple[int, int]] | Array
+LossLike = str | LossFunction
+
 
 def checked_weights(model: Model, params: Mapping[str, Array], buffers: Mapping[str, Array]) -> Weights:
-    """Parameters and buffers with the model's names and shapes and one floating dtype, in the model's order.
+    """The network at these parameters and buffers, with the model's names, shapes and order, and one floating dtype.
 
-    The `num_batches_tracked` counters of PyTorch may stand among the buffers; they are left out.
+    The buffers may contain PyTorch's `num_batches_tracked` counters, which are left out.
     """
-    check_shapes("params", params, model.parameter_shapes)
-    dtypes = {np.asarray(p).dtype for p in params.values()}
-    dtype = next(iter(dtypes))
-    if len(dtypes) != 1 or not np.issubdtype(dtype, np.floating) or np.finfo(dtype).bits < 32:
-        found = ", ".join(sorted(map(str, dtypes)))
-        raise TypeError(f"params: expected one floating dtype of at least 32 bits, got {found}")
-    params = checked_arrays("params", params, model.parameter_shapes, dtype)
-    buffers = checked_arrays("buffers", buffers, model.buffer_shapes, dtype)
+    params = checked_arrays("params", params, model.parameter_shapes)
+    buffers = checked_arrays("buffers", buffers, model.buffer_shapes, next(iter(params.values())).dtype)
     for name, array in buffers.items():
         if name.endswith("running_var") and (array < 0).any():
             raise ValueError(f"buffers[{name!r}]: expected variances >= 0, got {array.min():g}")
@@ -38,16 +35,16 @@ def checked_problem(
     buffers: Mapping[str, Array],
     x: Array,
     y: Array,
-    pairs: Sequence[tuple[int, int]] | Array | None = None,
+    pairs: Pairs | None = None,
     x_eval: Array | None = None,
-    loss: str | LossFunction = "bce",
+    loss: LossLike = "bce",
     training: bool = False,
     batches: bool | None = None,
 ) -> Problem:
-    """The problem in the dtype of the parameters, with no pairs and with x_eval = x (all members) unless given.
+    """The problem in the dtype of the parameters.  By default it has no pairs, and x_eval are the inputs in x.
 
-    Whether x holds mini-batches (b, m, …) is seen from its axes unless `batches` says it.  Raises ValueError or
-    TypeError for arrays that do not fit the model or each other.
+    The number of axes of x tells whether it holds mini-batches (b, m, …), unless `batches` says so.  Raises ValueError
+    or TypeError for arrays that do not fit the model or each other.
     """
     weights = checked_weights(model, params, buffers)
     if batches is None:
@@ -64,14 +61,14 @@ def checked_problem(
 
 
 def checked_inputs(argument: str, weights: Weights, x: Array, batches: bool = False) -> Array:
-    """Inputs (n, channels, height, width) or (n, features), or with one more axis of mini-batches, in params' dtype."""
+    """Inputs (n, channels, height, width) or (n, features) in the dtype of the parameters; with `batches` (b, m, …)."""
     x = np.asarray(x)
     weights.model.check_input(argument, x, lead="b, m" if batches else "n")
     return _checked_numbers(argument, x, next(iter(weights.params.values())).dtype)
 
 
 def checked_directions(argument: str, weights: Weights, directions: Mapping[str, Array]) -> Arrays:
-    """Directions name → (k, *shape), k >= 1 and the same for all names, in the dtype of the parameters."""
+    """Directions name → (k, *shape), with the same k >= 1 for all names, in the dtype of the parameters."""
     first = np.asarray(next(iter(directions.values()))) if isinstance(directions, Mapping) and directions else None
     if first is None or first.ndim == 0 or len(first) == 0:
         came = "nothing" if first is None else f"shape {first.shape} for {next(iter(directions))!r}"
@@ -81,7 +78,7 @@ def checked_directions(argument: str, weights: Weights, directions: Mapping[str,
 
 
 def checked_indices(argument: str, given: Sequence[Any] | Array, count: int, ndim: int = 1) -> Array:
-    """Integers in 0 … count − 1, (k,) or for ndim 2 pairs (p, 2), at least one."""
+    """Integers from 0 to count − 1: indices (k,) or, for ndim = 2, pairs (p, 2); at least one."""
     expected = "(p, 2)" if ndim == 2 else "(k,)"
     try:
         indices = np.asarray(given)
@@ -96,14 +93,24 @@ def checked_indices(argument: str, given: Sequence[Any] | Array, count: int, ndi
     return indices
 
 
-def checked_arrays(argument: str, arrays: Mapping[str, Array], shapes: Shapes, dtype: Any) -> Arrays:
-    """Arrays with exactly these names and shapes, finite in this floating dtype, in the order of the shapes."""
+def checked_arrays(argument: str, arrays: Mapping[str, Array], shapes: Shapes, dtype: Any = None) -> Arrays:
+    """Arrays with exactly these names and shapes, in the order of the shapes, cast to this dtype and finite there.
+
+    Without a dtype, they must have a common floating dtype of at least 32 bits.
+    """
     check_shapes(argument, arrays, shapes)
-    return {name: _checked_numbers(f"{argument}[{name!r}]", np.asarray(arrays[name]), dtype) for name in shapes}
+    found = {name: np.asarray(arrays[name]) for name in shapes}
+    if dtype is None:
+        dtypes = {a.dtype for a in found.values()}
+        dtype = next(iter(dtypes))
+        if len(dtypes) != 1 or not np.issubdtype(dtype, np.floating) or np.finfo(dtype).bits < 32:
+            came = ", ".join(sorted(map(str, dtypes)))
+            raise TypeError(f"{argument}: expected one floating dtype of at least 32 bits, got {came}")
+    return {name: _checked_numbers(f"{argument}[{name!r}]", a, dtype) for name, a in found.items()}
 
 
-def checked_targets(model: Model, y: Array, lead: tuple[int, ...], dtype: Any, loss: str | LossFunction) -> Array:
-    """Targets that fit inputs with these leading axes and the loss, in this dtype; integer labels for "softmax"."""
+def checked_targets(model: Model, y: Array, lead: tuple[int, ...], dtype: Any, loss: LossLike) -> Array:
+    """Targets, in this dtype, that fit the loss and inputs with these leading axes; integers for a loss of labels."""
     of = loss_function(loss)
     y = np.asarray(y)
     shape = lead if of.labels else (*lead, model.n_out)
@@ -124,10 +131,10 @@ def checked_targets(model: Model, y: Array, lead: tuple[int, ...], dtype: Any, l
 
 
 def _checked_numbers(argument: str, array: Array, dtype: Any) -> Array:
-    """A floating array in this dtype, all its numbers finite there."""
+    """The floating array cast to this dtype, in which all numbers must be finite."""
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(f"{argument}: expected a floating-point array, got dtype {array.dtype}")
-    with np.errstate(over="ignore"):  # what overflows is named below
+    with np.errstate(over="ignore"):  # overflow is reported below
         array = array.astype(dtype, copy=False)
     if not np.isfinite(array).all():
         raise ValueError(f"{argument}: expected finite numbers in {np.dtype(dtype)}, got nan or inf")

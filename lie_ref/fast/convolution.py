@@ -20,12 +20,12 @@ from .dual import Dual, Number, bilinear, linear, value
 from .gemm import contract, in_panels, moved_last, multiply, multiply_few, multiply_in_tiles
 from .rules import Sweep, backward, forward
 
-CACHED = 2**21  # bytes of patches that are made at a time: they stay in the cache of a core, or near it
+CACHED = 2**21  # bytes of patches that are made at a time; they stay in the cache of a core, or near it
 
 
 @dataclass(frozen=True)
 class BiasedConv(Layer):
-    """A convolution and a bias (out,), for forward passes alone: what is left of batch-norm once it is folded."""
+    """A convolution and a bias (out,), for forward passes only: the result of folding batch-norm into the kernel."""
 
     conv: Conv
 
@@ -45,7 +45,7 @@ def _(layer: Conv, sweep: Sweep, x: Number) -> Number:
 @forward.register
 def _(layer: BiasedConv, sweep: Sweep, x: Number) -> Number:
     y = forward(layer.conv, sweep, x)
-    whole_row = (y.shape[-2], 1)  # at once: NumPy's loops are longer so
+    whole_row = (y.shape[-2], 1)  # makes NumPy's inner loops longer
     y += linear(lambda b: np.tile(b[..., None, None, None, :], whole_row), sweep.params[f"{layer.name}.bias"])
     return y
 
@@ -58,7 +58,7 @@ def _(layer: Conv, sweep: Sweep, cotangent: Number) -> Number:
     if x is sweep.inputs:
         return None
     few = _few(layer, x.shape)
-    if layer.stride == 1 and not few:  # then the transpose is a convolution too, with the kernel turned round
+    if layer.stride == 1 and not few:  # then the transpose is a convolution too, with the kernel rotated by 180°
         back = linear(lambda w: np.swapaxes(w[..., ::-1, ::-1], -4, -3), weight)
         transposed = Conv(layer.name, layer.n_out, layer.n_in, layer.kernel)
         return forward(transposed, Sweep({f"{layer.name}.weight": back}, {}, tape=None), cotangent)
@@ -76,7 +76,7 @@ def _places(layer: Conv, shape: tuple[int, ...]) -> tuple[int, int]:
 def _few(layer: Conv, shape: tuple[int, ...]) -> bool:
     """Whether a group of this shape (…, member, height, width, channels) has fewer patches than there are kernels.
 
-    Then patches have the order of the weight, (in, kernel, kernel), so that no weight need be copied; else kernels have
+    If so, patches take the order of the weight, (in, kernel, kernel), and no weight is copied.  Otherwise kernels take
     the order of the pictures, (kernel, kernel, in).
     """
     return shape[-4] * math.prod(_places(layer, shape)) < layer.n_out
@@ -92,7 +92,7 @@ def _patches(layer: Conv, x: Array, members: slice, rows: slice, few: bool) -> A
     if few:
         windows = np.ndarray((*shape, k, channels), x.dtype, seen, 0, (*strides, right, deep))
         patches = np.moveaxis(windows, -1, -3)
-    else:  # then a row of a patch lies in one piece, and NumPy copies a few large items faster than many numbers
+    else:  # a row of a patch is contiguous, and NumPy copies a few large items faster than many numbers
         row = np.dtype((np.void, k * channels * x.itemsize))
         patches = np.ascontiguousarray(np.ndarray(shape, row, seen, 0, strides)).view(x.dtype)
     return patches.reshape(*outer[:-1], -1, k * k * channels)
@@ -130,7 +130,7 @@ def _correlate(layer: Conv, x: Array, kernels: Array, few: bool) -> Array:
     many, groups = kernels.shape[: -axes - 1], kernels.shape[-axes - 1]
     kernels = kernels.reshape(-1, groups, *kernels.shape[-axes:])
     down, along = _places(layer, x.shape)
-    lead, x = x.shape[:-3], x.reshape(groups, -1, *x.shape[-3:])  # if all meet the same kernels, they are one group
+    lead, x = x.shape[:-3], x.reshape(groups, -1, *x.shape[-3:])  # one group if all meet the same kernels
     y = np.empty((len(kernels), groups, x.shape[1] * down * along, layer.n_out), x.dtype)
     done = 0
     for some, rows in bands(x.shape[1], down, along, CACHED // (groups * length * y.itemsize)):
@@ -155,7 +155,7 @@ def _weight_gradient(layer: Conv, x: Array, c: Array) -> Array:
 
 
 def _fold(layer: Conv, patches: Array, shape: tuple[int, ...], few: bool) -> Array:
-    """The transpose of taking patches: the sum of all patches at their places in a picture of the given shape."""
+    """The transpose of taking patches: all patches added up at their places in a picture of the given shape."""
     k, s = layer.kernel, layer.stride
     members, height, width, channels = shape[-4:]
     rows, columns = -(-height // s), -(-width // s)
@@ -191,7 +191,7 @@ def _(layer: MaxPool, sweep: Sweep, cotangent: Number) -> Number:
 
 
 def _gather(layer: MaxPool, x: Array, first: Array) -> Array:
-    """From each window the entry that `first` names; zero where that is not in the picture."""
+    """The entry of each window that `first` names; zero where that entry is outside the picture."""
     height, width, channels = x.shape[-3:]
     row, column, channel = np.ogrid[: first.shape[-3], : first.shape[-2], :channels]
     down, right = np.divmod(first.astype(np.intp), 3)
@@ -205,7 +205,7 @@ def _gather(layer: MaxPool, x: Array, first: Array) -> Array:
 
 
 def scatter(layer: MaxPool, c: Array, first: Array, shape: tuple[int, ...]) -> Array:
-    """The transpose of gathering: each cotangent to the entry of its window that `first` names, in scan order."""
+    """The transpose of gathering: each cotangent goes to the entry of its window that `first` names, in scan order."""
     height, width = shape[-3:-1]
     (top, bottom), (left, right) = layer.padding(height), layer.padding(width)
     padded = np.zeros((*c.shape[:-3], top + height + bottom, left + width + right, shape[-1]), c.dtype)
@@ -252,7 +252,7 @@ def _spread(layer: AvgPool, c: Array, shape: tuple[int, ...]) -> Array:
 
 
 def bands(pictures: int, height: int, width: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of pictures and of their rows, about equal ones, that have at most `size` pixels, or one row."""
+    """Slices of pictures and of their rows, of about equal size, with at most `size` pixels each, or one row."""
     step = max(1, size // (height * width))
     most = max(1, min(height, size // width))
     rows = -(-height // -(-height // most))

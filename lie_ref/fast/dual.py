@@ -1,11 +1,11 @@
-"""Dual numbers that carry a value and its derivatives along k directions at once: forward mode in three rules.
+"""Dual numbers, which carry a value and its derivatives along k directions: forward mode in three rules.
 
-Everything that a network's forward and backward passes do is linear, bilinear or element-wise.  Run on `Dual`s in place
-of arrays, the same lines therefore also give directional derivatives: a forward pass on duals is a push-forward, and a
-backward pass on duals is a Hessian-vector product (forward over reverse), for all k directions in one sweep.
+Every operation of a forward or backward pass is linear, bilinear or element-wise.  The same code therefore also
+computes directional derivatives when it runs on `Dual`s instead of arrays: a forward pass on duals is a push-forward,
+and a backward pass on duals is a Hessian-vector product (forward over reverse), for all k directions in one sweep.
 
-The tangent of a value of shape s has shape (k, *s): one leading axis more, which every operation must let pass, so all
-axes are named from the end.  An array that depends on no direction stays a plain array.
+A value of shape s has a tangent of shape (k, *s).  Operations must accept that extra leading axis, so they count axes
+from the end.  An array that depends on no direction stays a plain array.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Dual:
            [60.]])
     """
 
-    __array_ufunc__ = None  # lets array * dual reach Dual.__rmul__
+    __array_ufunc__ = None  # so that array * dual reaches Dual.__rmul__
     __slots__ = ("tangent", "value")
 
     def __init__(self, value: Array, tangent: Array) -> None:
@@ -49,7 +49,7 @@ class Dual:
         return self._in_place(np.subtract, other)
 
     def _in_place(self, f: np.ufunc, other: Number) -> Dual:
-        """self = f(self, other) for a sum or difference, in the arrays of self: for one that nobody else holds."""
+        """self = f(self, other) for a sum or difference, in place: nobody else may hold the arrays of self."""
         f(self.value, value(other), out=self.value)
         if isinstance(other, Dual):
             f(self.tangent, other.tangent, out=self.tangent)
@@ -93,7 +93,7 @@ def linear(f: Callable[[Array], Array], x: Number) -> Number:
 
 
 def bilinear(f: Callable[[Array, Array], Array], a: Number, b: Number) -> Number:
-    """f(a, b) for a bilinear f, which must give a new array: d f(a, b) = f(da, b) + f(a, db)."""
+    """f(a, b) for a bilinear f that returns a new array: d f(a, b) = f(da, b) + f(a, db)."""
     da, db = tangent(a), tangent(b)
     product = f(value(a), value(b))
     if da is None:
@@ -109,14 +109,14 @@ def bilinear(f: Callable[[Array, Array], Array], a: Number, b: Number) -> Number
 
 
 def elementwise(derivatives: Callable[[Array, int], list[Array]], x: Number, order: int = 0) -> list[Number]:
-    """[f(x), …, f⁽order⁾(x)] for a smooth f applied entry by entry; `derivatives(x, n)` gives f, f', …, f⁽ⁿ⁾ at x."""
+    """[f(x), …, f⁽order⁾(x)] for a smooth f applied entry by entry; `derivatives(x, n)` returns f, f', …, f⁽ⁿ⁾ at x."""
     if not isinstance(x, Dual):
         return derivatives(x, order)
     return [Dual(f, slope * x.tangent) for f, slope in pairwise(derivatives(x.value, order + 1))]
 
 
 def _sum(a: Array | None, b: Array | None) -> Array:
-    """a + b, where None is zero and at most one of them is."""
+    """a + b, where None stands for zero; at most one of them is None."""
     if a is None or b is None:
         return b if a is None else a  # type: ignore[return-value]
     return a + b

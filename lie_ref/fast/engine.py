@@ -20,7 +20,7 @@ from .trees import folded
 
 def logits(weights: Weights, x: Array, training: bool = False) -> Array:
     """z (n, k) of inputs x (n, …); in training mode x is one mini-batch."""
-    model, x, state = weights.model, channels_last(x), with_group_axis(weights.params)
+    model, x, state = weights.model, channels_last(x), with_group_axis(weights)
     parts = [slice(None)] if training else chunks(model, x, 1)
     sweeps = ((Sweep(state, weights.buffers, training, tape=None), x[None, some]) for some in parts)
     return np.concatenate([forward(model.network, sweep, some)[0] for sweep, some in sweeps])
@@ -31,7 +31,7 @@ def gradients(problem: Problem) -> Arrays:
     x, y = _fields(problem)
 
     def of(chosen: slice) -> dict[str, Number]:
-        sweep = Sweep(with_group_axis(problem.params), problem.buffers, problem.training)
+        sweep = Sweep(with_group_axis(problem), problem.buffers, problem.training)
         sweep_over(problem.model, sweep, x[chosen], y[chosen], problem.loss_function)
         return sweep.grads
 
@@ -48,7 +48,7 @@ def hvps(problem: Problem, directions: Arrays) -> Arrays:
     """H_i d for each direction (k, *shape) and field: name → (k, fields, *shape)."""
     (x, y), count = _fields(problem), len(next(iter(directions.values())))
     result = {name: np.empty((count, len(x), *p.shape), p.dtype) for name, p in problem.params.items()}
-    for some, params in lifted(problem.model, problem.params, directions, x[0]):
+    for some, params in lifted(problem, directions, x[0]):
         for chosen in chunks(problem.model, x, 1 + some.stop - some.start):
             sweep = Sweep(dict(params), problem.buffers, problem.training)
             sweep_over(problem.model, sweep, x[chosen], y[chosen], problem.loss_function)
@@ -67,7 +67,7 @@ def products(problem: Problem, directions: Arrays) -> Arrays:
 
 
 def brackets(problem: Problem, directions: Arrays) -> Arrays:
-    """H_j d_i − H_i d_j for each pair, without holding the products: name → (p, *shape); zeros for i = j."""
+    """H_j d_i − H_i d_j for each pair, without all products in memory: name → (p, *shape); zeros for i = j."""
     result = {name: np.empty((len(problem.pairs), *p.shape), p.dtype) for name, p in problem.params.items()}
     equal = problem.pairs[:, 0] == problem.pairs[:, 1]
     for bracket in result.values():
@@ -89,7 +89,7 @@ def push_forward(weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, A
     model, x = weights.model, channels_last(x)
     z = np.empty((len(x), model.n_out), x.dtype)
     changes = np.empty((len(next(iter(tangents.values()))), *z.shape), x.dtype)
-    for some, params in lifted(model, weights.params, tangents, x[0]):
+    for some, params in lifted(weights, tangents, x[0]):
         network, state = folded(model, params, weights.buffers)
         sweep = Sweep(state, weights.buffers, tape=None)
 
@@ -106,14 +106,14 @@ def push_forward(weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, A
 def training_step(
     problem: Problem, members: int | None = None, total: Reduce = lambda a: a
 ) -> tuple[float, Arrays, Arrays, Array]:
-    """Of a single mini-batch in training mode: loss, gradient name → (*shape), buffers after the pass, logits.
+    """Loss, gradient name → (*shape), updated buffers and logits of a single mini-batch in training mode.
 
-    The problem may hold a part of its `members`.  Then `total` adds up over all parts, and the logits are those of the
-    part.
+    The problem may hold only a part of the `members` of the mini-batch.  Then `total` must add up over all parts, and
+    the logits are those of the part.
     """
     (x, y), loss = _fields(problem), problem.loss_function
     members = members or x.shape[1]
-    params = with_group_axis(problem.params)
+    params = with_group_axis(problem)
     sweep = Sweep(params, problem.buffers, training=True, members=members, reduce=total)
     z = value(sweep_over(problem.model, sweep, x, y, loss))
     mean_loss = total(loss.definition(z, y).sum(keepdims=True) / members)
@@ -125,11 +125,11 @@ def training_step(
 
 
 def _each_product(problem: Problem, directions: Arrays, rows: Array) -> Iterator[tuple[int, int, Arrays]]:
-    """(row, side, product name → (*shape)) for these rows of the pairs: H_j d_i is side 0 of (i, j), H_i d_j side 1.
+    """(row, side, product name → (*shape)) for these rows of the pairs: side 0 of (i, j) is H_j d_i, side 1 H_i d_j.
 
-    The products of a group with all its partners come from one sweep.
+    One sweep gives the products of a group with all its partners.
     """
-    uses: dict[int, dict[int, list[tuple[int, int]]]] = {}  # group → partner → where the product belongs
+    uses: dict[int, dict[int, list[tuple[int, int]]]] = {}  # group → partner → (row, side) of the product
     for row, (i, j) in zip(rows.tolist(), problem.pairs[rows].tolist(), strict=True):
         for side, (group, partner) in enumerate(((j, i), (i, j))):
             uses.setdefault(group, {}).setdefault(partner, []).append((row, side))
@@ -138,7 +138,7 @@ def _each_product(problem: Problem, directions: Arrays, rows: Array) -> Iterator
     def of(some: list[tuple[int, list[int]]]) -> list[tuple[int, int, Arrays]]:
         groups, partners = [group for group, _ in some], np.array([chosen for _, chosen in some]).T
         along: Any = partners
-        if partners.size == 1:  # a view will do: the direction of a large network is not copied
+        if partners.size == 1:  # a view, because the direction of a large network should not be copied
             along = None, slice(partners[0, 0], partners[0, 0] + 1)
         params: dict[str, Number] = {n: Dual(p[None], directions[n][along]) for n, p in problem.params.items()}
         sweep = Sweep(params, problem.buffers, problem.training)
@@ -156,6 +156,6 @@ def _each_product(problem: Problem, directions: Arrays, rows: Array) -> Iterator
 
 
 def _fields(problem: Problem) -> tuple[Array, Array]:
-    """Inputs, channels last, and targets of the fields: (group, member, …) each."""
+    """The inputs, channels last, and targets of the fields: (group, member, …) each."""
     x, y = problem.groups
     return channels_last(x), y

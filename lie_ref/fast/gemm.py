@@ -1,8 +1,8 @@
-"""Matrix products of the shapes that convolutions have, in pieces that OpenBLAS multiplies without packing its factors.
+"""Matrix products in the shapes of convolutions, cut into pieces that OpenBLAS multiplies without packing its factors.
 
-Packing costs a third of the time where matrices are as narrow as a layer has channels.  OpenBLAS does without for up to
-`SMALL` multiplications, and keeps its registers full where rows of the second factor are a panel of `WIDE` bytes.
-Arrays are NumPy's, of any dtype; leading axes broadcast as in `np.matmul`.
+For matrices as narrow as a layer has channels, packing takes a third of the time.  OpenBLAS skips it for products of at
+most `SMALL` multiplications, and it keeps its registers full if the rows of the second factor are `WIDE` bytes long.
+Arrays have any dtype; leading axes broadcast as in `np.matmul`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ..core.types import Array
 
 SMALL = 10**6  # multiplications
 WIDE = 256  # bytes
-ENOUGH = 128  # rows in a piece of a sum: then adding up the pieces costs little
-LEAST = 8  # rows or columns in a piece: with fewer a call costs more than the packing
+ENOUGH = 128  # rows in a piece of a sum; then adding up the pieces costs little
+LEAST = 8  # rows or columns in a piece; with fewer, a call costs more than the packing
 
 
 def in_panels(kernels: Array, axis: int = -2) -> Array:
-    """The transposes of kernels (…, m, *), m at this axis, as panels of columns: (…, m / width, length of *, width)."""
+    """The transposes of kernels (…, m, *), with m at this axis, as panels of columns: (…, m / width, length, width)."""
     shape, m = kernels.shape, kernels.shape[axis]
     width = piece(m, WIDE // kernels.itemsize)
     split = kernels.reshape(*shape[:axis], m // width, width, *shape[axis + 1 :])
@@ -38,9 +38,9 @@ def multiply(rows: Array, panels: Array, out: Array) -> None:
 
 
 def multiply_few(rows: Array, kernels: Array, out: Array) -> None:
-    """rows (…, n, l) times the transposes of kernels (…, m, l), into out (…, n, m); for fewer rows than kernels.
+    """rows (…, n, l) times the transposes of kernels (…, m, l), into out (…, n, m), for fewer rows than kernels.
 
-    The rows become the panel, so that the kernels need not be copied.
+    The rows become the panels, so that the kernels need not be copied.
     """
     product = np.empty((*out.shape[:-2], out.shape[-1], out.shape[-2]), out.dtype)
     multiply(kernels, in_panels(rows), product)
@@ -58,7 +58,7 @@ def contract(a: Array, b: Array) -> Array:
 
 
 def multiply_in_tiles(a: Array, b: Array) -> Array:
-    """a (…, n, l) times b (…, l, m), a tile of b's columns after the other."""
+    """a (…, n, l) times b (…, l, m), one tile of the columns of b at a time."""
     rows, columns = a.shape[-2], b.shape[-1]
     tile = piece(columns, SMALL // (rows * a.shape[-1]))
     if tile == columns:
@@ -70,13 +70,13 @@ def multiply_in_tiles(a: Array, b: Array) -> Array:
 
 
 def moved_last(a: Array, axis: int) -> Array:
-    """A view of a with this axis, counted from the end, as the last; np.moveaxis takes ten times as long."""
+    """A view of a with this axis, counted from the end, as the last one; ten times faster than np.moveaxis."""
     place = a.ndim + axis
     return a.transpose(*range(place), *range(place + 1, a.ndim), place)
 
 
 @cache
 def piece(whole: int, most: int) -> int:
-    """The largest divisor of `whole` that is at most `most`; or all of it, if that one is below `LEAST`."""
+    """The largest divisor of `whole` that is at most `most`; `whole` itself if that divisor is below `LEAST`."""
     largest = next((d for d in range(min(whole, most), 0, -1) if whole % d == 0), 0)
     return largest if largest >= LEAST else whole

@@ -40,11 +40,11 @@ Reduce = Callable[[Array], Array]  # adds up an array over the processes that sh
 class Sweep:
     """One forward pass and the backward pass that follows it.
 
-    `params` and `buffers` are those of the network, `grads` collects the cotangents of the parameters, and `statistics`
-    what a training pass finds in its batch.  `tape` is the stack of what forward leaves for backward (None: nothing is
-    left), and `made` holds what depends on the parameters alone, for several passes without a tape.  `inputs` are the
-    network's own, whose cotangent nobody asks for.  Where a mini-batch is swept in parts side by side, `members` counts
-    all of it and `reduce` adds up over the parts.
+    `params` and `buffers` are those of the network.  `grads` collects the cotangents of the parameters, `statistics`
+    the batch statistics of a training pass.  `tape` is the stack of values that forward leaves for backward, or None if
+    no backward pass follows; then `made` keeps what depends only on the parameters, for further passes.  `inputs` are
+    the inputs of the network, whose cotangent nobody needs.  If several processes share a mini-batch, `members` is its
+    whole size and `reduce` adds up over the processes.
     """
 
     params: dict[str, Number]
@@ -59,17 +59,19 @@ class Sweep:
     reduce: Reduce = lambda a: a
 
     def count(self, shape: tuple[int, ...]) -> int:
-        """The number of values of each channel in a group, over all parts; shape (…, member, height, width, _)."""
+        """The number of values of each channel in a whole group; shape (…, member, height, width, _)."""
         return (self.members or shape[-4]) * shape[-3] * shape[-2]
 
     def means(self, shape: tuple[int, ...], *totals: Number) -> list[Number]:
-        """The totals over all parts, divided by `count`; added up together, for the parts wait for each other."""
-        if not any(isinstance(total, Dual) for total in totals):  # duals are not swept in parts
+        """The totals over all processes, divided by `count`; added up in one go, because each time they wait."""
+        if not any(isinstance(total, Dual) for total in totals):  # processes share only training steps
             totals = tuple(self.reduce(np.stack(totals)))
         return [linear(lambda t: t / self.count(shape), total) for total in totals]
 
     def once(self, name: Any, make: Callable[[], Number]) -> Number:
-        """The result of `make`, computed once for all passes of this sweep."""
+        """The result of `make`, kept for further passes unless there is a tape, which serves a single pass."""
+        if self.tape is not None:
+            return make()
         if name not in self.made:
             self.made[name] = make()
         return self.made[name]
@@ -92,13 +94,13 @@ class Sweep:
 
 @singledispatch
 def forward(layer: Layer, sweep: Sweep, x: Number) -> Number:
-    """What the layer computes, on (group, member, …, channel), leaving on the tape what `backward` needs."""
+    """The output of the layer for x (group, member, …, channel); leaves on the tape what `backward` needs."""
     raise TypeError(f"{type(layer).__name__}: expected a layer with a rule in fast.rules, got one without")
 
 
 @singledispatch
 def backward(layer: Layer, sweep: Sweep, cotangent: Number) -> Number:
-    """The cotangent of the input from that of the output; those of the parameters are left in `sweep.grads`."""
+    """The cotangent of the input from that of the output; leaves those of the parameters in `sweep.grads`."""
     raise TypeError(f"{type(layer).__name__}: expected a layer with a rule in fast.rules, got one without")
 
 
@@ -126,7 +128,7 @@ def _(layer: Residual, sweep: Sweep, x: Number) -> Number:
 @backward.register
 def _(layer: Residual, sweep: Sweep, cotangent: Number) -> Number:
     cotangent = backward(layer.activation, sweep, cotangent)
-    shortcut = backward(layer.shortcut, sweep, cotangent)  # the last on the tape comes off first
+    shortcut = backward(layer.shortcut, sweep, cotangent)  # last on the tape, so first to come off
     back = backward(layer.convs, sweep, cotangent)
     back += shortcut
     return back
@@ -150,7 +152,7 @@ def _(layer: Linear, sweep: Sweep, cotangent: Number) -> Number:
 @forward.register
 def _(layer: Activation, sweep: Sweep, x: Number) -> Number:
     rule = derivatives(layer.function)
-    if sweep.tape is None and isinstance(x, Dual):  # nobody needs x again: its tangents become those of y
+    if sweep.tape is None and isinstance(x, Dual):  # nobody needs x again, so y takes over its tangents
         y, slope = rule(x.value, 1)
         x.tangent *= slope
         return Dual(y, x.tangent)
@@ -223,7 +225,7 @@ def _per_channel(layer: BatchNorm, sweep: Sweep, name: str) -> Number:
 
 
 def _rows_of_pixels(x: Array) -> Array:
-    """(…, member, height, width, channels) → (…, member · height, width · channels): NumPy's loops are longer so."""
+    """(…, member, height, width, channels) → (…, member · height, width · channels), for longer NumPy loops."""
     return x.reshape(*x.shape[:-4], -1, x.shape[-2] * x.shape[-1])
 
 
@@ -233,7 +235,7 @@ def _along_rows(per_channel: Number, x: Number) -> Number:
 
 
 def _channel_totals(rows: Array, channels: int) -> Array:
-    """The sum of each channel over rows of pixels, (…, 1, channels); as a product, faster than a strided sum."""
+    """The sum of each channel over rows of pixels, (…, 1, channels); a product is faster than a strided sum."""
     total = np.ones((1, rows.shape[-2]), rows.dtype) @ rows
     return total.reshape(*rows.shape[:-2], -1, channels).sum(axis=-2, keepdims=True)
 

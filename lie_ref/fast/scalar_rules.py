@@ -1,7 +1,8 @@
 """Derivation rules for activations and losses: closed forms that keep their digits, registered for core's definitions.
 
-`derivatives(f)` gives a function f applied entry by entry together with its first two derivatives, and `gradient(loss)`
-the gradient of a loss in the logits, on arrays or duals.  A function without a rule here is differentiated by autograd.
+`derivatives(f)` returns a rule for a function f that is applied entry by entry and for its first two derivatives.
+`gradient(loss)` returns a rule for the gradient of a loss in the logits, on arrays or duals.  Functions that have no
+rule here are differentiated by autograd.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def derivatives(function: Callable[[Any], Any]) -> Derivatives:
 
 
 def gradient(loss: LossFunction) -> Gradient:
-    """The rule of a loss, or one by autograd; a `partial` of a definition has its rule with the same keywords.
+    """The rule of a loss, or one by autograd; a `partial` of a definition gets its rule with the same keywords.
 
     >>> own = LossFunction(lambda z, y: anp.sum((z - y) ** 4, axis=-1))
     >>> gradient(own)(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]))
@@ -126,7 +127,7 @@ def _softmax(z: Number, y: Array) -> Number:
 
 
 def excess(p: Number, target: Array) -> Number:
-    """p − target, an entry p_k > 1/2 as (1 − target_k) − Σ of the others: what is small keeps its digits."""
+    """p − target, where an entry p_k > 1/2 is (1 − target_k) − Σ of the other p, so that small numbers keep digits."""
     likely = value(p) > 0.5
     small = linear(lambda d: np.where(likely, -(d * ~likely).sum(axis=-1, keepdims=True), d), p)
     return small + (likely - target)

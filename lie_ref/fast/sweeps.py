@@ -1,9 +1,9 @@
 """Sweeps over groups of examples: many groups, and many directions, in one forward and one backward pass.
 
-A group is what one vector field is made of: one example, or a mini-batch whose mean loss it descends.  One forward and
-one backward sweep give the gradients of many groups; the same sweep over `Dual` parameters gives their Hessian-vector
-products along all directions (forward over reverse).  Inputs are (group, member, …) with channels last.  A sweep takes
-as many groups and directions as memory should hold, and never splits a group.
+A group is the set of examples behind one vector field: one example, or one mini-batch.  A forward and a backward sweep
+give the gradients of many groups; the same sweep over `Dual` parameters gives their Hessian-vector products along all
+directions (forward over reverse).  Inputs are (group, member, …) with channels last.  A sweep takes as many groups and
+directions as fit into a set amount of memory, and never splits a group.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core.losses import LossFunction
 from ..core.networks import Model
+from ..core.problem import Weights
 from ..core.types import Array, Arrays
 from ..machine.threads import in_threads
 from . import convolution  # noqa: F401  (registers its rules)
@@ -23,13 +24,13 @@ from .dual import Dual, Number
 from .rules import Sweep, backward, forward
 from .scalar_rules import gradient
 
-ENTRIES = 2**21  # numbers that the largest array of a sweep should hold
-HELD = 2**26  # numbers that the directions of a sweep should hold, 512 MiB in float64
-THREADED = 2**17  # numbers that the largest arrays of all sweeps must hold for threads to be worth starting
+ENTRIES = 2**21  # most numbers in the largest array of a sweep
+HELD = 2**25  # most numbers in the directions of a sweep: 256 MiB in float64
+THREADED = 2**17  # least numbers in the largest arrays of all sweeps for which threads are worth starting
 
 
 def sweep_over(model: Model, sweep: Sweep, x: Array, y: Array, loss: LossFunction) -> Number:
-    """Forward and backward: returns the logits, and leaves the gradients of the groups' mean losses in the sweep."""
+    """Run forward and backward: return the logits, and leave the gradient of each group's mean loss in the sweep."""
     sweep.inputs = x
     z = forward(model.network, sweep, x)
     members = sweep.members or x.shape[1]
@@ -38,32 +39,32 @@ def sweep_over(model: Model, sweep: Sweep, x: Array, y: Array, loss: LossFunctio
 
 
 def spread(model: Model, x: Array, copies: int) -> tuple[Callable[..., Iterator[Any]], int]:
-    """`in_threads`, or `map` where the sweeps over x end sooner than threads start; and the number of parts to make.
+    """`in_threads`, or `map` if the sweeps over x are too short for threads; and the least number of parts to make.
 
-    The number is the same on every machine: at least two parts, or the second thread would have nothing to do.
+    The number does not depend on the machine.  With fewer than two parts, the second thread would have nothing to do.
     """
     return (in_threads, 2) if copies * largest_array(model, x) >= THREADED else (map, 1)
 
 
 def chunks(model: Model, x: Array, copies: int, parts: int = 1) -> Iterator[slice]:
-    """Slices of the first axis of x, so short that a sweep with `copies` of each activation keeps within `ENTRIES`.
+    """Slices of the first axis of x, so short that a sweep with `copies` of each activation stays below `ENTRIES`.
 
-    There are at least `parts` of them where x is long enough.
+    There are at least `parts` of them if x is long enough.
     """
     step = max(1, min(ENTRIES // (copies * largest_array(model, x[0])), -(-len(x) // parts)))
     return (slice(start, start + step) for start in range(0, len(x), step))
 
 
-def lifted(model: Model, params: Arrays, directions: Arrays, one: Array) -> Iterator[tuple[slice, dict[str, Dual]]]:
-    """Slices of the directions, few enough for a sweep over `one` input to keep within `ENTRIES` and `HELD`.
+def lifted(weights: Weights, directions: Arrays, one: Array) -> Iterator[tuple[slice, dict[str, Dual]]]:
+    """Slices of the directions, so short that a sweep over `one` input stays below `ENTRIES` and `HELD`.
 
     With each slice come the parameters (1, *shape) as duals with tangents (k, 1, *shape).
     """
-    count = len(next(iter(directions.values())))
+    model, count = weights.model, len(next(iter(directions.values())))
     step = max(1, min(ENTRIES // largest_array(model, one) - 1, HELD // model.parameter_count))
     for start in range(0, count, step):
         some = slice(start, min(start + step, count))
-        yield some, {name: Dual(p[None], directions[name][some, None]) for name, p in params.items()}
+        yield some, {name: Dual(p[None], directions[name][some, None]) for name, p in weights.params.items()}
 
 
 def batches(
@@ -71,10 +72,10 @@ def batches(
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Batches of (group, partners) in which every group has the same number of partners.
 
-    A sweep over a batch stays below `ENTRIES` and `HELD` numbers.  There are at least `parts` batches of each kind
-    where there are that many groups.
+    A sweep over a batch stays below `ENTRIES` and `HELD` numbers.  There are at least `parts` batches for each number
+    of partners if enough groups have it.
     """
-    # room for the copies of an activation: that of the value, and one for each partner
+    # copies of an activation: its value, and a tangent for each partner
     room = max(2, min(ENTRIES // largest_array(model, x[0]), HELD // model.parameter_count))
     tasks = [(g, some[k : k + room - 1]) for g, some in partners.items() for k in range(0, len(some), room - 1)]
     for count, alike in groupby(sorted(tasks, key=lambda task: len(task[1])), key=lambda task: len(task[1])):
@@ -84,7 +85,7 @@ def batches(
 
 
 def largest_array(model: Model, x: Array) -> int:
-    """Roughly how many numbers the largest array of a pass over x holds: x channels last, any leading axes."""
+    """Roughly the number of entries of the largest array in a pass over x, which has its channels last."""
     if not model.pictures:
         return x.size // model.n_in * max(model.spec["sizes"])
     pixels, expansion = x.size // model.n_in, model.spec["expansion"]
@@ -92,9 +93,9 @@ def largest_array(model: Model, x: Array) -> int:
     return max(x.size, max(model.spec["stem"]) * pixels // 4, *stages)
 
 
-def with_group_axis(params: Arrays) -> dict[str, Number]:
-    """Parameters (1, *shape), as a sweep takes them."""
-    return {name: p[None] for name, p in params.items()}
+def with_group_axis(weights: Weights) -> dict[str, Number]:
+    """The parameters with an axis for groups, (1, *shape), as a sweep takes them."""
+    return {name: p[None] for name, p in weights.params.items()}
 
 
 def channels_last(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Networks with other layers in place of theirs: any change of layers, and batch-norm folded into convolutions."""
+"""Replaces layers of a network; in particular, folds batch-norm into convolutions."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from .dual import Number, linear
 
 
 def with_layers(model: Model, change: Callable[[Layer], Layer]) -> Model:
-    """The model with every layer changed, the innermost first; the model itself if that leaves all as they are."""
-
-    def changed(layer: Any) -> Any:
-        if isinstance(layer, Sequential):
-            layer = replace(layer, layers=tuple(map(changed, layer.layers)))
-        elif isinstance(layer, Residual):
-            parts = {name: changed(getattr(layer, name)) for name in ("convs", "shortcut", "activation")}
-            layer = replace(layer, **parts)
-        return change(layer)
-
-    network = changed(model.network)
+    """The model with `change` applied to every layer, innermost first; the model itself if nothing differs."""
+    network = _changed(model.network, change)
     return model if network == model.network else replace(model, network=network)
 
 
-def folded(model: Model, params: dict[str, Number], buffers: Arrays) -> tuple[Model, dict[str, Number]]:
-    """In evaluation mode, the same network without batch-norm: each is folded into the convolution before it.
+def _changed(layer: Any, change: Callable[[Layer], Layer]) -> Any:
+    if isinstance(layer, Sequential):
+        layer = replace(layer, layers=tuple(_changed(inner, change) for inner in layer.layers))
+    elif isinstance(layer, Residual):
+        parts = {name: _changed(getattr(layer, name), change) for name in ("convs", "shortcut", "activation")}
+        layer = replace(layer, **parts)
+    return change(layer)
 
-    In evaluation mode batch-norm is x · scale + shift.  Both go into the kernel and the bias of each channel, so that
-    they cost nothing at the pixels.  Parameters may be duals.
+
+def folded(model: Model, params: dict[str, Number], buffers: Arrays) -> tuple[Model, dict[str, Number]]:
+    """The same network in evaluation mode, with each batch-norm folded into the convolution before it.
+
+    In evaluation mode batch-norm is x · scale + shift.  The scale goes into the kernel of the convolution and the shift
+    becomes its bias, so that they cost nothing per pixel.  Parameters may be duals.
     """
     state = dict(params)
 

@@ -1,8 +1,8 @@
-"""Linear mode connectivity: whether two networks lie in one valley, seen from the straight line between them.
+"""Linear mode connectivity: whether the error stays low on the straight line between two networks.
 
-Frankle et al. 2020 train two children of one parent on different orders of the data; Paul et al. 2021 ask it of easy
-and hard examples.  The running statistics of batch-norm do not belong on the line: an interpolated network has others,
-so they are computed anew at each point.
+Frankle et al. 2020 train two children of one parent on different orders of the data; Paul et al. 2021 compare easy and
+hard examples.  Only parameters are interpolated.  The running statistics of batch-norm are computed anew at each point,
+because those of an interpolated network are not the interpolated ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..fast.sweeps import channels_last, with_group_axis
 
 
 def interpolated(a: Arrays, b: Arrays, alpha: float) -> Arrays:
-    """(1 − α) a + α b of parameters name → array.  ValueError if names or shapes differ.
+    """(1 − α) a + α b for parameters name → array.  Raises ValueError if names or shapes differ.
 
     >>> interpolated({"w": np.zeros(2)}, {"w": np.array([4.0, 8.0])}, 0.25)
     {'w': array([1., 2.])}
@@ -29,11 +29,11 @@ def interpolated(a: Arrays, b: Arrays, alpha: float) -> Arrays:
 
 
 def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]) -> Arrays:
-    """Running statistics of a network that has none: the mean over mini-batches of their mean and unbiased variance.
+    """Running statistics for batch-norm: the mean over mini-batches of their mean and of their unbiased variance.
 
-    Each mini-batch is x (m, …), m >= 2.  As `torch.optim.swa_utils.update_bn` has it, but for batches of unequal sizes
-    no different weights.  Returns buffers name → array, in the dtype of the parameters; none for a network without
-    batch-norm.  Raises ValueError or TypeError for arrays that do not fit, or no mini-batch.
+    Each mini-batch is x (m, …) with m >= 2, and all count the same.  This is what `torch.optim.swa_utils.update_bn`
+    computes.  Returns buffers name → array in the dtype of the parameters; none for a network without batch-norm.
+    Raises ValueError or TypeError for arrays that do not fit, and ValueError if there is no mini-batch.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -44,7 +44,7 @@ def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]
     found: list[Arrays] = []
     for batch in batches:
         x = channels_last(checked_inputs("batches", weights, batch))
-        sweep = Sweep(with_group_axis(weights.params), {}, training=True, tape=None)
+        sweep = Sweep(with_group_axis(weights), {}, training=True, tape=None)
         forward(model.network, sweep, x[None])
         found.append(sweep.statistics)
     if not found:
@@ -56,15 +56,15 @@ def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]
 
 
 def error_barrier(errors: Sequence[float] | Array) -> float:
-    """How far the error rises above the chord between its ends: max over α of R(α) − (1 − α) R(0) − α R(1), at least 0.
+    """How far the error rises above the chord between its ends: the maximum over α of R(α) − (1 − α) R(0) − α R(1).
 
-    `errors` (points,) are of evenly spaced α from 0 to 1, two at least.  (Paul et al. 2021, equation 5.)
+    `errors` (points,) are R at evenly spaced α from 0 to 1, at least two (Paul et al. 2021, equation 5).
 
     >>> error_barrier([0.25, 0.5, 0.25])
     0.25
     """
     errors = np.asarray(errors, np.float64)
     if errors.ndim != 1 or len(errors) < 2:
-        raise ValueError(f"errors: expected two at least, (points,), got shape {errors.shape}")
+        raise ValueError(f"errors: expected at least two, of shape (points,), got shape {errors.shape}")
     alpha = np.linspace(0, 1, len(errors))
     return float((errors - (1 - alpha) * errors[0] - alpha * errors[-1]).max())

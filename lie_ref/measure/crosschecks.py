@@ -1,4 +1,4 @@
-"""Cross-checks of exact brackets: by reverse over reverse, by differences of gradients and by the order swap itself."""
+"""Checks exact brackets in three ways: by reverse over reverse, by finite differences, and by swapping two steps."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ..core.types import Arrays
 from ..fast import engine
 from .derivatives import first_order_swap, second_order_swap
 
-# How much two extrapolations of order swaps may differ, relative to the change, by the order of the effect in ε.  In
-# the second order a jump of the gradient adds 1/ε.  In the first it only shifts the line; one more swap, `NEARER` times
-# as near, shows it.
+# Order swaps at four steps give two extrapolations to ε = 0.  They may differ by this part of the change between the
+# steps, for an effect of first and of second order in ε.  A jump of the gradient between the steps adds 1/ε to a swap
+# of second order.  It only shifts a swap of first order, so that needs one more swap, at a step `NEARER` times smaller.
 STRAIGHTNESS = {1: 0.01, 2: 0.1}
 NEARER = 256
 
@@ -34,8 +34,8 @@ NEARER = 256
 class OrderSwap:
     """How the order swap approaches its limit: `error[k]` = |swap(ε_k) / ε_kⁿ − limit| / |limit| at `epsilon[k]`.
 
-    `observed_order` is the slope of log error against log ε.  It is 1 when the limit is right (the error is then C ε),
-    0 when it is wrong, and None where an error is zero or infinite.
+    `observed_order` is the slope of log error against log ε.  It is 1 if the limit is right (the error is then C ε), 0
+    if it is wrong, and None if an error is zero or infinite.
     """
 
     epsilon: list[float]
@@ -45,10 +45,11 @@ class OrderSwap:
 
 @dataclass(frozen=True)
 class BracketCheck:
-    """How far a bracket is from three other derivations of it.
+    """How far a bracket is from three other derivations.
 
-    `hvp_modes`: from reverse over reverse, by autograd through the definitions of the layers: the largest relative
-    error of any one tensor; `richardson`: from differences of the gradient, the same; `order_swap`: from the order.
+    `hvp_modes` is the largest relative error of any tensor against reverse over reverse, by autograd through the
+    definitions of the layers; `richardson` is the same against differences of the gradient; `order_swap` compares the
+    bracket with swapped steps.
     """
 
     hvp_modes: float
@@ -57,7 +58,7 @@ class BracketCheck:
 
 
 def check_bracket(problem: Problem, bracket: Arrays) -> BracketCheck:
-    """Check the bracket, name → (*shape), of the only pair of a problem in three ways, in float64 or better.
+    """Check the bracket, name → (*shape), of a problem with one pair in three ways, in float64 or better.
 
     >>> from lie_ref import brackets, mlp
     >>> from lie_ref.fast.arguments import checked_problem
@@ -80,10 +81,11 @@ def check_bracket(problem: Problem, bracket: Arrays) -> BracketCheck:
 
 
 def check_swaps(problem: Problem, adam: AdamState) -> dict[str, OrderSwap]:
-    """The swap of the only pair of a problem carried out with optimizers in this state, beside the formulas.
+    """Compare the formulas for swaps under an optimizer with swaps that are carried out, for a problem with one pair.
 
-    "adam" with its state and "sgd-momentum" with the same mean gradient, both to first order in ε, and "preconditioned"
-    with Adam's preconditioner held fixed, to second order (left out before the first step of Adam, which has none).
+    "adam" has the given state and "sgd-momentum" the same mean gradient; both are compared to first order in ε.
+    "preconditioned" holds Adam's preconditioner fixed and is compared to second order.  It is left out before Adam's
+    first step, when there is no preconditioner.
     """
     beta = adam.betas[0]
     momentum = Momentum(tree_map(lambda m: m / (1 - beta), adam.mean), beta)
@@ -100,9 +102,9 @@ def check_swaps(problem: Problem, adam: AdamState) -> dict[str, OrderSwap]:
 
 
 def mini_batch_error(problem: Problem) -> float:
-    """How far the bracket of two mini-batches x (2, m, …) is from the mean over all pairs of their examples.
+    """How far the bracket of two mini-batches x (2, m, …) is from the mean bracket of all pairs of their examples.
 
-    The largest relative error of any one tensor, batch-norm in evaluation mode; rounding, if all is right.
+    It is the largest relative error of any tensor, with batch-norm in evaluation mode.  Only rounding should be left.
     """
     whole = replace(problem, pairs=np.array([[0, 1]]))
     bracket = at(engine.brackets(whole, engine.gradients(whole)), 0)
@@ -126,11 +128,12 @@ def order_swap_convergence(
     order: int = 2,
     steps: Sequence[float] = STEPS,
 ) -> OrderSwap:
-    """Compare an effect of the given order in ε, such as a bracket, with the order swap at ε, ε/2, ε/4 and ε/8.
+    """Compare `limit`, an effect of this order in ε such as a bracket, with the order swap at ε, ε/2, ε/4 and ε/8.
 
-    `steps` are ε · max(|u_x|, |u_y|) / |θ| with the updates u of the optimizer, largest first.  The first is taken at
-    which the four swaps lie on a line in ε, to `STRAIGHTNESS`, and in the first order that line also leads to the swap
-    at ε / `NEARER`; or else the last.  The choice does not depend on `limit`.
+    `steps` are candidates for ε · max(|u_x|, |u_y|) / |θ|, largest first, where u are the updates of the optimizer.
+    The first step is used at which the four swaps lie on a straight line in ε, to within `STRAIGHTNESS`; for the first
+    order that line must also lead to the swap at ε / `NEARER`.  If there is none, the last step is used.  The choice
+    does not depend on `limit`.
     """
 
     def swap(epsilon: float) -> Point:
@@ -141,7 +144,7 @@ def order_swap_convergence(
         epsilons = [step * (norm(theta) or 1.0) / longest / 2**k for k in range(4)]
         swaps = [swap(epsilon) for epsilon in epsilons]
         limits = [tree_map(lambda s, t: 2 * t - s, *swaps[k : k + 2]) for k in (0, 2)]
-        if order == 1:  # then a jump that all four cross shifts their line and leaves it straight
+        if order == 1:  # a jump that all four cross shifts their line but leaves it straight
             limits.append(swap(epsilons[0] / NEARER))
         apart = max(norm(difference(other, limits[1])) for other in limits)
         if apart <= STRAIGHTNESS[order] * norm(difference(swaps[0], swaps[-1])):
@@ -151,7 +154,7 @@ def order_swap_convergence(
 
 
 def largest_relative_error(a: Arrays, b: Arrays) -> float:
-    """The largest `relative_error` of any one tensor; nan if one is."""
+    """The largest `relative_error` of any tensor; nan if one of them is."""
     return float(np.max([relative_error(a[name], b[name]) for name in b]))
 
 

@@ -1,6 +1,7 @@
 """Exact gradients, Hessian-vector products, brackets and push-forwards of a network, from plain arrays.
 
-Each function checks its arrays, makes a `Problem` of them and asks the fast engine, in the dtype of the parameters.
+Each function checks its arrays, makes a `Problem` of them and passes it to the fast engine.  Results have the dtype of
+the parameters.
 """
 
 from __future__ import annotations
@@ -11,21 +12,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core.losses import LossFunction
 from ..core.networks import Model, check_shapes
 from ..core.optimizers import Optimizer, first_order_effect, second_order_effect
 from ..core.problem import Problem, Solution
 from ..core.types import Array, Arrays
 from ..fast import engine
-from ..fast.arguments import checked_directions, checked_indices, checked_inputs, checked_problem, checked_weights
+from ..fast.arguments import (
+    LossLike,
+    Pairs,
+    checked_directions,
+    checked_indices,
+    checked_inputs,
+    checked_problem,
+    checked_weights,
+)
 
-BUDGET = 2**26  # numbers of the gradients or brackets that are held at a time, 512 MiB in float64
+BUDGET = 2**26  # gradients or brackets in memory at a time, in numbers: 512 MiB in float64
 
 
-def gradients(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: str | LossFunction = "bce"
-) -> Arrays:
-    """g_i = ∇_θ L_i of each example, batch-norm in evaluation mode: name → (n, *shape), in the dtype of the parameters.
+def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: LossLike = "bce") -> Arrays:
+    """g_i = ∇_θ L_i of each example, with batch-norm in evaluation mode: name → (n, *shape).
 
     x is (n, channels, height, width) or (n, features).  y is (n, n_out), or (n,) integers for "softmax".  `loss` is
     "bce", "softmax", "mse" or a `LossFunction`.  The vector field of example i is v_i = −g_i.  Raises ValueError or
@@ -46,9 +52,9 @@ def hvps(
     x: Array,
     y: Array,
     directions: Mapping[str, Array],
-    loss: str | LossFunction = "bce",
+    loss: LossLike = "bce",
 ) -> Arrays:
-    """H_i d, the Hessian of L_i times each direction, for every example: name → (k, n, *shape).
+    """H_i d, the Hessian of L_i times each direction d, for every example: name → (k, n, *shape).
 
     `directions` is name → (k, *shape).  Other arguments and errors are those of `gradients`.
 
@@ -64,13 +70,7 @@ def hvps(
 
 
 def brackets(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    pairs: Sequence[tuple[int, int]] | Array,
-    loss: str | LossFunction = "bce",
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, pairs: Pairs, loss: LossLike = "bce"
 ) -> Arrays:
     """[v_i, v_j] = H_j g_i − H_i g_j for each pair (i, j): name → (len(pairs), *shape).
 
@@ -92,15 +92,15 @@ def batch_brackets(
     buffers: Arrays,
     x: Array,
     y: Array,
-    pairs: Sequence[tuple[int, int]] | Array,
-    loss: str | LossFunction = "bce",
+    pairs: Pairs,
+    loss: LossLike = "bce",
     training: bool = False,
 ) -> Arrays:
-    """[v_A, v_B] for pairs of mini-batches, v_B = −∇ mean of L over B: name → (len(pairs), *shape).
+    """[v_A, v_B] for pairs of mini-batches, where v_B is minus the gradient of the mean loss of B: name → (p, *shape).
 
-    x is (b, m, …) and y (b, m, …), one field a mini-batch.  In evaluation mode the bracket is the mean of the brackets
-    of all pairs of examples; with `training` the batch statistics are differentiated through, twice.  `buffers` are not
-    changed.  Other arguments and errors are those of `gradients`.
+    x is (b, m, …) and y (b, m, …): b mini-batches of m examples.  In evaluation mode the bracket is the mean bracket of
+    all pairs of examples.  With `training`, the batch statistics are differentiated through, twice; `buffers` do not
+    change.  Other arguments and errors are those of `gradients`.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -119,12 +119,12 @@ def bracket_norms(
     x: Array,
     y: Array,
     partners: Sequence[int] | Array | None = None,
-    loss: str | LossFunction = "bce",
+    loss: LossLike = "bce",
 ) -> Array:
     """‖[v_i, v_j]‖ over all parameters, for every example i and partner j: (n, n), or (n, len(partners)).
 
-    Computed block by block; the brackets held at a time fill at most `BUDGET`, or are one.  Other arguments and errors
-    are those of `gradients`.
+    The brackets are computed in blocks of at most `BUDGET` numbers, or one bracket.  Other arguments and errors are
+    those of `gradients`.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -142,7 +142,7 @@ def bracket_norms(
         rows = np.arange(row, min(row + height, len(x)))
         for column in range(row if partners is None else 0, len(columns), width):
             chosen = columns[column : column + width]
-            both = np.sort([(i, j) for i in rows for j in chosen])  # for [v_j, v_i] = −[v_i, v_j]
+            both = np.sort([(i, j) for i in rows for j in chosen])  # [v_j, v_i] = −[v_i, v_j]
             pairs, place = np.unique(both, axis=0, return_inverse=True)
             sizes = tensor_norms(_of_pairs(problem, pairs))
             norms[rows, column : column + len(chosen)] = sizes[place.ravel()].reshape(len(rows), -1)
@@ -164,14 +164,14 @@ def swap_effects(
     buffers: Arrays,
     x: Array,
     y: Array,
-    pairs: Sequence[tuple[int, int]] | Array,
+    pairs: Pairs,
     optimizer: Optimizer,
-    loss: str | LossFunction = "bce",
+    loss: LossLike = "bce",
 ) -> tuple[Arrays, Arrays]:
-    """What the order of i and j changes under an optimizer in this state, for each pair: name → (len(pairs), *shape).
+    """What a swap of i and j changes under an optimizer in a given state: (first, second), each name → (p, *shape).
 
-    θ(step on i, then j) − θ(step on j, then i) = ε · first + ε² · second + O(ε³), with batch-norm in evaluation mode;
-    returns (first, second).  `core.optimizers` has the formulas.  Other arguments and errors are those of `brackets`.
+    θ(step on i, then j) − θ(step on j, then i) = ε · first + ε² · second + O(ε³) for each pair, with batch-norm in
+    evaluation mode.  `core.optimizers` has the formulas.  Other arguments and errors are those of `brackets`.
 
     >>> from lie_ref import mlp, optimizers
     >>> model = mlp([2, 3, 1])
@@ -196,13 +196,13 @@ def swap_effects(
 
 
 def first_order_swap(problem: Problem, g: Arrays, optimizer: Optimizer) -> Arrays:
-    """The factor of ε of each pair, from the gradients of all fields: name → (p, *shape)."""
+    """The factor of ε for each pair, from the gradients g of all fields: name → (p, *shape)."""
     g_i, g_j = ({name: a[problem.pairs[:, side]] for name, a in g.items()} for side in range(2))
     return first_order_effect(optimizer, g_i, g_j)
 
 
 def second_order_swap(problem: Problem, g: Arrays, optimizer: Optimizer) -> Arrays:
-    """The factor of ε² of each pair, from the gradients of all fields: name → (p, *shape)."""
+    """The factor of ε² for each pair, from the gradients g of all fields: name → (p, *shape)."""
     products = engine.products(problem, optimizer.step(g)[0])
     g_i, g_j = ({name: a[problem.pairs[:, side]] for name, a in g.items()} for side in range(2))
     sides = ({name: h[:, side] for name, h in products.items()} for side in range(2))
@@ -212,7 +212,7 @@ def second_order_swap(problem: Problem, g: Arrays, optimizer: Optimizer) -> Arra
 def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, tangents: Mapping[str, Array]) -> Array:
     """D_θ z(x_eval) · t_k, the change of the logits along each tangent t_k of the parameters: (k, n_eval, n_out).
 
-    `tangents` is name → (k, *shape), as `brackets` returns.  Batch-norm is in evaluation mode.
+    `tangents` is name → (k, *shape), as `brackets` returns it.  Batch-norm is in evaluation mode.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -227,13 +227,13 @@ def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, t
 
 
 def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
-    """The logits (n, n_out) in evaluation mode: what `model.apply` gives, sooner.  Raises as `gradients` does."""
+    """The logits (n, n_out) in evaluation mode: what `model.apply` gives, sooner.  Errors are those of `gradients`."""
     weights = checked_weights(model, params, buffers)
     return engine.logits(weights, checked_inputs("x", weights, x))
 
 
 def squared_norms(a: Array) -> Array:
-    """The sum of squares of each a[i], (n,), in float64 or better: float32's own would vanish below 1e-38."""
+    """The sum of squares of each a[i]: (n,), in at least float64, because in float32 it vanishes below 1e-38."""
     return np.square(a, dtype=np.promote_types(a.dtype, np.float64)).sum(axis=tuple(range(1, a.ndim)))
 
 

@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint: the brackets among a few examples, and what each does to every logit of every example."""
+"""Evaluates a checkpoint: the brackets of a few examples, and what each bracket does to the logits of all examples."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from itertools import combinations
 
 import numpy as np
 
-from ..core.losses import LossFunction
 from ..core.networks import Model
 from ..core.optimizers import Optimizer
 from ..core.problem import Problem, Solution
 from ..core.types import Array, Arrays
 from ..fast import engine
-from ..fast.arguments import checked_problem
+from ..fast.arguments import LossLike, checked_problem
 from .derivatives import first_order_swap, second_order_swap, squared_norms, tensor_norms
 
-HELD = 2**24  # numbers of the effects of swaps that are held at a time, 128 MiB in float64
+HELD = 2**24  # effects of swaps in memory at a time, in numbers: 128 MiB in float64
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` finds, for n inputs, the p pairs among the first e of them, t parameter tensors and k logits.
+    """The result of `evaluate` for n inputs, the p pairs of the first e inputs, t parameter tensors and k logits.
 
-    `pairs` (p, 2); `logits` (n, k) and `loss` (n,); `logit_delta` (p, n, k), the effect D_θ z · [v_i, v_j] of each
-    bracket; `rms_gradient` (e, t) and `rms_bracket` (p, t), the root mean square of each tensor; `tensor_names` (t,);
-    `brackets` and `gradients`, name → (p, *shape) and (e, *shape).  Floats are in the dtype of the parameters.
+    `pairs` (p, 2); `logits` (n, k) and `loss` (n,) of the inputs; `logit_delta` (p, n, k), the effect D_θ z · [v_i,
+    v_j] of each bracket on them; `rms_gradient` (e, t) and `rms_bracket` (p, t), the root mean square of each tensor;
+    `tensor_names` (t,); `gradients` and `brackets`, name → (e, *shape) and (p, *shape).  Floats have the dtype of the
+    parameters.
     """
 
     pairs: Array
@@ -41,18 +41,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model,
-    params: Arrays,
-    buffers: Arrays,
-    x: Array,
-    y: Array,
-    examples: int = 6,
-    loss: str | LossFunction = "bce",
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, examples: int = 6, loss: LossLike = "bce"
 ) -> Evaluation:
-    """The p = e (e − 1) / 2 brackets among the first e = `examples` inputs, and their effect on the logits of all n.
+    """The e (e − 1) / 2 brackets of the first e = `examples` inputs, and their effect on the logits of all n inputs.
 
-    x is (n, channels, height, width) or (n, features); y (n, n_out), or (n,) integers for "softmax".  Raises ValueError
-    or TypeError for arrays that do not fit the model or each other, or fewer than `examples` inputs.
+    x is (n, channels, height, width) or (n, features); y is (n, n_out), or (n,) integers for "softmax".  Raises
+    ValueError or TypeError for arrays that do not fit the model or each other, and for fewer than `examples` inputs.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -77,7 +71,8 @@ def evaluate(
 
 
 def among_first(problem: Problem, examples: int) -> Problem:
-    """All pairs among the first examples of a problem, with all of its inputs as those whose logits are watched."""
+    """The problem of all pairs of the first examples.  It watches the logits of the same inputs as the given
+    problem."""
     if not isinstance(examples, (int, np.integer)) or not 2 <= examples <= len(problem.x):
         raise ValueError(
             f"examples: expected an integer from 2 to {len(problem.x)}, the number of inputs, got {examples}"
@@ -88,10 +83,10 @@ def among_first(problem: Problem, examples: int) -> Problem:
 
 @dataclass(frozen=True)
 class Swaps:
-    """What swapping each of p pairs among e examples does: brackets, or their counterparts under an optimizer.
+    """What a swap does for each of p pairs of e examples: the brackets, or their counterparts under an optimizer.
 
-    `norm` (p,) and `rms_bracket` (p, t) of the effects, `logit_delta` (p, n, k) of what they do to the logits, and
-    `rms_gradient` (e, t) of the steps that are swapped: gradients, or the updates that the optimizer makes of them.
+    `norm` (p,) and `rms_bracket` (p, t) are the sizes of the effects; `logit_delta` (p, n, k) is what they do to the
+    logits; `rms_gradient` (e, t) are the sizes of the swapped steps: gradients, or the optimizer's updates.
     """
 
     norm: Array
@@ -101,14 +96,14 @@ class Swaps:
 
 
 def plain_swaps(solution: Solution) -> Swaps:
-    """Swaps of gradient steps: the brackets, and the gradients."""
+    """Swaps of plain gradient steps: their effects are the brackets."""
     return _swaps(solution, solution.grad, lambda part: engine.brackets(part, solution.grad))
 
 
 def optimizer_swaps(solution: Solution, optimizer: Optimizer, order: int) -> Swaps:
-    """Swaps of steps of an optimizer in a given state: their effect of this order in ε.
+    """Swaps of steps of an optimizer in a given state: their effect of first or second `order` in ε.
 
-    Order 1 is what the memory of the optimizer does; order 2 holds the Lie bracket.
+    The first order comes from the memory of the optimizer; the second contains the Lie bracket.
     """
     effect = second_order_swap if order == 2 else first_order_swap
     updates = optimizer.step(solution.grad)[0]
@@ -118,8 +113,8 @@ def optimizer_swaps(solution: Solution, optimizer: Optimizer, order: int) -> Swa
 def shuffled_rms(solution: Solution, seed: int) -> Array:
     """RMS (p, t) of H_j d_i − H_i d_j, where the direction d_i is the gradient g_i shuffled within each tensor.
 
-    The directions have the norm of the gradients in every tensor and know nothing else of the examples.  What is left
-    of a law with them comes from the Hessian and the sizes of the tensors alone.
+    The directions keep the norms of the gradients, tensor by tensor, and nothing else of the examples.  A law that also
+    holds with them comes from the Hessian and the sizes of the tensors alone.
     """
     rng, count = np.random.default_rng(seed), len(solution.problem.x)
     directions = {
@@ -130,7 +125,7 @@ def shuffled_rms(solution: Solution, seed: int) -> Array:
 
 
 def _swaps(solution: Solution, steps: Arrays, effect: Callable[[Problem], Arrays]) -> Swaps:
-    """The swaps whose effects, name → (p, *shape), `effect` computes for some of the pairs."""
+    """The swaps with the effects, name → (p, *shape), that `effect` computes for a problem with some of the pairs."""
     problem = solution.problem
     found = [
         (tensor_norms(effects), tensor_rms(effects), engine.push_forward(problem, problem.x_eval, effects)[1])
@@ -141,12 +136,12 @@ def _swaps(solution: Solution, steps: Arrays, effect: Callable[[Problem], Arrays
 
 
 def _by_pairs(problem: Problem, effect: Callable[[Problem], Arrays]) -> Iterator[Arrays]:
-    """`effect` of a few pairs at a time: the effects of all pairs of a large network would not fit into memory."""
+    """The `effect` of a few pairs at a time, because those of all pairs of a large network do not fit into memory."""
     step = max(1, HELD // problem.model.parameter_count)
     for start in range(0, len(problem.pairs), step):
         yield effect(replace(problem, pairs=problem.pairs[start : start + step]))
 
 
 def tensor_rms(arrays: Arrays) -> Array:
-    """The root mean square of each tensor of each field: name → (n, *shape) gives (n, t)."""
+    """The root mean square of each tensor, for each of n gradients or brackets: name → (n, *shape) gives (n, t)."""
     return np.stack([np.sqrt(squared_norms(a) / a[0].size).astype(a.dtype) for a in arrays.values()], axis=1)

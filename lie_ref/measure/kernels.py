@@ -1,8 +1,8 @@
 """The neural tangent kernel of a network at given weights, and how fast it changes in training.
 
-Θ(x, x') = J(x) J(x')ᵀ, J the Jacobian of the logits in all parameters (Jacot et al. 2018), with batch-norm in
-evaluation mode: what a small gradient step on x' does to the logits of x.  Its velocity, which Paul et al. 2021 compare
-between easy and hard examples, is that of Fort et al. 2020.
+Θ(x, x') = J(x) J(x')ᵀ, where J is the Jacobian of the logits with respect to all parameters (Jacot et al. 2018) and
+batch-norm is in evaluation mode.  It says how a small gradient step on x' moves the logits of x.  The velocity of the
+kernel is defined by Fort et al. 2020; Paul et al. 2021 compare it between easy and hard examples.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ..fast import engine
 from ..fast.arguments import checked_problem
 from .derivatives import BUDGET
 
-# With y one-hot the gradient in the parameters is a row of J, for ∂L/∂z is y.
+# Its gradient at a one-hot y is a row of J, because ∂L/∂z = y.
 LOGIT = LossFunction(definition=lambda z, y: (z * y).sum(axis=-1), name="logit")
 
 
 def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
-    """The kernel among examples x (n, …): Θ[i, a, j, b] = ∇_θ z_a(x_i) · ∇_θ z_b(x_j), (n, k, n, k) for k logits.
+    """The kernel of examples x (n, …): Θ[i, a, j, b] = ∇_θ z_a(x_i) · ∇_θ z_b(x_j), (n, k, n, k) for k logits.
 
-    In the dtype of the parameters.  The rows of J that are held at a time fill `derivatives.BUDGET` twice at most, or
-    are two.  Raises ValueError or TypeError as `lie_ref.gradients` does.
+    It has the dtype of the parameters.  Two blocks of rows of J are in memory at a time, each of at most
+    `derivatives.BUDGET` numbers or one row.  Raises ValueError or TypeError as `lie_ref.gradients` does.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 1])  # z = w · x + b
@@ -40,7 +40,7 @@ def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
     examples, outputs = np.divmod(np.arange(len(x) * model.n_out), model.n_out)
 
     def jacobian(some: slice) -> Array:
-        """Rows of J, a logit of an example each: (rows, parameters)."""
+        """Rows of J, one for each logit of each example: (rows, parameters)."""
         one_hot = np.eye(model.n_out, dtype=x.dtype)[outputs[some]]
         g = engine.gradients(replace(problem, x=x[examples[some]], y=one_hot))
         return np.concatenate([a.reshape(len(a), -1) for a in g.values()], axis=1)
@@ -58,17 +58,17 @@ def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
 
 
 def kernel_velocity(before: Array, after: Array) -> float:
-    """1 − cos(Θ, Θ'), the cosine of the two kernels as vectors: 0 if the kernel only grew, 1 if nothing of it is left.
+    """1 − cos(Θ, Θ'), with the two kernels as vectors: 0 if the kernel was only scaled, 1 if they are orthogonal.
 
-    ValueError for kernels of different shapes, or zero.  Fort et al. 2020 divide it by the time between the two.
+    Fort et al. 2020 divide it by the time between the two.  Raises ValueError for different shapes, or a zero kernel.
 
     >>> kernel_velocity(np.eye(2), 2 * np.eye(2))
     0.0
     """
     if np.shape(before) != np.shape(after):
-        raise ValueError(f"after: expected shape {np.shape(before)}, as before has, got {np.shape(after)}")
+        raise ValueError(f"after: expected the shape of before, {np.shape(before)}, got {np.shape(after)}")
     a, b = (_unit(name, kernel) for name, kernel in (("before", before), ("after", after)))
-    return float(np.sum((a - b) ** 2) / 2)  # keeps its digits where the two are nearly parallel
+    return float(np.sum((a - b) ** 2) / 2)  # exact where 1 − cos would cancel
 
 
 def _unit(argument: str, kernel: Array) -> Array:

@@ -1,11 +1,15 @@
-"""What the order of a whole pass over mini-batches changes: carried out by SGD, and as its brackets predict it.
+"""What the order of a whole pass over mini-batches changes: by SGD steps that carry it out, and by brackets.
 
-Between a pass in the given order and one in another, the pairs of mini-batches that change places add up:
+Two orders of the same mini-batches lead to weights that differ by the brackets of the pairs that change places:
 
-    θ(other order) − θ(given order) = ε² Σ [v_b, v_a] + O(ε³)   over the pairs a, b, a given before b and now after it.
+    θ(other order) − θ(given order) = ε² Σ [v_b, v_a] + O(ε³)
 
-Of [v_b, v_a] = H_a g_b − H_b g_a each mini-batch's products come together, so k mini-batches take k products with sums
-of gradients: Σ_a H_a (Σ_b s_ab g_b), s_ab = 1 if a and b > a change places, −1 if a and b < a do, else 0.
+The sum runs over the pairs a, b in which a stands before b in the given order and after b in the other.  Because
+[v_b, v_a] = H_a g_b − H_b g_a, the terms with the same Hessian can be collected, and k mini-batches take k products:
+
+    Σ [v_b, v_a] = Σ_a H_a (Σ_b s_ab g_b)
+
+where s_ab is 1 if a and a later b change places, −1 if a and an earlier b do, and otherwise 0.
 """
 
 from __future__ import annotations
@@ -28,10 +32,10 @@ from ..machine.threads import in_threads
 
 
 def pass_displacement(problem: Problem, order: Sequence[int] | Array, epsilon: float) -> Arrays:
-    """θ after one SGD step of size ε on each mini-batch x (k, m, …), y (k, m, …), in this order, minus θ before.
+    """The sum of the SGD steps of size ε on each mini-batch x (k, m, …), y (k, m, …), in this order: name → (*shape).
 
-    As a displacement it loses few digits where two of them are compared.  Batch-norm is in training mode;
-    `buffers` do not change.
+    The displacement, unlike θ itself, keeps its digits when two of them are subtracted.  Batch-norm is in training
+    mode; `buffers` do not change.
     """
     moved = {name: np.zeros_like(p) for name, p in problem.params.items()}
     for batch in order:
@@ -44,23 +48,23 @@ def pass_displacement(problem: Problem, order: Sequence[int] | Array, epsilon: f
 
 
 def predicted_change(problem: Problem, orders: Array) -> Arrays:
-    """Σ [v_b, v_a] over the pairs that each order (o, k) turns round: name → (o, *shape), in units of ε².
+    """Σ [v_b, v_a] over the pairs that each order (o, k) reverses: name → (o, *shape), in units of ε².
 
-    Batch-norm is in training mode, its statistics differentiated through, as in `pass_displacement`.
+    Batch-norm is in training mode, as in `pass_displacement`, and its batch statistics are differentiated through.
 
     >>> from lie_ref import batch_brackets, mlp
     >>> from lie_ref.fast.arguments import checked_problem
     >>> model, rng = mlp([2, 3, 1]), np.random.default_rng(0)
     >>> given = model, *model.init(seed=0), rng.normal(size=(2, 4, 2)), rng.random((2, 4, 1))
-    >>> turned = predicted_change(checked_problem(*given), np.array([[1, 0]]))["0.bias"]
-    >>> bool(np.allclose(turned, batch_brackets(*given, [(1, 0)], training=True)["0.bias"]))
+    >>> swapped = predicted_change(checked_problem(*given), np.array([[1, 0]]))["0.bias"]
+    >>> bool(np.allclose(swapped, batch_brackets(*given, [(1, 0)], training=True)["0.bias"]))
     True
     """
     problem = replace(problem, training=True)
     g = engine.gradients(problem)
     found = {name: np.zeros((len(orders), *p.shape), p.dtype) for name, p in problem.params.items()}
     signs = np.stack([turned_pairs(order) for order in orders])
-    for a in range(len(problem.x)):  # one after the other: the products of a mini-batch take much memory
+    for a in range(len(problem.x)):  # one at a time: the products of a mini-batch take much memory
         directions = {name: np.tensordot(signs[:, a].astype(b.dtype), b, axes=1) for name, b in g.items()}
         alone = replace(problem, x=problem.x[a : a + 1], y=problem.y[a : a + 1])
         for name, product in engine.hvps(alone, directions).items():
@@ -69,10 +73,11 @@ def predicted_change(problem: Problem, orders: Array) -> Arrays:
 
 
 def compare_passes(problem: Problem, epsilons: Sequence[float], seed: int) -> list[dict[str, Any]]:
-    """Truth and prediction for passes over the first 2, 4, 8, … of the mini-batches x (k, m, …), y (k, m, …).
+    """True and predicted changes for passes over the first 2, 4, 8, … of the mini-batches x (k, m, …), y (k, m, …).
 
-    For each number of mini-batches and ε a dict of `mini_batches`, `epsilon`, and for each order, the reverse one and
-    for more than two mini-batches a random one, `cosine` of the two changes and `ratio` of their norms, truth first.
+    The orders are the reverse of the given one and, for more than two mini-batches, a random one.  Returns a dict for
+    each number of mini-batches and each ε: `mini_batches`, `epsilon`, and two lists with an entry for each order, the
+    `cosine` between the true and the predicted change, and the `ratio` of their norms, true to predicted.
     """
     rng, found = np.random.default_rng(seed), []
     for k in (2**n for n in range(1, len(problem.x).bit_length())):
@@ -93,7 +98,7 @@ def compare_passes(problem: Problem, epsilons: Sequence[float], seed: int) -> li
                 truth = tree_map(lambda b, a, e=epsilon: (b - a) / e**2, other, given)
                 prediction = tree_map(lambda p, o=o: p[o], predicted)
                 sizes = [norm(truth), norm(prediction)]
-                if all(sizes):  # an order that is the given one changes nothing
+                if all(sizes):  # the random order may be the given one
                     entry["cosine"].append(float(inner(truth, prediction)) / math.prod(sizes))
                     entry["ratio"].append(sizes[0] / sizes[1])
             found.append(entry)
@@ -101,13 +106,13 @@ def compare_passes(problem: Problem, epsilons: Sequence[float], seed: int) -> li
 
 
 def with_average_pool(problem: Problem) -> Problem:
-    """The problem with a 2 × 2 average in place of the max-pool, whose derivative jumps."""
+    """The problem with a 2 × 2 average in place of the max-pool, which has a derivative that jumps."""
     model = with_layers(problem.model, lambda layer: AvgPool(layer.name) if isinstance(layer, MaxPool) else layer)
     return replace(problem, model=model)
 
 
 def turned_pairs(order: Sequence[int] | Array) -> Array:
-    """s_ab (k, k): 1 where a stands before b in 0 … k − 1 and after it in `order`, −1 the other way round, else 0.
+    """s_ab (k, k) for a given order 0 … k − 1: 1 if `order` puts a < b after b, −1 if it puts a > b before b, else 0.
 
     >>> turned_pairs([1, 0, 2])
     array([[ 0,  1,  0],

@@ -1,4 +1,4 @@
-"""Statistics of ranks: whether two scores order examples alike, and whether a score finds the marked ones."""
+"""Rank statistics: whether two scores order the examples alike, and whether a score finds the marked examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..core.types import Array
 
 
 def ranks(a: Array) -> Array:
-    """The rank of each entry (n,) from 0 up, equal entries sharing the mean of theirs; ValueError if one is nan.
+    """The rank of each entry (n,), from 0.  Equal entries share their mean rank.  Raises ValueError for nan.
 
     >>> ranks(np.array([5.0, 2.0, 5.0, 9.0]))
     array([1.5, 0. , 1.5, 3. ])
@@ -21,9 +21,9 @@ def ranks(a: Array) -> Array:
 
 
 def rising(a: Array, shuffled: Array) -> Array:
-    """The places (n,) of a's entries from the lowest up, equal ones in the order that `shuffled`, all places, has them.
+    """The indices (n,) that sort a in rising order.  Equal entries keep the order that they have in `shuffled`.
 
-    So a score that says nothing of some examples chooses among them by chance, if that order is.
+    `shuffled` (n,) is a random permutation of the indices: it decides where a score does not.
 
     >>> rising(np.array([5.0, 2.0, 5.0]), np.array([2, 1, 0]))
     array([1, 2, 0])
@@ -32,17 +32,18 @@ def rising(a: Array, shuffled: Array) -> Array:
 
 
 def spearman(a: Array, b: Array, given: Sequence[Array] = ()) -> float:
-    """Spearman's correlation of a and b (n,); with `given` the partial one, of what their ranks do not explain.
+    """Spearman's rank correlation of a and b (n,); with `given` scores, the part that these do not explain.
 
-    That is the correlation of the residuals of both ranks after regression on the ranks of `given`, their squares and
-    their products: a score may be any smooth function of another.  nan where one of the residuals does not vary.
+    The partial correlation is that of the residuals after regression of both ranks on the ranks of the `given` scores,
+    their squares and their pairwise products, so that it allows for a smooth dependence.  nan if a residual is
+    constant.
 
     >>> round(spearman(np.array([1.0, 2.0, 9.0]), np.array([0.0, 3.0, 4.0])), 12)
     1.0
     """
     known = [2 * ranks(c) / len(a) - 1 for c in given]  # between −1 and 1
-    products = [c * d for c, d in combinations_with_replacement(known, 2)]
-    basis = np.stack([np.ones(len(a)), *known, *products], axis=1)
+    pairwise = [c * d for c, d in combinations_with_replacement(known, 2)]
+    basis = np.stack([np.ones(len(a)), *known, *pairwise], axis=1)
     left = np.stack([ranks(a), ranks(b)], axis=1)
     residual = left - basis @ np.linalg.lstsq(basis, left, rcond=None)[0]
     size = np.linalg.norm(residual, axis=0)
@@ -52,9 +53,10 @@ def spearman(a: Array, b: Array, given: Sequence[Array] = ()) -> float:
 
 
 def auroc(score: Array, marked: Array) -> float:
-    """The chance that a marked example (n,) bool has a higher score than one that is not, ties counting half.
+    """The probability that a marked example (n,) bool has a higher score than an unmarked one; ties count half.
 
-    nan where all are marked, or none.  (Mann & Whitney 1947: the area under the receiver operating characteristic.)
+    nan if all examples are marked, or none.  It is the area under the receiver operating characteristic (Mann & Whitney
+    1947).
 
     >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
     0.875
@@ -66,5 +68,5 @@ def auroc(score: Array, marked: Array) -> float:
 
 def _comparable(a: Array) -> Array:
     if np.isnan(a).any():
-        raise ValueError(f"a: expected numbers that have an order, got nan at {np.flatnonzero(np.isnan(a))[0]}")
+        raise ValueError(f"a: expected numbers, got nan at {np.flatnonzero(np.isnan(a))[0]}")
     return a

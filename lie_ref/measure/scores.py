@@ -1,10 +1,10 @@
-"""Scores of training examples: how much each matters, by its gradient, its error, its brackets, and being forgotten.
+"""Scores that say how much a training example matters: by its gradient, its error, its brackets, or its forgetting.
 
-GraNd and EL2N are of Paul, Ganguli & Dziugaite 2021 ("Deep Learning on a Data Diet"), forgetting is of Toneva et al.
-2019.  But for forgetting, which is of a whole training run, they are of networks at one step of training: `states` are
-(params, buffers) of independent initialisations, each trained so far, over which the score is expected.  Batch-norm is
-in evaluation mode.  Computed batch by batch: x (n, …) and y (n, …) may be anything with a length that gives arrays for
-slices, such as a memory map, and no more of it than a batch is held.
+GraNd and EL2N are defined by Paul, Ganguli & Dziugaite 2021 ("Deep Learning on a Data Diet"), forgetting by Toneva et
+al. 2019.  Forgetting describes a whole training run.  The other scores describe networks at one step of training: they
+are means over `states`, the (params, buffers) of independent initialisations that were trained up to that step.
+Batch-norm is in evaluation mode.  The scores are computed batch by batch, so x (n, …) and y (n, …) may be anything that
+has a length and gives arrays for slices, such as a memory map; only one batch is in memory at a time.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ..core.losses import LossFunction, loss_function
+from ..core.losses import loss_function
 from ..core.networks import Model
 from ..core.types import Array, Arrays
-from ..fast.arguments import checked_indices, checked_targets
+from ..fast.arguments import LossLike, checked_indices, checked_targets
 from ..fast.scalar_rules import gradient
 from .derivatives import BUDGET, bracket_norms, gradients, logits, squared_norms, tensor_norms
 
-ROWS = 256  # examples that are scored at a time
+ROWS = 256  # examples in a batch
 
 State = tuple[Arrays, Arrays]
 
 
 class Rows(Protocol):
-    """What scores need of x and y: how many rows there are, and the rows of a slice as an array."""
+    """What the scores need of x and y: the number of rows, and the rows of a slice as an array."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, some: slice, /) -> Array: ...
 
 
-def grand(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | LossFunction = "bce") -> Array:
-    """GraNd: E ‖∇_θ L_i‖ over the states, for each example: (n,) float64.
+def grand(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: LossLike = "bce") -> Array:
+    """GraNd: the mean of ‖∇_θ L_i‖ over the states, for each example: (n,) float64.
 
-    The shapes of x and y, and the errors, are those of `lie_ref.gradients`.
+    x and y have the shapes that `lie_ref.gradients` takes, and the same errors are raised.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -48,10 +48,8 @@ def grand(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | L
     return _expected(states, lambda state: gradient_norms(model, *state, x, y, loss))
 
 
-def gradient_norms(
-    model: Model, params: Arrays, buffers: Arrays, x: Rows, y: Rows, loss: str | LossFunction = "bce"
-) -> Array:
-    """‖∇_θ L_i‖ of one network for each example: (n,) float64.  Else as `grand`."""
+def gradient_norms(model: Model, params: Arrays, buffers: Arrays, x: Rows, y: Rows, loss: LossLike = "bce") -> Array:
+    """‖∇_θ L_i‖ of one network for each example: (n,) float64.  Arguments as for `grand`."""
 
     def norms(some: slice) -> Array:
         return tensor_norms(gradients(model, params, buffers, x[some], y[some], loss))
@@ -59,13 +57,15 @@ def gradient_norms(
     return _in_batches(norms, x, y, most=BUDGET // model.parameter_count)
 
 
-def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | LossFunction = "bce") -> Array:
-    """EL2N: E ‖error vector‖ over the states, for each example: (n,) float64.  See `error_vectors`; else as `grand`.
+def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: LossLike = "bce") -> Array:
+    """EL2N: the mean norm of the error vector over the states, for each example: (n,) float64.
+
+    See `error_vectors` for the vector, and `grand` for the arguments.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3])
     >>> params = {name: np.zeros_like(p) for name, p in model.init()[0].items()}
-    >>> el2n(model, [(params, {})], np.ones((1, 2)), np.array([2]), "softmax").round(4)  # of (1/3, 1/3, −2/3)
+    >>> el2n(model, [(params, {})], np.ones((1, 2)), np.array([2]), "softmax").round(4)  # ‖(1/3, 1/3, −2/3)‖
     array([0.8165])
     """
 
@@ -77,10 +77,10 @@ def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: str | Lo
     return _expected(states, lambda state: _in_batches(partial(norms, state), x, y))
 
 
-def error_vectors(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
-    """The errors (n, k) of logits z (n, k): softmax(z) − one-hot(y) for labels, else the outputs' own, as σ(z) − y.
+def error_vectors(z: Array, y: Array, loss: LossLike = "bce") -> Array:
+    """The errors (n, k) of logits z (n, k): softmax(z) − one-hot(y) for "softmax", σ(z) − y for "bce".
 
-    That is ∂L/∂z, times k for a loss that is a mean over k outputs; so it is 2 (z − y) for "mse".
+    In general it is ∂L/∂z, times k if the loss is a mean over k outputs; so it is 2 (z − y) for "mse".
 
     >>> error_vectors(np.zeros((1, 2)), np.array([[1.0, 0.0]]))
     array([[-0.5,  0.5]])
@@ -90,11 +90,12 @@ def error_vectors(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array
     return slope if of.labels else slope * z.shape[-1]
 
 
-def right(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
-    """Whether logits z (n, k) are right, bool: for labels y (n,) the example, (n, 1); for targets each output, (n, k).
+def right(z: Array, y: Array, loss: LossLike = "bce") -> Array:
+    """Whether logits z (n, k) are right, as bool: (n, 1) for labels y (n,), and (n, k) for targets y (n, k).
 
-    An example is right if its label has the largest logit, an output if its probability is less than 1/2 from its
-    target.  ValueError for a loss that has neither labels nor targets between 0 and 1, or y of another shape.
+    With labels, an example is right if its label has the largest logit.  With targets, an output is right if its
+    probability differs from its target by less than 1/2.  Raises ValueError for a loss that has neither labels nor
+    targets between 0 and 1, and for y of another shape.
 
     >>> right(np.array([[2.0, -1.0]]), np.array([[1.0, 1.0]]))
     array([[ True, False]])
@@ -113,19 +114,21 @@ def right(z: Array, y: Array, loss: str | LossFunction = "bce") -> Array:
 
 
 class Forgetting(NamedTuple):
-    """Of each example (n,) int: its forgetting `events`, and how many of its outputs were `never_learnt`."""
+    """The number of forgetting `events` of each example, and the number of its outputs `never_learnt`: (n,) int
+    each."""
 
     events: Array
     never_learnt: Array
 
 
 def forgetting(rows: Sequence[int] | Array, is_right: Array, n: int) -> Forgetting:
-    """Forgetting: how often an output of an example was right, and wrong the next time that the example was seen.
+    """How often an output of an example was right at one visit and wrong at the next visit to the same example.
 
-    The examples `rows` (t,), each one of n, were seen one after the other, and before anything was learnt from that
-    visit `is_right` (t, k) of their outputs, as `right` says it.  Events are added up over the outputs.  Outputs that
-    were right at no visit are counted apart, and so are all k of an example that was never seen.  With labels, k = 1,
-    this is the definition of Toneva et al. 2019; of several outputs each is learnt and forgotten for itself.
+    `rows` (t,) are the examples, numbered below n, in the order in which training saw them.  `is_right` (t, k) says
+    which of their k outputs were right (see `right`), taken before the step that learnt from the visit.  Events are
+    added up over the outputs.  An output that was never right counts as never learnt, and so do all k outputs of an
+    example that was never seen.  With labels (k = 1) this is the definition of Toneva et al. 2019; with several outputs
+    each is learnt and forgotten on its own.
 
     >>> seen, is_right = [0, 1, 0, 1, 0, 1], np.array([[True], [False], [False], [False], [True], [False]])
     >>> forgetting(seen, is_right, n=2)
@@ -150,25 +153,20 @@ def forgetting(rows: Sequence[int] | Array, is_right: Array, n: int) -> Forgetti
 
 
 class BracketScore(NamedTuple):
-    """Of each example (n,) float64: the `rms` of its brackets, and that of brackets `relative` to both gradients."""
+    """The `rms` of the brackets of each example, and the same `relative` to both gradients: (n,) float64 each."""
 
     rms: Array
     relative: Array
 
 
 def bracket_score(
-    model: Model,
-    states: Sequence[State],
-    x: Rows,
-    y: Rows,
-    partners: Sequence[int] | Array,
-    loss: str | LossFunction = "bce",
+    model: Model, states: Sequence[State], x: Rows, y: Rows, partners: Sequence[int] | Array, loss: LossLike = "bce"
 ) -> BracketScore:
-    """How much its order among others matters: RMS over the partners j ≠ i of ‖[v_i, v_j]‖, expected over the states.
+    """How much the place of an example in the order matters: the RMS of ‖[v_i, v_j]‖ over partners j ≠ i.
 
-    `partners` (k,) number the examples j.  `relative` is the same of ‖[v_i, v_j]‖ / (‖g_i‖ ‖g_j‖): what is left of it
-    once the sizes of the gradients are taken out; 0 where the bracket is, else infinite where a gradient is zero.
-    Else as `grand`.
+    `partners` (k,) are the indices of the examples j.  The `relative` score takes ‖[v_i, v_j]‖ / (‖g_i‖ ‖g_j‖) instead,
+    which leaves the sizes of the gradients out: 0 where the bracket is zero, otherwise infinite where a gradient is
+    zero.  Both are means over the states.  Other arguments as for `grand`.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -178,7 +176,7 @@ def bracket_score(
     """
     partners = checked_indices("partners", partners, len(y))
     if len(np.unique(partners)) == 1:
-        raise ValueError(f"partners: expected two different examples at least, or {partners[0]} has none, got one")
+        raise ValueError(f"partners: expected at least two different examples, or {partners[0]} has none, got one")
     of_partners = [np.concatenate([a[j : j + 1] for j in partners.tolist()]) for a in (x, y)]
 
     def scores(state: State, some: slice) -> Array:
@@ -195,19 +193,19 @@ def bracket_score(
 
 
 def _rms(a: Array, chosen: Array) -> Array:
-    """Of each row, the root of the mean square of the chosen entries."""
+    """The root of the mean square of the chosen entries of each row."""
     return np.sqrt(np.mean(np.square(a), axis=1, where=chosen))
 
 
 def _expected(states: Sequence[State], score: Callable[[State], Array]) -> Array:
-    """The mean of the score over the states; ValueError if there are none."""
+    """The mean of the score over the states.  Raises ValueError if there are none."""
     if len(states) == 0:
         raise ValueError("states: expected at least one (params, buffers), got none")
     return np.mean([score(state) for state in states], axis=0)
 
 
 def _in_batches(score: Callable[[slice], Array], x: Rows, y: Rows, most: int | None = None) -> Array:
-    """The score of all examples, so many at a time; ValueError if there are none, or not as many targets."""
+    """The score of all examples, `most` at a time.  Raises ValueError for no examples, or another number of targets."""
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(f"y: expected as many targets as examples, at least one, got {len(y)} for {len(x)}")
     rows = ROWS if most is None else max(1, min(ROWS, most))

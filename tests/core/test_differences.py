@@ -1,41 +1,37 @@
-"""Differences of gradients and the order swap carried out: exact where they should be, and careful at kinks."""
+"""Tests of finite differences of gradients and of the order swap: exact on polynomials, and careful at kinks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lie_ref.core.differences import (
-    bracket_by_differences,
-    hvp_by_differences,
-    order_swap,
-)
+from lie_ref.core.differences import bracket_by_differences, hvp_by_differences, order_swap
 from lie_ref.measure.crosschecks import order_swap_convergence
 
 
-def test_extrapolated_differences_are_exact_on_cubic_gradients():
+def test_extrapolated_differences_are_exact_for_cubic_gradients():
     theta, d = np.array([1.0, -2.0]), np.array([0.5, 1.0])
     found = hvp_by_differences(lambda t: t**4, theta, d, steps=(1e-3,))
     np.testing.assert_allclose(found, 4 * theta**3 * d, rtol=1e-11)
 
 
-def test_differences_step_below_a_kink():
-    """|t| bends at 0; from 3e-6 the two larger steps reach across, the smaller ones do not."""
+def test_a_step_that_does_not_cross_the_kink_is_chosen():
+    """The gradient |t| t has a kink at 0.  From 3e-6 the two largest steps cross it, and the smaller ones do not."""
     theta = np.array([3e-6, 1.0])
     found = hvp_by_differences(lambda t: np.abs(t) * t, theta, np.array([1.0, 1.0]))
     np.testing.assert_allclose(found, 2 * np.abs(theta), rtol=1e-6)
 
 
-def test_order_swap_is_exact_for_quadratics_at_any_epsilon():
+@pytest.mark.parametrize("epsilon", [1e-3, 0.1, 10.0])
+def test_the_order_swap_of_quadratics_is_the_bracket_at_any_epsilon(epsilon):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 4, 4))
     a, b, theta = a + a.T, b + b.T, rng.standard_normal(4)
-    for epsilon in (1e-3, 0.1, 10.0):
-        found = order_swap(lambda t: a @ t, lambda t: b @ t, theta, epsilon)
-        np.testing.assert_allclose(found, b @ a @ theta - a @ b @ theta, rtol=1e-10, atol=1e-10)
+    found = order_swap(lambda t: a @ t, lambda t: b @ t, theta, epsilon)
+    np.testing.assert_allclose(found, b @ a @ theta - a @ b @ theta, rtol=1e-10, atol=1e-10)
 
 
-def test_dicts_and_arrays_give_the_same_checks():
+def test_dicts_and_arrays_give_the_same_bracket_and_the_order_swap_converges_to_it():
     def cubic(t):
         return t**3
 
@@ -43,12 +39,12 @@ def test_dicts_and_arrays_give_the_same_checks():
         return 1 / t
 
     theta = np.array([1.0, 2.0])
-    expected = bracket_by_differences(cubic, inverse, theta)
-    exact = -theta  # H_y g_x − H_x g_y = −t⁻² t³ − 3 t² t⁻¹, entry by entry, is −4 t
+    exact = -4 * theta  # H_y g_x − H_x g_y = −t⁻² t³ − 3 t² t⁻¹ in each entry
+    bracket = bracket_by_differences(cubic, inverse, theta)
+    np.testing.assert_allclose(bracket, exact, rtol=1e-9)
     found = bracket_by_differences(lambda d: {"a": cubic(d["a"])}, lambda d: {"a": inverse(d["a"])}, {"a": theta})
-    np.testing.assert_array_equal(found["a"], expected)
-    np.testing.assert_allclose(expected, 4 * exact, rtol=1e-9)
-    swap = order_swap_convergence(cubic, inverse, theta, 4 * exact)
+    np.testing.assert_array_equal(found["a"], bracket)
+    swap = order_swap_convergence(cubic, inverse, theta, exact)
     assert swap.observed_order == pytest.approx(1, abs=0.01)
     assert swap.epsilon == sorted(swap.epsilon, reverse=True)
 

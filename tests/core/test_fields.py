@@ -1,4 +1,4 @@
-"""Brackets of any loss: closed forms, the laws of a Lie algebra, and both orders of differentiation."""
+"""Tests of the brackets of any loss: closed forms, the laws of a Lie algebra, and both orders of differentiation."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def quadratic(seed: int, n: int = 5):
     return (lambda t: anp.dot(t, anp.dot(a, t)) / 2 + anp.dot(b, t)), a, b
 
 
-def smooth_field(seed: int, n: int = 4):
-    """A field that is no gradient: tanh of an affine map."""
+def smooth_fields(seed: int, n: int = 4):
+    """Three fields that are not gradients, tanh of affine maps, and a point."""
     rng = np.random.default_rng(seed)
-    a, b = rng.standard_normal((n, n)), rng.standard_normal(n)
-    return lambda t: anp.tanh(anp.dot(a, t) + b)
+    maps = [(rng.standard_normal((n, n)), rng.standard_normal(n)) for _ in range(3)]
+    return [lambda t, a=a, b=b: anp.tanh(anp.dot(a, t) + b) for a, b in maps], rng.standard_normal(n)
 
 
 def relative(a, b):
@@ -41,7 +41,7 @@ def relative(a, b):
 
 @settings(max_examples=50, deadline=None)
 @given(seeds, seeds)
-def test_bracket_of_quadratics_is_its_closed_form(seed_x, seed_y):
+def test_bracket_of_quadratics_equals_its_closed_form(seed_x, seed_y):
     (x, a, b), (y, c, d) = quadratic(seed_x), quadratic(seed_y + 1)
     theta = np.random.default_rng(seed_x).standard_normal(5)
     expected = c @ (a @ theta + b) - a @ (c @ theta + d)
@@ -52,17 +52,17 @@ def test_bracket_of_quadratics_is_its_closed_form(seed_x, seed_y):
 
 @settings(max_examples=50, deadline=None)
 @given(seeds, st.floats(0.01, 2.0))
-def test_swapping_steps_on_quadratics_is_epsilon_squared_times_the_bracket_at_any_epsilon(seed, epsilon):
+def test_order_swap_of_quadratics_is_epsilon_squared_times_the_bracket_at_any_epsilon(seed, epsilon):
     (x, a, _), (y, c, _) = quadratic(seed), quadratic(seed + 1)
     theta = np.random.default_rng(seed).standard_normal(5)
     swap = commutator(gradient_step(x, epsilon), gradient_step(y, epsilon))(theta)
     bracket = lie_bracket(vector_field(x), vector_field(y))(theta)
-    # what is rounded on the way is as large as the two points that are subtracted
+    # The rounding error is relative to the two points that are subtracted.
     size = (1 + epsilon * np.linalg.norm(a)) * (1 + epsilon * np.linalg.norm(c)) * (10 + np.linalg.norm(theta))
     assert np.linalg.norm(swap - epsilon**2 * bracket) <= 1e-13 * size
 
 
-def test_bracket_of_logistic_regressions_is_its_closed_form():
+def test_bracket_of_logistic_regressions_equals_its_closed_form():
     rng = np.random.default_rng(3)
     theta, x, y = rng.standard_normal(6), rng.standard_normal((2, 6)), np.array([0.0, 1.0])
 
@@ -78,8 +78,7 @@ def test_bracket_of_logistic_regressions_is_its_closed_form():
 @settings(max_examples=30, deadline=None)
 @given(seeds)
 def test_bracket_is_antisymmetric_and_zero_with_itself(seed):
-    v, w = smooth_field(seed), smooth_field(seed + 1)
-    theta = np.random.default_rng(seed).standard_normal(4)
+    (v, w, _), theta = smooth_fields(seed)
     assert np.array_equal(lie_bracket(v, w)(theta), -lie_bracket(w, v)(theta))
     assert not lie_bracket(v, v)(theta).any()
 
@@ -87,8 +86,7 @@ def test_bracket_is_antisymmetric_and_zero_with_itself(seed):
 @settings(max_examples=30, deadline=None)
 @given(seeds)
 def test_bracket_is_bilinear(seed):
-    u, v, w = smooth_field(seed), smooth_field(seed + 1), smooth_field(seed + 2)
-    theta = np.random.default_rng(seed).standard_normal(4)
+    (u, v, w), theta = smooth_fields(seed)
     combined = lie_bracket(lambda t: 2 * u(t) - 3 * v(t), w)(theta)
     separate = 2 * lie_bracket(u, w)(theta) - 3 * lie_bracket(v, w)(theta)
     np.testing.assert_allclose(combined, separate, rtol=0, atol=1e-12 * (1 + np.abs(separate).max()))
@@ -97,28 +95,21 @@ def test_bracket_is_bilinear(seed):
 @settings(max_examples=20, deadline=None)
 @given(seeds)
 def test_jacobi_identity_holds_to_rounding(seed):
-    u, v, w = smooth_field(seed), smooth_field(seed + 1), smooth_field(seed + 2)
-    theta = np.random.default_rng(seed).standard_normal(4)
+    (u, v, w), theta = smooth_fields(seed)
     terms = [lie_bracket(a, lie_bracket(b, c))(theta) for a, b, c in ((u, v, w), (v, w, u), (w, u, v))]
     assert np.linalg.norm(sum(terms)) <= 1e-12 * sum(map(np.linalg.norm, terms))
 
 
-def test_bracket_of_rotation_and_translation_is_the_turned_translation():
+def test_bracket_of_a_rotation_and_a_translation_is_the_rotated_translation():
     rotate, shift = (lambda t: anp.array([-t[1], t[0]])), (lambda t: anp.array([1.0, 0.0]))
     np.testing.assert_array_equal(lie_bracket(rotate, shift)(np.array([0.3, 0.7])), [0.0, -1.0])
 
 
-def test_dicts_of_arrays_give_what_the_concatenated_array_gives():
-    loss, _, _ = quadratic(0)
-    other, _, _ = quadratic(1)
-    theta = np.random.default_rng(0).standard_normal(5)
-
-    def on_dict(f):
-        return lambda d: f(anp.concatenate([anp.ravel(d["w"]), d["b"]])) + anp.sum(anp.tanh(d["b"])) * 0
-
-    split = {"w": theta[:4].reshape(2, 2), "b": theta[4:]}
-    whole = lie_bracket(vector_field(loss), vector_field(other))(theta)
-    parts = lie_bracket(vector_field(on_dict(loss)), vector_field(on_dict(other)))(split)
+def test_dicts_of_arrays_give_the_same_bracket_as_the_concatenated_array():
+    losses, theta = [quadratic(seed)[0] for seed in (0, 1)], np.random.default_rng(0).standard_normal(5)
+    on_dicts = [lambda d, f=f: f(anp.concatenate([anp.ravel(d["w"]), d["b"]])) for f in losses]
+    whole = lie_bracket(*map(vector_field, losses))(theta)
+    parts = lie_bracket(*map(vector_field, on_dicts))({"w": theta[:4].reshape(2, 2), "b": theta[4:]})
     assert parts["w"].shape == (2, 2)
     np.testing.assert_allclose(np.r_[parts["w"].ravel(), parts["b"]], whole, rtol=1e-13)
 
@@ -139,16 +130,16 @@ def test_both_hvp_modes_agree_and_are_symmetric(seed):
 
 
 @pytest.mark.parametrize("theta", [np.array([1, 2]), [1.0, 2.0], {"w": np.array([1, 2])}, 1.0])
-def test_points_that_are_not_floating_arrays_are_refused(theta):
+def test_a_point_that_is_not_a_floating_array_is_refused(theta):
     field = vector_field(lambda t: anp.sum(t["w"] if isinstance(t, dict) else t))
     with pytest.raises(TypeError, match=r"theta.*expected a floating-point array, got"):
         lie_bracket(field, field)(theta)
 
 
-def test_a_direction_of_another_shape_is_refused():
-    for hvp in (hvp_forward_over_reverse, hvp_reverse_over_reverse):
-        with pytest.raises(ValueError, match=r"direction: expected the shape of theta, \(3,\), got \(1,\)"):
-            hvp(lambda t: anp.sum(t**3), np.ones(3), np.ones(1))
+@pytest.mark.parametrize("hvp", [hvp_forward_over_reverse, hvp_reverse_over_reverse])
+def test_a_direction_of_another_shape_is_refused(hvp):
+    with pytest.raises(ValueError, match=r"direction: expected the shape of theta, \(3,\), got \(1,\)"):
+        hvp(lambda t: anp.sum(t**3), np.ones(3), np.ones(1))
 
 
 @pytest.mark.parametrize(
@@ -159,6 +150,6 @@ def test_a_direction_of_another_shape_is_refused():
         (lambda t: {"w": t}, r"v\(theta\): expected the shape of theta, \(2,\), got {'w': \(2,\)}"),
     ],
 )
-def test_fields_that_are_not_of_the_points_form_are_refused(field, message):
+def test_a_field_whose_values_do_not_have_the_form_of_the_point_is_refused(field, message):
     with pytest.raises(ValueError, match=message):
         lie_bracket(field, lambda t: t**2)(np.array([1.0, 2.0]))

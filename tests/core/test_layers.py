@@ -1,49 +1,46 @@
-"""The definitions of the layers, worked by hand."""
+"""Tests of the definitions of the layers against values worked out by hand."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from autograd import make_vjp
 
 from lie_ref.core.layers import EPS, AvgPool, BatchNorm, Conv, MaxPool
 
 
-def test_convolution_by_four_loops():
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1)])
+def test_convolution_multiplies_each_padded_patch_by_the_kernel(kernel, stride):
     rng = np.random.default_rng(2)
-    for kernel, stride in ((3, 1), (3, 2), (1, 1)):
-        layer = Conv("c", 2, 3, kernel, stride)
-        x, w = rng.standard_normal((2, 2, 5, 6)), rng.standard_normal((3, 2, kernel, kernel))
-        y = layer.apply({"c.weight": w}, {}, x)
-        pad = kernel // 2
-        padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        assert y.shape == (2, 3, -(-5 // stride), -(-6 // stride))
-        for row in range(y.shape[2]):
-            for column in range(y.shape[3]):
-                patch = padded[:, :, row * stride : row * stride + kernel, column * stride : column * stride + kernel]
-                expected = np.einsum("nchw,ochw->no", patch, w)
-                np.testing.assert_allclose(y[:, :, row, column], expected, atol=1e-13)
+    x, w = rng.standard_normal((2, 2, 5, 6)), rng.standard_normal((3, 2, kernel, kernel))
+    y = Conv("c", 2, 3, kernel, stride).apply({"c.weight": w}, {}, x)
+    pad = kernel // 2
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    assert y.shape == (2, 3, -(-5 // stride), -(-6 // stride))
+    for row, column in np.ndindex(y.shape[2:]):
+        patch = padded[:, :, row * stride : row * stride + kernel, column * stride : column * stride + kernel]
+        np.testing.assert_allclose(y[:, :, row, column], np.einsum("nchw,ochw->no", patch, w), atol=1e-13)
 
 
-def test_max_pool_gives_ties_to_the_first_in_scan_order():
+def test_max_pool_gives_the_gradient_of_ties_to_the_first_in_scan_order():
     x = np.zeros((1, 1, 4, 4))
     gradient = make_vjp(lambda x: MaxPool("p").apply({}, {}, x))(x)[0](np.ones((1, 1, 2, 2)))
-    expected = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    np.testing.assert_array_equal(gradient[0, 0], expected)
+    np.testing.assert_array_equal(gradient[0, 0], [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 
-def test_max_pool_of_negative_pictures_never_takes_the_padding():
+def test_max_pool_never_takes_the_padding_where_all_pixels_are_negative():
     x = -1 - np.random.default_rng(4).random((1, 1, 5, 5))
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     expected = [[padded[0, 0, i : i + 3, j : j + 3].max() for j in (0, 2, 4)] for i in (0, 2, 4)]
     np.testing.assert_array_equal(MaxPool("p").apply({}, {}, x)[0, 0], expected)
 
 
-def test_average_pool_at_an_odd_edge_is_the_mean_of_what_is_there():
+def test_average_pool_at_an_odd_edge_is_the_mean_of_the_pixels_inside():
     x = np.arange(9.0).reshape(1, 1, 3, 3)
     np.testing.assert_array_equal(AvgPool("p").apply({}, {}, x)[0, 0], [[2.0, 3.5], [6.5, 8.0]])
 
 
-def test_batch_norm_in_training_mode_keeps_pytorchs_running_statistics():
+def test_batch_norm_in_training_mode_updates_the_running_statistics_as_pytorch_does():
     rng = np.random.default_rng(5)
     x = rng.standard_normal((3, 2, 4, 5)) * 2 + 1
     before = {"b.running_mean": np.array([0.5, -1.0]), "b.running_var": np.array([2.0, 3.0])}

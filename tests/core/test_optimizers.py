@@ -1,4 +1,4 @@
-"""What an optimizer's swap does: every formula beside the swap that is carried out, at falling learning rates."""
+"""Tests of what an order swap does under an optimizer: each formula against swaps that are carried out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import elementwise_grad
+from networks import generic_problem
 
 import lie_ref
 from lie_ref import swap_effects
 from lie_ref.core.differences import order_swap, relative_error
+from lie_ref.core.engine import Autograd
 from lie_ref.core.fields import grad, hvp_reverse_over_reverse, tree_map
 from lie_ref.core.optimizers import (
     AdamState,
@@ -22,6 +24,7 @@ from lie_ref.core.optimizers import (
     first_order_effect,
     second_order_effect,
 )
+from lie_ref.core.types import Arrays
 from lie_ref.measure.crosschecks import order_swap_convergence
 from lie_ref.study.training import Adam
 
@@ -36,7 +39,6 @@ STATES: dict[str, Optimizer] = {
     "adam": AdamState(RNG.normal(size=7), RNG.uniform(0.5, 2, 7), count=30, betas=(0.8, 0.999)),
     "adam at rest": AdamState(np.zeros(7), np.zeros(7), count=0),
 }
-WITH_MEMORY = [name for name, state in STATES.items() if isinstance(state, (Momentum, AdamState))]
 
 
 def loss_i(t: np.ndarray) -> float:
@@ -47,61 +49,50 @@ def loss_j(t: np.ndarray) -> float:
     return anp.sum(anp.sin(B @ t)) + anp.sum(t**2)
 
 
+G_I, G_J = grad(loss_i)(THETA), grad(loss_j)(THETA)
+
+
 def effects(optimizer: Optimizer) -> tuple[np.ndarray, np.ndarray]:
-    """Both orders of the swap of the two losses, by the formulas and autograd in reverse over reverse."""
-    g_i, g_j = grad(loss_i)(THETA), grad(loss_j)(THETA)
-    u_i, u_j = optimizer.step(g_i)[0], optimizer.step(g_j)[0]
+    """The first- and second-order effect of swapping the two losses, with products by reverse over reverse."""
+    u_i, u_j = optimizer.step(G_I)[0], optimizer.step(G_J)[0]
     products = hvp_reverse_over_reverse(loss_j, THETA, u_i), hvp_reverse_over_reverse(loss_i, THETA, u_j)
-    return first_order_effect(optimizer, g_i, g_j), second_order_effect(optimizer, g_i, g_j, *products)
-
-
-def observed_orders(error: Callable[[float], float], epsilons: np.ndarray) -> np.ndarray:
-    errors = np.array([error(epsilon) for epsilon in epsilons])
-    return np.diff(np.log(errors)) / np.diff(np.log(epsilons))
+    return first_order_effect(optimizer, G_I, G_J), second_order_effect(optimizer, G_I, G_J, *products)
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_both_terms_leave_an_error_of_third_order(name: str) -> None:
+def test_the_first_two_orders_leave_an_error_of_third_order(name: str) -> None:
     first, second = effects(STATES[name])
-
-    def error(epsilon: float) -> float:
-        carried_out = order_swap(grad(loss_i), grad(loss_j), THETA, epsilon, STATES[name], order=1)
-        return float(np.linalg.norm(carried_out * epsilon - epsilon * first - epsilon**2 * second))
-
-    np.testing.assert_allclose(observed_orders(error, 2.0 ** -np.arange(9, 13)), 3, atol=0.1)
+    epsilons = 2.0 ** -np.arange(9, 13)
+    swaps = [e * order_swap(grad(loss_i), grad(loss_j), THETA, e, STATES[name], order=1) for e in epsilons]
+    errors = [np.linalg.norm(s - e * first - e**2 * second) for s, e in zip(swaps, epsilons, strict=True)]
+    np.testing.assert_allclose(np.diff(np.log(errors)) / np.diff(np.log(epsilons)), 3, atol=0.1)
 
 
-@pytest.mark.parametrize("name", WITH_MEMORY)
-def test_a_state_that_remembers_has_an_effect_of_first_order(name: str) -> None:
-    first, _ = effects(STATES[name])
-    found = order_swap_convergence(grad(loss_i), grad(loss_j), THETA, first, STATES[name], order=1)
+@pytest.mark.parametrize("name", STATES)
+def test_the_effect_is_of_first_order_with_memory_and_of_second_order_without(name: str) -> None:
+    first, second = effects(STATES[name])
+    order = 1 if isinstance(STATES[name], (Momentum, AdamState)) else 2
+    if order == 2:
+        np.testing.assert_array_equal(first, np.zeros(7))
+    limit = first if order == 1 else second
+    found = order_swap_convergence(grad(loss_i), grad(loss_j), THETA, limit, STATES[name], order)
     assert found.observed_order == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("name", ["gradient descent", "fixed preconditioner"])
-def test_without_memory_there_is_no_effect_of_first_order(name: str) -> None:
-    first, second = effects(STATES[name])
-    np.testing.assert_array_equal(first, np.zeros(7))
-    found = order_swap_convergence(grad(loss_i), grad(loss_j), THETA, second, STATES[name])
-    assert found.observed_order == pytest.approx(1, abs=0.02)
+def test_plain_and_preconditioned_effects_are_lie_brackets_of_the_fields(name: str) -> None:
+    p = STATES[name].slope(THETA)  # the diagonal of the preconditioner, ones without one
+    bracket = lie_ref.lie_bracket(lambda t: -p * grad(loss_i)(t), lambda t: -p * grad(loss_j)(t))(THETA)
+    assert relative_error(effects(STATES[name])[1], bracket) < 1e-14
 
 
-def test_plain_and_preconditioned_effects_are_lie_brackets_of_the_fields() -> None:
-    for name, p in (("gradient descent", np.ones(7)), ("fixed preconditioner", STATES["fixed preconditioner"])):
-        scale = p.preconditioner if isinstance(p, FixedPreconditioner) else p
-        fields = [lambda t, f=f, scale=scale: -scale * grad(f)(t) for f in (loss_i, loss_j)]
-        bracket = lie_ref.lie_bracket(*fields)(THETA)
-        assert relative_error(effects(STATES[name])[1], bracket) < 1e-14
+def test_the_effect_of_momentum_is_minus_mu_times_the_difference_of_the_gradients() -> None:
+    assert relative_error(effects(STATES["momentum"])[0], -0.9 * (G_I - G_J)) < 1e-14
 
 
-def test_momentum_swaps_to_minus_mu_times_the_difference_of_the_gradients() -> None:
-    expected = -0.9 * (grad(loss_i)(THETA) - grad(loss_j)(THETA))
-    assert relative_error(effects(STATES["momentum"])[0], expected) < 1e-14
-
-
-def test_later_steps_undo_what_momentum_did_to_first_order() -> None:
-    """The buffers differ by (μ − 1)(g_i − g_j) after the swap, which moves θ by μ (g_i − g_j) ε in the end."""
-    state, (g_i, g_j) = Momentum(RNG.normal(size=7), momentum=0.5), (grad(loss_i)(THETA), grad(loss_j)(THETA))
+def test_later_steps_cancel_the_first_order_effect_of_momentum() -> None:
+    """After the swap the buffers differ by (μ − 1)(g_i − g_j), which in the end moves θ by μ (g_i − g_j) ε."""
+    state = Momentum(RNG.normal(size=7), momentum=0.5)
 
     def far_ahead(order: list[np.ndarray]) -> np.ndarray:
         moved, buffer = np.zeros(7), state
@@ -110,19 +101,18 @@ def test_later_steps_undo_what_momentum_did_to_first_order() -> None:
             moved = moved - update
         return moved
 
-    assert np.linalg.norm(far_ahead([g_i, g_j]) - far_ahead([g_j, g_i])) < 1e-14 * np.linalg.norm(g_i)
+    assert np.linalg.norm(far_ahead([G_I, G_J]) - far_ahead([G_J, G_I])) < 1e-14 * np.linalg.norm(G_I)
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_slope_is_the_derivative_of_the_update(name: str) -> None:
-    gradient = RNG.normal(size=7)
-    h = 1e-6
-    differences = [(STATES[name].step(gradient + s * h)[0]) for s in (1, -1)]
+def test_the_slope_is_the_derivative_of_the_update(name: str) -> None:
+    gradient, h = RNG.normal(size=7), 1e-6
+    ahead, behind = (STATES[name].step(gradient + s * h)[0] for s in (1, -1))
     slope = np.broadcast_to(STATES[name].slope(gradient), 7)
-    np.testing.assert_allclose(slope, (differences[0] - differences[1]) / (2 * h), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(slope, (ahead - behind) / (2 * h), rtol=1e-6, atol=1e-9)
 
 
-def test_slope_of_adam_agrees_with_autograd() -> None:
+def test_the_slope_of_adam_agrees_with_autograd() -> None:
     state, gradient = STATES["adam"], RNG.normal(size=7)
     assert isinstance(state, AdamState)
 
@@ -133,15 +123,15 @@ def test_slope_of_adam_agrees_with_autograd() -> None:
     np.testing.assert_allclose(state.slope(gradient), elementwise_grad(update)(gradient), rtol=1e-13)
 
 
-def test_slope_of_adam_is_finite_where_no_gradient_ever_came() -> None:
+def test_the_slope_of_adam_is_finite_where_every_gradient_was_zero() -> None:
     slope = AdamState(np.zeros(2), np.zeros(2), count=0).slope(np.array([0.0, 1.0]))
     np.testing.assert_allclose(slope[0], 1e8)  # u = g / (|g| + ε)
     assert np.isfinite(slope).all()
 
 
-def test_adam_state_steps_as_the_training_does() -> None:
+def test_adam_state_takes_the_same_steps_as_the_training() -> None:
     params = {"w": RNG.normal(size=(3, 2)), "b": RNG.normal(size=3)}
-    training, state = Adam(params, lr=0.01, betas=(0.8, 0.999)), None
+    training = Adam(params, lr=0.01, betas=(0.8, 0.999))
     state = AdamState(*(tree_map(np.zeros_like, params) for _ in range(2)), count=0, betas=(0.8, 0.999))
     theta = tree_map(np.copy, params)
     for _ in range(5):
@@ -157,36 +147,24 @@ def test_adam_has_no_preconditioner_before_its_first_step() -> None:
         AdamState(np.zeros(2), np.zeros(2), count=0).preconditioner()
 
 
-@pytest.mark.parametrize("kind", ["momentum", "adam", "preconditioned"])
-def test_effects_on_a_network_are_those_of_the_formulas_by_autograd(kind: str) -> None:
-    model = lie_ref.mxresnet((2, 3, 2), (2, 4), (1, 1), n_out=3, n_in=1)
-    params, buffers = model.init(seed=1)
-    params = {name: p + 0.1 * RNG.normal(size=p.shape) for name, p in params.items()}
-    x, y = RNG.normal(size=(3, 1, 9, 9)), (RNG.random((3, 3)) > 0.5).astype(float)
-    positive = {name: RNG.uniform(0.5, 2, p.shape) for name, p in params.items()}
-    optimizer: Optimizer = {
-        "momentum": Momentum(positive, 0.9),
-        "adam": AdamState(positive, positive, 7),
-        "preconditioned": FixedPreconditioner(positive),
-    }[kind]
-    pairs = [(0, 1), (2, 0), (1, 1)]
-    first, second = swap_effects(model, params, buffers, x, y, pairs, optimizer)
-
-    def loss_of(i: int) -> Callable[[dict[str, np.ndarray]], float]:
-        def loss(p: dict[str, np.ndarray]) -> float:
-            z = model.apply(p, buffers, x[i : i + 1])
-            return anp.mean(anp.logaddexp(0.0, z) - y[i] * z)
-
-        return loss
-
-    for k, (i, j) in enumerate(pairs):
-        g_i, g_j = (grad(loss_of(n))(params) for n in (i, j))
-        u_i, u_j = optimizer.step(g_i)[0], optimizer.step(g_j)[0]
-        products = [hvp_reverse_over_reverse(loss_of(n), params, u) for n, u in ((j, u_i), (i, u_j))]
-        for found, expected in (
-            (first, first_order_effect(optimizer, g_i, g_j)),
-            (second, second_order_effect(optimizer, g_i, g_j, *products)),
-        ):
-            size = np.sqrt(sum(np.sum(e**2) for e in expected.values()))
-            for name, e in expected.items():
-                assert np.linalg.norm(found[name][k] - e) <= 1e-12 * size + 1e-300, (name, i, j)
+@pytest.mark.parametrize(
+    "optimizer_at",
+    [lambda p: Momentum(p, 0.9), lambda p: AdamState(p, p, 7), FixedPreconditioner],
+    ids=["momentum", "adam", "preconditioned"],
+)
+def test_effects_on_a_network_equal_the_formulas_by_autograd(optimizer_at: Callable[[Arrays], Optimizer]) -> None:
+    model, pairs = lie_ref.mxresnet((2, 3, 2), (2, 4), (1, 1), n_out=3, n_in=1), [(1, 0), (1, 1)]
+    problem = generic_problem(model, (2, 1, 9, 9), 1, pairs)
+    optimizer = optimizer_at({name: RNG.uniform(0.5, 2, p.shape) for name, p in problem.params.items()})
+    reverse = Autograd(hvp_reverse_over_reverse)
+    g = reverse.gradients(problem)
+    products = reverse.products(problem, optimizer.step(g)[0])  # H_j u_i and H_i u_j
+    g_i, g_j = (tree_map(lambda a, side=side: a[problem.pairs[:, side]], g) for side in (0, 1))
+    h_j_u_i, h_i_u_j = (tree_map(lambda h, side=side: h[:, side], products) for side in (0, 1))
+    expected = first_order_effect(optimizer, g_i, g_j), second_order_effect(optimizer, g_i, g_j, h_j_u_i, h_i_u_j)
+    found = swap_effects(model, problem.params, problem.buffers, problem.x, problem.y, pairs, optimizer)
+    for effect, of in zip(found, expected, strict=True):
+        size = np.sqrt(sum((e**2).reshape(len(pairs), -1).sum(axis=1) for e in of.values()))
+        for name, e in of.items():
+            errors = np.linalg.norm((effect[name] - e).reshape(len(pairs), -1), axis=1)
+            assert (errors <= 1e-12 * size + 1e-300).all(), name

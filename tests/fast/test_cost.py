@@ -1,14 +1,15 @@
-"""What the fast path costs, counted and not timed: multiplications, numbers copied into patches, memory.
+"""Tests of what the fast path costs, counted and not timed: operations, numbers copied into patches, memory.
 
-The counts are the same on every machine.  A change that computes 1 % more, unfolds pictures once more for each
-direction or keeps what it unfolded does not pass.
+The counts are the same on every machine.  A change fails if it computes 1 % more, unfolds the images once more for each
+direction, or keeps the unfolded patches.
 """
 
 from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,85 +30,66 @@ def preset(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that counts are exact and the largest memory is the same every time."""
-    monkeypatch.setattr(threads, "threads", lambda: 1)
-
-
 @pytest.fixture
 def count(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Of the convolutions' products: floating-point operations, and numbers in the patches that are multiplied."""
+    """Floating-point operations of the convolutions, and numbers in the patches that they multiply.
+
+    With one thread the counts are exact, and the peak of memory is the same every time.
+    """
     found: Counter[str] = Counter()
 
-    def counted(name: str) -> None:
+    def counted(name: str, patches: Callable[..., int], inner: Callable[..., int]) -> None:
         multiply = getattr(convolution, name)
 
-        def counting(rows, kernels, out):
-            found.update(flops=2 * out.size * rows.shape[-1], patches=rows.size)
-            multiply(rows, kernels, out)
+        def counting(*given: np.ndarray) -> Any:
+            product = multiply(*given)
+            found.update(flops=2 * (given[-1] if product is None else product).size * inner(*given))
+            found.update(patches=patches(*given))
+            return product
 
         monkeypatch.setattr(convolution, name, counting)
 
-    def counted_contract(a, b):
-        c = contract(a, b)
-        found.update(flops=2 * c.size * a.shape[-2], patches=b.size)
-        return c
-
-    def counted_in_tiles(a, b):
-        c = multiply_in_tiles(a, b)
-        found.update(flops=2 * c.size * a.shape[-1])
-        return c
-
-    contract, multiply_in_tiles = convolution.contract, convolution.multiply_in_tiles
-    counted("multiply")
-    counted("multiply_few")
-    monkeypatch.setattr(convolution, "contract", counted_contract)
-    monkeypatch.setattr(convolution, "multiply_in_tiles", counted_in_tiles)
+    for name in ("multiply", "multiply_few"):  # these write into their last argument
+        counted(name, lambda rows, kernels, out: rows.size, lambda rows, kernels, out: rows.shape[-1])
+    counted("contract", lambda a, b: b.size, lambda a, b: a.shape[-2])
+    counted("multiply_in_tiles", lambda a, b: 0, lambda a, b: a.shape[-1])
+    monkeypatch.setattr(threads, "threads", lambda: 1)
     return found
 
 
-def evaluation(preset: str) -> Callable[[], Any]:
-    p = problem(preset, INPUTS)
-    return lambda: lie_ref.evaluate(p.model, p.params, p.buffers, p.x, p.y, EXAMPLES)
-
-
-def step(preset: str) -> Callable[[], Any]:
-    p = problem(preset, INPUTS, np.float32)
-    return lambda: training_gradients(p.model, p.params, p.buffers, p.x, p.y)
+@contextmanager
+def memory_below(megabytes: float) -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < megabytes * 1e6
 
 
 def numbers_in_patches(preset: str) -> int:
-    """Of one picture, in all layers."""
+    """Of one image, in all layers."""
     return sum(p.rows * p.inner for p in products(problem(preset, 1).model))
 
 
-def test_an_evaluation_multiplies_hardly_more_than_it_must(preset, count):
-    """The sweeps of the products repeat the six examples' values: 24 passes more than 1,184."""
-    evaluation(preset)()
+def test_an_evaluation_needs_hardly_more_than_the_fewest_operations_and_keeps_no_patches(preset, count):
+    """The sweeps of the products compute the values of the six examples again: 24 passes more than 1,184.
+
+    Pushing 15 tangents forward unfolds each of 32 inputs 2 + 15 times, the products with 5 directions unfold each of 6
+    examples 3 (2 + 5) times, and the gradients 3 times: the patches of at most 688 images, as some layers need fewer.
+    If they were kept, they would fill fourteen times the memory.
+    """
+    p = problem(preset, INPUTS)
+    with memory_below({"mxresnet-tiny": 120, "mxresnet-small": 260}[preset]):
+        lie_ref.evaluate(p.model, p.params, p.buffers, p.x, p.y, EXAMPLES)
     assert count["flops"] < 1.025 * total_flops(problem(preset, 1).model, EXAMPLES, INPUTS)
-
-
-def test_an_evaluation_unfolds_a_picture_for_each_direction_once_a_product(preset, count):
-    """With 15 tangents, 2 + 15 times for each of the 32 inputs; with 5 directions, 3 (2 + 5) times for each of the six
-    examples, and 3 for its gradient: 688 pictures' patches, were it not for the layers that need fewer."""
-    evaluation(preset)()
     assert count["patches"] < 675 * numbers_in_patches(preset)
 
 
-def test_a_training_step_multiplies_and_unfolds_three_times(preset, count):
-    step(preset)()
+def test_a_training_step_multiplies_and_unfolds_three_times_and_keeps_no_patches(preset, count):
+    """If the patches were kept, they would fill four times the memory."""
+    p = problem(preset, INPUTS, np.float32)
+    with memory_below({"mxresnet-tiny": 36, "mxresnet-small": 67}[preset]):
+        training_gradients(p.model, p.params, p.buffers, p.x, p.y)
     layers = products(problem(preset, 1).model)
     assert count["flops"] <= sum(INPUTS * p.flops * (2 if p.first else 3) for p in layers)
     assert count["patches"] < 3.15 * INPUTS * numbers_in_patches(preset)
-
-
-def test_nothing_unfolded_is_kept(preset):
-    """The patches of an evaluation fill fourteen times as much, those of a training step four times."""
-    sizes = {"mxresnet-tiny": (120, 36), "mxresnet-small": (260, 67)}[preset]
-    for work, megabytes in zip((evaluation(preset), step(preset)), sizes, strict=True):
-        tracemalloc.start()
-        work()
-        largest = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert largest < megabytes * 1e6

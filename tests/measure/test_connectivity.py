@@ -91,5 +91,5 @@ def test_errors_name_the_argument_what_came_and_what_was_expected():
         batch_norm_statistics(NET, params, [])
     with pytest.raises(ValueError, match=r"batches: expected shape \(n, 3, height, width\)"):
         batch_norm_statistics(NET, params, [np.ones((4, 1, 8, 8))])
-    with pytest.raises(ValueError, match=r"errors: expected two at least, \(points,\), got shape \(1,\)"):
+    with pytest.raises(ValueError, match=r"errors: expected at least two, of shape \(points,\), got shape \(1,\)"):
         error_barrier([0.5])

@@ -101,7 +101,7 @@ def test_errors_name_the_argument_what_came_and_what_was_expected():
     params, buffers = generic_state(MLPS[0], 6)
     with pytest.raises(ValueError, match=r"x: expected shape \(n, 5\), none of them 0, got \(3, 4\)"):
         ntk(MLPS[0], params, buffers, np.ones((3, 4)))
-    with pytest.raises(ValueError, match=r"after: expected shape \(2, 2\), as before has, got \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"after: expected the shape of before, \(2, 2\), got \(3, 3\)"):
         kernel_velocity(np.eye(2), np.eye(3))
     with pytest.raises(ValueError, match="after: expected a kernel that is not zero"):
         kernel_velocity(np.eye(2), np.zeros((2, 2)))

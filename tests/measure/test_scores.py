@@ -203,7 +203,7 @@ def test_errors_name_the_argument_what_came_and_what_was_expected():
         (lambda: el2n(model, [state], x[:0], y[:0]), "got 0 for 0"),
         (lambda: el2n(model, [state], x, y[:, :2]), r"y: expected shape \(3, 3\)"),
         (lambda: grand(model, [state], x, 2 * y + 1), "y: expected targets in"),
-        (lambda: bracket_score(model, [state], x, y, [1, 1]), "partners: expected two different examples at least"),
+        (lambda: bracket_score(model, [state], x, y, [1, 1]), "partners: expected at least two different examples"),
         (lambda: bracket_score(model, [state], x, y, [3]), "partners: expected indices 0 to 2, got 3 to 3"),
         (lambda: forgetting([0, 1], np.ones((1, 1), bool), 2), r"is_right: expected shape \(2, k\)"),
         (lambda: forgetting([0, 2], np.ones((2, 1), bool), 2), "rows: expected numbers 0 to 1, got 0 to 2"),
