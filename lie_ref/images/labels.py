@@ -1,43 +1,25 @@
-"""Labels of synthetic faces: CelebA's 40 attributes, as frequent and as correlated as they are there."""
+"""Samples labels of synthetic faces: CelebA's 40 attributes, with CelebA's frequencies and correlations."""
 
 from __future__ import annotations
 
 import json
 from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
 
 from ..machine.errors import InputError
 from ..machine.files import data_file
 
-
-class Statistics(NamedTuple):
-    """What is known of CelebA's labels: `names` (40), `frequency` (40,) and `correlation` (40, 40), float64."""
-
-    names: tuple[str, ...]
-    frequency: np.ndarray
-    correlation: np.ndarray
-
-
-@lru_cache(maxsize=1)
-def load_statistics() -> Statistics:
-    """The frequencies of CelebA's attributes and the correlations between them.
-
-    >>> round(float(load_statistics().frequency[ATTRIBUTES.index("Bald")]), 4)
-    0.0232
-    """
-    table = json.loads(data_file("attribute_statistics.json").read_text(encoding="utf-8"))
-    return Statistics(tuple(table["attributes"]), np.array(table["frequency"]), np.array(table["correlation"]))
-
-
-ATTRIBUTES: tuple[str, ...] = load_statistics().names
+_STATISTICS = json.loads(data_file("attribute_statistics.json").read_text(encoding="utf-8"))
+ATTRIBUTES: tuple[str, ...] = tuple(_STATISTICS["attributes"])
+FREQUENCY = np.array(_STATISTICS["frequency"])  # (40,): CelebA's, in the order of `ATTRIBUTES`
+CORRELATION = np.array(_STATISTICS["correlation"])  # (40, 40)
 HAIR = ("Black_Hair", "Brown_Hair", "Blond_Hair", "Gray_Hair")
 _COLUMN = {name: column for column, name in enumerate(ATTRIBUTES)}
 _HAIR = [_COLUMN[name] for name in HAIR]
 
-# (attributes, condition, value): these attributes are possible only where the condition has that value.
+# (attributes, condition, value): the attributes are possible only in faces whose condition has that value.
 _POSSIBLE_IF = (
     (("5_o_Clock_Shadow", "Bald", "Goatee", "Mustache", "Sideburns"), "Male", True),
     (("Goatee", "Mustache", "Sideburns"), "No_Beard", False),
@@ -48,15 +30,15 @@ _POSSIBLE_IF = (
 
 
 def _thresholds(frequency: np.ndarray) -> np.ndarray:
-    """The level that a standard normal variable exceeds with the given probability, element by element."""
+    """The levels (k,) that a standard normal variable exceeds with the given probabilities (k,)."""
     return np.array([NormalDist().inv_cdf(1 - p) for p in frequency])
 
 
 def _latent_correlation(frequency: np.ndarray, correlation: np.ndarray) -> np.ndarray:
-    """Correlations (k, k) of normal variables whose signs, cut at the thresholds, correlate as given.
+    """Correlations (k, k) of normal variables that, cut at their thresholds, have the given `correlation`.
 
-    The covariance of two cut normals of correlation sin(a), thresholds h and k, is the integral over t from 0 to a of
-    exp(-(h² + k² - 2hk sin t) / (2 cos² t)) / 2π. It grows with a, so each pair is solved by bisection.
+    The covariance of two cut normal variables with correlation sin(a) and thresholds h and k is the integral of
+    exp(-(h² + k² - 2hk sin t) / (2 cos² t)) / 2π over t from 0 to a.  It increases with a, so bisection finds a.
     """
     deviation = np.sqrt(frequency * (1 - frequency))
     target = correlation * np.outer(deviation, deviation)
@@ -75,7 +57,7 @@ def _latent_correlation(frequency: np.ndarray, correlation: np.ndarray) -> np.nd
 
 
 def _possible(margin: np.ndarray, exclusive: bool) -> np.ndarray:
-    """Labels (n, 40) bool from margins over the thresholds: of several hair colours the clearest stays, and so on."""
+    """Labels (n, 40) bool from margins over the thresholds, less impossible ones; the clearest hair colour stays."""
     labels = margin > 0
     if exclusive:
         labels[:, _HAIR] &= margin[:, _HAIR] == margin[:, _HAIR].max(axis=1, keepdims=True)
@@ -87,20 +69,19 @@ def _possible(margin: np.ndarray, exclusive: bool) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _copula(exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The mixing matrix (40, 40) and thresholds (40,) that give CelebA's labels from independent normals.
+    """The mixing matrix (40, 40) and thresholds (40,) that turn independent normal variables into CelebA's labels.
 
-    The pairwise solutions need not fit together: a correlation matrix near them is taken by clipping eigenvalues. The
-    rules of `_possible` then take labels away: the thresholds are calibrated on a fixed sample until frequencies agree.
+    The correlations found pair by pair need not form a correlation matrix, so negative eigenvalues are set to zero.
+    `_possible` then removes labels, so the thresholds are calibrated on a fixed sample until the frequencies agree.
     """
-    _, frequency, correlation = load_statistics()
-    latent = _latent_correlation(frequency, correlation)
+    latent = _latent_correlation(FREQUENCY, CORRELATION)
     if not exclusive:
         latent[np.ix_(_HAIR, _HAIR)] = np.eye(len(_HAIR))
     values, vectors = np.linalg.eigh(latent)
-    # The symmetric root does not depend on the signs that the eigenvectors happen to come with.
+    # The symmetric root does not depend on the arbitrary signs of the eigenvectors.
     mixing = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     mixing /= np.linalg.norm(mixing, axis=0)
-    wanted = _thresholds(frequency)
+    wanted = _thresholds(FREQUENCY)
     threshold = wanted.copy()
     sample = np.random.default_rng(0).standard_normal((1 << 17, len(ATTRIBUTES))) @ mixing
     for _ in range(5):
@@ -109,7 +90,7 @@ def _copula(exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_count(name: str, value: int, least: int) -> None:
-    """InputError unless `value` is an integer of at least `least`."""
+    """Raise InputError unless `value` is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{name}: expected an integer of at least {least}, found {value!r}")
 
@@ -117,9 +98,8 @@ def check_count(name: str, value: int, least: int) -> None:
 def sample_attributes(n: int, seed: int, exclusive: bool = True) -> np.ndarray:
     """Labels (n, 40) uint8, 0 or 1, with CelebA's frequencies and correlations, in the order of `ATTRIBUTES`.
 
-    The first n rows are the same for every larger n. A face has at most one of the four hair colours; with
-    `exclusive=False` the colours no longer know of each other, and may meet. InputError for a negative or fractional
-    `n` or `seed`.
+    A larger n adds rows and leaves the first ones as they are.  A face has at most one of the four hair colours;
+    with `exclusive=False` the colours are independent.  InputError for a negative or fractional `n` or `seed`.
 
     >>> bool((sample_attributes(5, seed=1) == sample_attributes(9, seed=1)[:5]).all())
     True

@@ -1,8 +1,8 @@
-"""Synthetic faces with CelebA's 40 attributes: the data set of the experiment where CelebA itself is not at hand.
+"""Draws synthetic faces with CelebA's 40 attributes, for experiments without CelebA itself.
 
-Each label changes one part of a picture that is drawn with Pillow. Most cues are graded and overlap (a nose is more or
-less big), and pose, light, tint, background and sensor noise vary, so that a network has something to learn and can
-still be unsure: above all of black and brown hair.
+Each label changes one part of the picture.  Most cues are graded and overlap (a nose is more or less big), and pose,
+light, tint, background and sensor noise vary, so that a network can learn the labels but stays unsure about some of
+them, above all about black and brown hair.
 
 >>> from lie_ref.images.labels import sample_attributes
 >>> labels = sample_attributes(2, seed=0)
@@ -13,11 +13,11 @@ still be unsure: above all of black and brown hair.
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
 from ..machine.errors import InputError
@@ -34,7 +34,6 @@ _CHANCES = (
     *("skin", "hair_shade", "hair_length", "hair_phase", "other_hair", "iris", "shadow_hue", "tie_hue", "hat_hue"),
     *("clothes_hue", "clothes_value", "glasses", "shift_x", "shift_y", "scale", "tilt", "gain", "light_x", "light_y"),
 )
-_Points = np.ndarray | Sequence[tuple[float, float]]  # (n, 2): x and y of each
 _CIRCLE = np.stack([np.sin(np.linspace(0, 2 * np.pi, 24)), -np.cos(np.linspace(0, 2 * np.pi, 24))], axis=1)
 _RAMP = np.linspace(-1, 1, 9)
 _SIDES = (-1, 1)
@@ -44,49 +43,47 @@ def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
     return 255 * np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
 
-def _mix(first: np.ndarray, second: np.ndarray | tuple[int, int, int], share: float) -> np.ndarray:
+def _mix(first: np.ndarray, second: ArrayLike, share: float) -> np.ndarray:
     """`first` moved towards `second` by a share between 0 and 1 (clipped)."""
     return first + (np.asarray(second) - first) * min(max(share, 0.0), 1.0)
 
 
 def _rgba(colour: np.ndarray, alpha: float) -> tuple[int, int, int, int]:
-    """Both clipped to what Pillow takes: whole numbers from 0 to 255."""
+    """Pillow's form of a colour with alpha in [0, 1]: integers clipped to 0 ... 255."""
     red, green, blue = (min(max(int(value), 0), 255) for value in colour)
     return red, green, blue, min(max(int(255 * alpha), 0), 255)
 
 
 @dataclass(frozen=True)
 class _Canvas:
-    """A picture to draw on in the face's own coordinates; `pose` (2, 3) maps them to pixels."""
+    """A picture to draw on: `pose` (2, 3) maps points (n, 2) in the coordinates of the face to pixels."""
 
     draw: ImageDraw.ImageDraw
     pose: np.ndarray
 
-    def _pixels(self, points: _Points) -> list[float]:
+    def _pixels(self, points: ArrayLike) -> list[float]:
         return (np.asarray(points) @ self.pose[:, :2].T + self.pose[:, 2]).ravel().tolist()
 
-    def polygon(self, points: _Points, colour: np.ndarray, alpha: float = 1.0) -> None:
+    def polygon(self, points: ArrayLike, colour: np.ndarray, alpha: float = 1.0) -> None:
         self.draw.polygon(self._pixels(points), fill=_rgba(colour, alpha))
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, colour: np.ndarray, alpha: float = 1.0) -> None:
         self.polygon(_CIRCLE * (rx, ry) + (x, y), colour, alpha)
 
-    def line(self, points: _Points, width: float, colour: np.ndarray, alpha: float = 1.0) -> None:
+    def line(self, points: ArrayLike, width: float, colour: np.ndarray, alpha: float = 1.0) -> None:
         pixels = max(1, round(width * float(np.hypot(*self.pose[:, 0]))))
         self.draw.line(self._pixels(points), fill=_rgba(colour, alpha), width=pixels, joint="curve")
 
-    def arc(
-        self, x: float, y: float, rx: float, ry: float, width: float, colour: np.ndarray, alpha: float = 1.0
-    ) -> None:
-        """The parabola from (x - rx, y) to (x + rx, y) whose middle lies ry lower (higher where ry is negative)."""
+    def arc(self, x: float, y: float, rx: float, ry: float, width: float, colour: np.ndarray, alpha: float = 1) -> None:
+        """The parabola from (x - rx, y) to (x + rx, y) through (x, y + ry); y points down."""
         self.line(np.stack([x + rx * _RAMP, y + ry * (1 - _RAMP**2)], axis=1), width, colour, alpha)
 
 
 class _Face:
-    """What the parts of one face share: labels, graded cues, chances and the measures that follow from them."""
+    """What the parts of one face share: its labels, graded cues, random numbers and the measures derived from them."""
 
     def __init__(self, attributes: np.ndarray, rng: np.random.Generator, ambiguity: float) -> None:
-        # Everything random is drawn here, whatever the labels are: changing one label changes nothing but its own cue.
+        # All random numbers are drawn here, whatever the labels are, so that a label changes only its own cue.
         graded = attributes + np.clip(_SPREAD * rng.standard_normal(len(ATTRIBUTES)), -0.7, 0.7)
         self.has = dict(zip(ATTRIBUTES, attributes.astype(bool).tolist(), strict=True))
         self.level = dict(zip(ATTRIBUTES, graded.tolist(), strict=True))
@@ -110,7 +107,7 @@ class _Face:
 
 
 def _hair_colours(face: _Face, ambiguity: float) -> list[np.ndarray]:
-    """The hair's colours: one for each label that is set; where none is, nearly black or auburn."""
+    """The colours of the hair: one for each hair label that is set; without any, almost black or auburn."""
     offset = ambiguity * _SHADE_SPREAD * NormalDist().inv_cdf(0.001 + 0.998 * face.chance["hair_shade"])
 
     def natural(shade: float) -> np.ndarray:
@@ -123,14 +120,14 @@ def _hair_colours(face: _Face, ambiguity: float) -> list[np.ndarray]:
 
 
 def _draw_background(face: _Face, canvas: _Canvas) -> None:
-    """A plain wall with a few large patches, in any colour."""
+    """A few large patches of any colour."""
     for x, y, size, hue, saturation, value in face.background:
         colour = _colour(hue, 0.6 * saturation, 0.25 + 0.7 * value)
         canvas.ellipse(90 * x - 45, 90 * y - 45, 12 + 22 * size, 12 + 30 * size, colour)
 
 
 def _draw_hair_behind(face: _Face, canvas: _Canvas) -> None:
-    """The mass of the hair and its strands: long or short, wavy or straight or neither."""
+    """The hair behind the face and its strands: long or short; wavy, straight or neither."""
     colour, level = face.hair[0], face.level
     if face.has["Bald"]:
         for side in _SIDES:
@@ -150,7 +147,7 @@ def _draw_hair_behind(face: _Face, canvas: _Canvas) -> None:
 
 
 def _draw_strands(face: _Face, canvas: _Canvas, across: float, down: np.ndarray, wave: float, phase: float) -> None:
-    """Strands at both sides, sleek in straight hair, curled in wavy hair; further hair colours show as streaks."""
+    """Strands on both sides, sleek for straight hair and curled for wavy hair; further hair colours are streaks."""
     shine = _mix(face.hair[0], (255, 255, 255), 0.3)
     colours = [*face.hair[1:], shine] if face.has["Straight_Hair"] or wave else face.hair[1:]
     for side in _SIDES:
@@ -202,7 +199,7 @@ def _draw_head(face: _Face, canvas: _Canvas) -> None:
 
 
 def _draw_age(face: _Face, canvas: _Canvas) -> None:
-    """Wrinkles of the forehead and from nose to mouth, deeper the less young the face is."""
+    """Wrinkles on the forehead and from nose to mouth; the less young the face, the deeper."""
     depth = 0.9 * (1 - face.level["Young"])
     for y in (-13.0, -10.8):
         canvas.arc(0, y, 6.5, -0.5, 0.7, face.shadow, depth)
@@ -211,7 +208,7 @@ def _draw_age(face: _Face, canvas: _Canvas) -> None:
 
 
 def _draw_eyes(face: _Face, canvas: _Canvas) -> None:
-    """Wide or narrow eyes, the make-up above and the bags below them."""
+    """Wide or narrow eyes, with make-up above and bags below them."""
     level = face.level
     open_by = 2.2 - 1.3 * level["Narrow_Eyes"] + 0.15 * level["Attractive"]
     iris = _mix(_colour(0.07 + 0.5 * (face.chance["iris"] > 0.6), 0.6, 0.35), (20, 20, 20), face.chance["iris"])
@@ -251,7 +248,7 @@ def _draw_nose(face: _Face, canvas: _Canvas) -> None:
 
 
 def _draw_mouth(face: _Face, canvas: _Canvas) -> None:
-    """Lips whose corners rise in a smile, open or closed."""
+    """Open or closed lips whose corners rise in a smile."""
     level = face.level
     smile, big = level["Smiling"], level["Big_Lips"]
     wide, lip = 4.4 + 1.6 * smile, 1.1 + 0.9 * big
@@ -272,7 +269,7 @@ def _draw_mouth(face: _Face, canvas: _Canvas) -> None:
 
 
 def _draw_beard(face: _Face, canvas: _Canvas) -> None:
-    """Stubble, beard along the jaw, sideburns, goatee and moustache, each by itself."""
+    """Stubble, a beard along the jaw, sideburns, a goatee and a moustache, independently of each other."""
     has, level = face.has, face.level
     colour = _mix(face.hair[0], (30, 24, 22), 0.45)
     outline = face.outline()
@@ -281,9 +278,8 @@ def _draw_beard(face: _Face, canvas: _Canvas) -> None:
     if has["5_o_Clock_Shadow"]:
         canvas.polygon(lower, np.array([50.0, 50, 60]), 0.3 + 0.1 * level["5_o_Clock_Shadow"])
         for x, y, _ in face.speckles:
-            canvas.ellipse(
-                (2 * x - 1) * 0.8 * face.width * (1 - 0.5 * y), 4 + y * (face.chin - 5), 0.4, 0.4, colour, 0.7
-            )
+            across = (2 * x - 1) * 0.8 * face.width * (1 - 0.5 * y)
+            canvas.ellipse(across, 4 + y * (face.chin - 5), 0.4, 0.4, colour, 0.7)
     if not has["No_Beard"]:
         canvas.polygon(np.concatenate([lower, inner[::-1]]), colour, 0.75 - 0.2 * level["No_Beard"])
     if has["Sideburns"]:
@@ -297,7 +293,7 @@ def _draw_beard(face: _Face, canvas: _Canvas) -> None:
 
 
 def _draw_hair_in_front(face: _Face, canvas: _Canvas) -> None:
-    """The hairline, receding at the temples or not, or a fringe; straight hair has a gloss, a bald head too."""
+    """The hairline, which may recede at the temples, and a fringe; straight hair and a bald head have a gloss."""
     if face.has["Bald"]:
         canvas.ellipse(-3, -17, 4, 1.8, np.full(3, 255.0), 0.5)
         return
@@ -319,7 +315,7 @@ def _draw_hair_in_front(face: _Face, canvas: _Canvas) -> None:
 
 
 def _draw_glasses(face: _Face, canvas: _Canvas) -> None:
-    """Frames round clear or, seldom, dark glass."""
+    """Frames with clear or, rarely, dark glass."""
     if not face.has["Eyeglasses"]:
         return
     frame = np.full(3, 25.0) if face.chance["glasses"] < 0.7 else np.array([130.0, 90, 50])
@@ -332,7 +328,7 @@ def _draw_glasses(face: _Face, canvas: _Canvas) -> None:
 
 
 def _draw_hat(face: _Face, canvas: _Canvas) -> None:
-    """A brim over the hairline and a crown, in any strong colour."""
+    """A brim over the hairline and a crown, in a strong colour."""
     if not face.has["Wearing_Hat"]:
         return
     colour = _colour(face.chance["hat_hue"], 0.65, 0.3 + 0.6 * face.chance["clothes_value"])
@@ -367,9 +363,10 @@ def _photograph(picture: np.ndarray, chance: dict[str, float], rng: np.random.Ge
 def draw_face(attributes: np.ndarray, seed: int, index: int, size: int = 64, ambiguity: float = 1.0) -> np.ndarray:
     """The picture (size, size, 3) uint8 of face `index` of the set `seed`, with the given 40 labels of 0 or 1.
 
-    The same arguments always give the same picture, and labels only change their own cue: pose, light, background and
-    noise depend on (seed, index) alone. `ambiguity` scales how far hair strays from the shade of its label: at 0 the
-    colours are told apart easily, at 2 hardly. InputError for labels of another shape, type or value, or a bad number.
+    The same arguments always give the same picture.  A label changes only its own cue: pose, light, background and
+    noise depend only on (seed, index).  `ambiguity` scales how much the shade of hair deviates from that of its label:
+    at 0 the colours are easy to tell apart, at 2 hardly.  InputError for labels of another shape, type or value, or a
+    bad number.
     """
     check_count("seed", seed, 0)
     check_count("index", index, 0)

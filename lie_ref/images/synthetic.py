@@ -1,4 +1,4 @@
-"""The synthetic faces of `lie_ref.images.painter` as a data set on disk, in the same form as CelebA."""
+"""The synthetic faces as a data set on disk, in the same form as CelebA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .dataset import Dataset, build_cache, check_splits, load_cache, split_in_or
 from .labels import ATTRIBUTES, sample_attributes
 from .painter import draw_face
 
-SAMPLE = 32  # faces that stand for the way in which all are drawn
+SAMPLE = 32  # faces in the fingerprint
 
 
 def faces_dataset(
@@ -20,10 +20,8 @@ def faces_dataset(
 ) -> Dataset:
     """n synthetic faces, drawn once into a folder of `cache`, split 80 / 10 / 10 % in order.
 
-    `exclusive` says that hair has one colour at most (see `sample_attributes`), `ambiguity` how far it strays from the
-    shade of its label (see `draw_face`).
-
-    The folder's name holds a fingerprint of the labels and some faces, so that other drawings never pass for these.
+    For `exclusive` see `sample_attributes`, for `ambiguity` see `draw_face`.  The folder's name holds a fingerprint of
+    the labels and of some faces, so that a version that draws differently does not read this cache.
     """
     split = split_in_order(n)
     check_splits(f"{n:,} synthetic faces", split)

@@ -1,1 +1,1 @@
-"""The machine."""
+"""What the program needs from the machine: files, threads, processes and progress."""

@@ -1,7 +1,5 @@
 """The one exception for input that cannot be used: the command line turns it into one line and exit status 2."""
 
-from __future__ import annotations
-
 
 class InputError(ValueError):
     """A file, folder or option that cannot be used; the message is one line naming what, where and what was expected.

@@ -1,4 +1,4 @@
-"""Reads and writes the files of runs: never unpickling, and never leaving half a file where a whole one was."""
+"""Reads and writes files: never unpickling anything, and never leaving half a file in place of a whole one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import io
 import json
 import math
 import os
+import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,27 +21,58 @@ from .process import interrupt_held
 
 
 def data_file(name: str) -> Path:
-    """A file of the top-level `data/` folder of a checkout, which an installed wheel holds as `lie_ref/data/`."""
+    """A file of the `data/` folder at the top of a checkout; an installed wheel has it as `lie_ref/data/`."""
     package = Path(__file__).parent.parent
     installed = package / "data" / name
     return installed if installed.exists() else package.parent / "data" / name
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an `.npz` file, never unpickling anything; `InputError` naming the file where that fails."""
+def read_npz(
+    path: Path, sizes: Mapping[str, int] | None = None, check_keys: Callable[[list[str]], None] = lambda keys: None
+) -> dict[str, np.ndarray]:
+    """All arrays of an `.npz` file, without unpickling anything; InputError, which names the file, if that fails.
+
+    For a file that anyone may have made, `check_keys` raises an error for wrong keys before any array is read, and
+    `sizes` gives for each key the largest number of bytes that may be read, header included.
+    """
+    arrays, place = {}, ""
     try:
-        with zipfile.ZipFile(path) as archive:
-            # each member whole, so that its check sum is verified before any of it is interpreted
-            files = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
-            return {name: np.lib.format.read_array(file, allow_pickle=False) for name, file in files.items()}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        if not path.is_file():  # a pipe or a device has no end
+            raise InputError(f"{path}: no such file")
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy and Python warn of odd headers
+            keys = [member.filename.removesuffix(".npy") for member in archive.infolist()]
+            for key, count in Counter(keys).items():
+                if count > 1:
+                    raise InputError(f"{path}: {key!r} is there twice")
+            check_keys(keys)
+            for key, member in zip(keys, archive.infolist(), strict=True):
+                place = f"{key!r}: "
+                size = member.file_size if sizes is None else sizes[key]
+                if member.file_size > size:
+                    raise InputError(f"{path}: {place}expected at most {size:,} bytes, got {member.file_size:,}")
+                arrays[key] = _read_member(archive, member, size)
+    except InputError:
+        raise
     except Exception as error:  # a damaged archive makes zipfile, its decompressors and NumPy raise almost anything
-        raise InputError(f"{path}: damaged or not an .npz archive of plain arrays ({first_line(error)})") from error
+        reason = f"{place}{first_line(error)}"
+        raise InputError(f"{path}: damaged or not an .npz archive of plain arrays ({reason})") from error
+    return arrays
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -> np.ndarray:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("compressed in a way that np.savez does not use")
+    with archive.open(member) as file:  # the archive may lie about the size; the check sum is verified at the end
+        data = io.BytesIO(file.read(size))
+    array = np.lib.format.read_array(data, allow_pickle=False)
+    if data.read(1):
+        raise ValueError("more data than the header says")
+    return array
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line of bearable length, or its name if it says nothing.
+    """The first line of what an error says, at most 300 characters of it, or its type if it says nothing.
 
     >>> first_line(MemoryError())
     'MemoryError'
@@ -49,18 +82,18 @@ def first_line(error: Exception) -> str:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write the arrays to an `.npz` file that appears only when it is whole."""
-    with interrupt_held():  # zipfile would answer Ctrl-C with errors of its own
+    """Write the arrays to an `.npz` file, which appears only when it is whole."""
+    with interrupt_held():  # zipfile would raise errors of its own on Ctrl-C
         _replace(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to a file that appears only when it is whole."""
+    """Write UTF-8 text to a file, which appears only when it is whole."""
     _replace(path, lambda file: file.write(text.encode()))
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON text of nested dicts, lists and plain values, in which a number that is not finite is null.
+    """JSON text of nested dicts, lists and plain values; numbers that are not finite become null.
 
     >>> to_json({"loss": [0.5, float("nan")]})
     '{"loss": [0.5, null]}'
@@ -87,5 +120,5 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        with suppress(OSError):  # gone already, unless writing failed or was interrupted
+        with suppress(OSError):  # it is gone, unless writing failed or was interrupted
             part.unlink()

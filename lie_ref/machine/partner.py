@@ -1,4 +1,4 @@
-"""Two processes at the same computation, which add up what each of them has."""
+"""Sums over two processes that work on the same computation."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from multiprocessing.context import SpawnContext
 
 import numpy as np
 
-PATIENCE = 2e-3  # seconds to watch for the other before going to sleep: most waits are shorter than waking up takes
-GLANCE = 0.1  # seconds of sleep before looking whether the other is still there
+PATIENCE = 2e-3  # seconds of polling before going to sleep: most waits are shorter than it takes to wake up
+GLANCE = 0.1  # seconds of sleep between two checks that the other process is still running
 
 
 class Side:
-    """What one of two partners tells the other: arrays of at most `nbytes`, in memory that both see.
+    """The shared memory through which one of two partners sends arrays of at most `nbytes`.
 
-    There are two places, for while one array is written the other partner may still read the one before.
+    It has two buffers: while one array is written, the other partner may still be reading the previous one.
     """
 
     def __init__(self, context: SpawnContext, nbytes: int) -> None:
-        self.places = [context.RawArray("B", nbytes) for _ in range(2)]
+        self.buffers = [context.RawArray("B", nbytes) for _ in range(2)]
         self.written = context.Semaphore(0)
 
     def view(self, turn: int, like: np.ndarray) -> np.ndarray:
-        """The place whose turn it is, as an array of the shape and dtype of this one."""
-        return np.ndarray(like.shape, like.dtype, self.places[turn % 2])
+        """The buffer of this turn, as an array of the shape and dtype of `like`."""
+        return np.ndarray(like.shape, like.dtype, self.buffers[turn % 2])
 
 
 class Partner:
-    """One of two processes at the same computation: what both have is added up.
+    """One of two processes that add up their arrays; exactly one of the two has `first` set.
 
-    Through shared memory and semaphores, for most waits are shorter than a pipe takes; `line`, a pipe between the two,
-    is for noticing that the other has ended.  One of the two is `first`, so that each knows which half is its own.
+    Arrays go through shared memory and semaphores, because a pipe takes longer than most waits.  The pipe `line`
+    between the two only shows that the other process has ended.
 
     >>> first, second = Partner.pair(nbytes=8)
     >>> second.send(np.array([1.0]))
@@ -45,30 +45,24 @@ class Partner:
 
     @classmethod
     def pair(cls, nbytes: int) -> tuple[Partner, Partner]:
-        """Both of them, for arrays of at most so many bytes; one is for a process that is spawned, as an argument."""
+        """Both partners, for arrays of at most `nbytes`; pass one of them to a spawned process as an argument."""
         context = multiprocessing.get_context("spawn")
         a, b = Side(context, nbytes), Side(context, nbytes)
         ours, theirs = context.Pipe()
         return cls(a, b, ours, first=True), cls(b, a, theirs, first=False)
 
     def total(self, array: np.ndarray) -> np.ndarray:
-        """This process's array plus the other's, who must call it equally often; EOFError if he has ended."""
+        """This array plus the one that the other partner passes to its own call; EOFError if the other has ended."""
         self.send(array)
-        deadline = time.perf_counter() + PATIENCE
-        while not self.other.written.acquire(block=False):
-            if time.perf_counter() > deadline:
-                self._wait()
-                break
+        patient_until, patient = time.perf_counter() + PATIENCE, True
+        while not self.other.written.acquire(block=not patient, timeout=GLANCE):
+            if not patient and self.line.poll():  # nothing is ever sent through the pipe: this is its end
+                raise EOFError
+            patient = time.perf_counter() < patient_until
         return array + self.other.view(self.turn, array)
 
     def send(self, array: np.ndarray) -> None:
-        """Half of `total`."""
+        """Pass the array to the other partner: the first half of `total`."""
         self.turn += 1
         self.own.view(self.turn, array)[...] = array
         self.own.written.release()
-
-    def _wait(self) -> None:
-        """Until the other has written."""
-        while not self.other.written.acquire(timeout=GLANCE):
-            if self.line.poll():  # nothing is sent along it: it has an end to read
-                raise EOFError

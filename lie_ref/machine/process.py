@@ -1,7 +1,4 @@
-"""What concerns the whole process: one BLAS thread, memory that is kept, its end, and Ctrl-C at the wrong moment.
-
-The first two are for speed; the command line asks for them, the library does not.
-"""
+"""Settings of the whole process: BLAS threads, freed memory, the end of a child process, and Ctrl-C held back."""
 
 from __future__ import annotations
 
@@ -20,10 +17,9 @@ MALLOPT = {-1: 2**31 - 1, -2: 2**26, -3: 2**31 - 1}  # glibc's M_TRIM_THRESHOLD,
 
 
 def use_one_blas_thread() -> None:
-    """Let OpenBLAS compute in the calling thread alone, if it is what NumPy uses.
+    """Make OpenBLAS, if NumPy uses it, compute in the calling thread only.
 
-    The products of small networks are too small to share: the second thread mostly waits, and where another process
-    wants its core, everything waits for it.
+    The products of small networks are too small to share: the second thread mostly waits, or makes the first one wait.
     """
     try:
         mapped = Path("/proc/self/maps").read_text().splitlines()
@@ -37,10 +33,9 @@ def use_one_blas_thread() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large freed arrays for the next ones instead of handing them back to the system.
+    """Make glibc keep large freed arrays for reuse: asking the system for them again takes a third of a step's time.
 
-    Each step frees and allocates the same arrays; asking the system for every page anew takes a third of its time.
-    (A thread's memory goes back, whatever the threshold, when nothing in it is used, but for the padding.)
+    (The memory of a thread other than the first is still returned when all of it is free, except for the padding.)
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -51,10 +46,10 @@ def keep_freed_memory() -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process, a child, end when its parent has: without it, workers of one that was killed wait for ever."""
+    """End this child process when its parent ends; otherwise the workers of a killed parent would wait forever."""
+    parent: Any = multiprocessing.parent_process()
 
     def wait() -> None:
-        parent: Any = multiprocessing.parent_process()
         parent.join()
         os._exit(1)
 
@@ -65,10 +60,10 @@ def end_with_parent() -> None:
 def interrupt_held() -> Iterator[None]:
     """Hold Ctrl-C back until the end of the block; processes that start in the block never see it.
 
-    A terminal sends Ctrl-C to the whole group; only the parent is to answer, or each worker prints a traceback.
-    Children inherit the mask. The parent needs the handler too, for one of its other threads may take the signal.
+    A terminal sends Ctrl-C to the whole process group, but only the parent should answer.  Children inherit the mask;
+    the parent also needs a handler, because another of its threads may receive the signal.
     """
-    if threading.current_thread() is not threading.main_thread():  # where Python neither allows nor needs a handler
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers and needs to
         yield
         return
     caught: list[int] = []

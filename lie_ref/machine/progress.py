@@ -1,11 +1,11 @@
-"""One line on standard error that says how far a long job is, how fast it goes and how long it still takes."""
+"""One line on standard error that shows how far a long job is, how fast it runs and how long it will still take."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from datetime import timedelta
 from time import monotonic
-from types import TracebackType
 
 BAR = 24  # characters of a full bar
 REDRAW = 0.2  # seconds between two drawings on a terminal
@@ -13,10 +13,10 @@ LINE = 30.0  # seconds between two lines in a log file
 
 
 class Progress:
-    """A progress bar, used as a context manager; where standard error is no terminal, a plain line now and then.
+    """A progress bar, used as a context manager; an occasional plain line if standard error is not a terminal.
 
-    `start` is what was done before this run (a resumed job): it counts as done, but not towards the rate.
-    A job that ends with an exception leaves the bar as it stood, and whatever is printed next on a line of its own.
+    `start` counts work of an earlier run (a resumed job): as done, but not towards the rate.  After an exception the
+    bar stays as it was, and later output starts on a new line.
 
     >>> with Progress(3, "decoding") as bar:
     ...     for image in range(3):
@@ -29,20 +29,20 @@ class Progress:
         self.stream = sys.stderr
         self.terminal = self.stream.isatty()
         self.began = monotonic()
-        self.drawn = self.began if not self.terminal else self.began - REDRAW  # a terminal shows the bar at once
+        self.drawn = self.began - REDRAW if self.terminal else self.began  # a terminal shows the bar at once
 
     def __enter__(self) -> Progress:
         return self
 
     def advance(self, count: int = 1, extra: str = "") -> None:
-        """Count `count` more as done; `extra` is a short text behind the figures, such as the loss."""
+        """Count `count` more as done; `extra` is a short text after the figures, such as the loss."""
         self.done += count
         self.extra = extra
         if monotonic() - self.drawn >= (REDRAW if self.terminal else LINE):
             self._draw()
 
     def text(self) -> str:
-        """The line without its bar: label, done of total, rate, time left (time taken, once all is done), extra."""
+        """The line without its bar: label, done of total, rate, time left (at the end, time taken) and extra."""
         seconds = monotonic() - self.began
         rate = (self.done - self.start) / seconds if seconds > 0 else 0.0
         parts = [self.label, f"{self.done:,}/{self.total:,}"]
@@ -59,26 +59,20 @@ class Progress:
             return
         full = BAR * self.done // max(self.total, 1)
         line = f"[{'#' * full}{'.' * (BAR - full)}] {self.text()}"
-        width = shutil.get_terminal_size().columns - 1  # a full last column would wrap and leave the line standing
-        self.stream.write(f"\r{line[:width]}\x1b[K")
-        self.stream.flush()
+        width = shutil.get_terminal_size().columns - 1  # a full last column would wrap, and the line would stay
+        print(f"\r{line[:width]}\x1b[K", end="", file=self.stream, flush=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._draw()
         if self.terminal:
-            self.stream.write("\n")
-            self.stream.flush()
+            print(file=self.stream, flush=True)
 
 
 def clock(seconds: float) -> str:
-    """Seconds as minutes and seconds, with hours where there are some.
+    """Seconds as minutes and seconds, with hours if there are any.
 
-    >>> clock(75.4), clock(3725)
-    ('1:15', '1:02:05')
+    >>> [clock(seconds) for seconds in (0, 59.6, 75.4, 3725, 36000)]
+    ['0:00', '1:00', '1:15', '1:02:05', '10:00:00']
     """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:").removeprefix("0")

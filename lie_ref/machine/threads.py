@@ -1,4 +1,4 @@
-"""Computing in threads: as many as there are processors, with results in the order of the items."""
+"""Parallel work whose results come in the order of the items, and the number of threads to use for it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ import numpy as np
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_alone = False  # whether this process has one processor to itself
+_alone = False  # whether this process is limited to one thread
+
+
+def in_order(submit: Callable[[Item], Future[Result]], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    """Submit the items and yield their results in order, at most `ahead` items ahead of the consumer."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(submit(item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def in_threads(f: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Apply f to each item in a thread pool and yield the results in order, at most a few items ahead of the consumer.
 
-    NumPy's settings for floating-point errors are those of the caller.
+    The threads use the caller's NumPy settings for floating-point errors.
 
     >>> list(in_threads(lambda n: n * n, range(4)))
     [0, 1, 4, 9]
     """
     errors, count = np.geterr(), threads()
-
-    def run(item: Item) -> Result:
-        with np.errstate(**errors):
-            return f(item)
-
-    with ThreadPoolExecutor(count) as pool:
-        ahead: deque[Future[Result]] = deque()
-        for item in items:
-            ahead.append(pool.submit(run, item))
-            if len(ahead) > count:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+    with ThreadPoolExecutor(count, initializer=lambda: np.seterr(**errors)) as pool:
+        yield from in_order(lambda item: pool.submit(f, item), items, count)
 
 
 def threads() -> int:
@@ -47,6 +47,6 @@ def threads() -> int:
 
 
 def use_one_thread() -> None:
-    """Compute in one thread from now on: this process is one of as many workers as there are processors."""
+    """Limit this process to one thread, because it is one of several workers that share the processors."""
     global _alone
     _alone = True

@@ -1,4 +1,4 @@
-"""A checkpoint: the whole state of a training run after some steps, and its file."""
+"""A checkpoint: the complete state of a training run after some number of steps, and its file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ COUNTERS = ("step", "count", "epoch", "position")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Parameters and buffers after `step` steps, the state of Adam and that of the sampler, all arrays float32.
+    """Parameters, buffers, Adam's state and the sampler's state after `step` steps.  All arrays are float32.
 
-    `mean` and `square` are Adam's running means after `count` steps; the sampler is at `position` in pass `epoch`.
+    `mean` and `square` are Adam's running means after `count` steps.  The sampler is at `position` in pass `epoch`.
     """
 
     params: Arrays
@@ -37,16 +37,17 @@ class Checkpoint:
     position: int
 
     def write(self, path: Path) -> None:
-        """Write the file: `param/NAME`, `buffer/NAME`, `adam.mean/NAME`, `adam.square/NAME` and the counters."""
+        """Write the file, with `param/NAME`, `buffer/NAME`, `adam.mean/NAME`, `adam.square/NAME` and the counters."""
         arrays = {f"{prefix}/{name}": a for prefix, field in GROUPS.items() for name, a in getattr(self, field).items()}
         counters = np.array([getattr(self, name) for name in COUNTERS])
         write_npz(path, arrays | {"format": np.array(FORMAT), "counters": counters})
 
     @classmethod
     def read(cls, path: Path, model: Model, first: int, last: int) -> Checkpoint:
-        """The checkpoint of this model in a file, of a step from `first` to `last`.
+        """Read the checkpoint of this model, at a step from `first` to `last`.
 
-        InputError, naming the file, if it is cut short or anything else, or holds numbers that are not finite float32.
+        Raises InputError, which names the file, if it is damaged, has other contents, or holds numbers that are not
+        finite float32.
         """
         arrays = read_npz(path)
         found = str(arrays.get("format", "none"))

@@ -1,4 +1,4 @@
-"""The folder of a run: its `config.json`, and whether it may be gone on with."""
+"""The folder of a run: its files, its `config.json`, and whether the run can be continued."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..machine.files import write_text
 
 
 def with_versions(config: dict[str, Any]) -> dict[str, Any]:
-    """What `config.json` holds: the settings, and the versions of what computes, as JSON has them."""
+    """The contents of `config.json`: the settings, and the versions of Python and of the packages that compute."""
     versions = {package: version(package) for package in ("lie-ref", "numpy", "autograd", "pillow")}
     found: dict[str, Any] = json.loads(
         json.dumps({**config, "versions": {"python": platform.python_version(), **versions}})
@@ -23,7 +23,7 @@ def with_versions(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_folders(*folders: Path) -> None:
-    """Make the folders where they are not there; InputError where that fails."""
+    """Make the folders that do not exist yet.  Raises InputError if that fails."""
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def make_folders(*folders: Path) -> None:
 
 
 def own_files(out: Path, patterns: Sequence[str], suffix: str = "") -> list[Path]:
-    """The files in the folder of a run that match the patterns; with the suffix ".part", halves that a kill left."""
+    """The files of a run that match the patterns; with the suffix ".part", the unfinished files that a kill left."""
     return [path for pattern in patterns for path in sorted(out.glob(pattern + suffix))]
 
 
@@ -42,14 +42,14 @@ def write_config(out: Path, config: dict[str, Any]) -> None:
 
 
 def check_config(out: Path, config: dict[str, Any], otherwise: str) -> None:
-    """InputError, naming the first setting that differs, unless the run's `config.json` says the same as `config`.
+    """Raise InputError if a setting in the run's `config.json` differs from `config`; the error names the first.
 
-    `otherwise` ends the message: what to do instead.
+    `otherwise` ends the message and says what to do instead.
     """
     path = out / "config.json"
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        moved = before["celeba"] and config["celeba"]  # CelebA may lie elsewhere; "images" says whether it is the same
+        moved = before["celeba"] and config["celeba"]  # CelebA may have moved; "images" says if it is the same
         changed = [key for key in config if before[key] != config[key] and not (key == "celeba" and moved)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error}); {otherwise}") from error

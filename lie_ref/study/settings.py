@@ -1,4 +1,4 @@
-"""What decides the result of a run in either study: the images, the optimizer and the number of steps."""
+"""The settings of a run that both studies have: images, optimizer and number of steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..machine.errors import InputError
 
 @dataclass(frozen=True)
 class StudySettings:
-    """The settings that the experiment and the diet share; the optimizer is that of the published protocol."""
+    """The settings that the experiment and the diet share.  The optimizer is that of the published protocol."""
 
     celeba: str | None = None  # folder of CelebA; None for synthetic faces
     subset: bool = False
@@ -27,7 +27,7 @@ class StudySettings:
     betas: tuple[float, float] = (0.8, 0.999)
 
     def check_least(self, **least: int) -> None:
-        """InputError naming the first of these settings that is smaller than it may be, or a bad learning rate."""
+        """Raise InputError for the first of these settings that is too small, or for a bad learning rate."""
         for name, value in {"seed": 0, "batch": 2, "size": 8, "faces": 320, **least}.items():
             if getattr(self, name) < value:
                 option = name.replace("_", "-")
@@ -36,7 +36,7 @@ class StudySettings:
             raise InputError(f"--lr: expected a number > 0, got {self.lr}")
 
     def open_images(self, cache: Path, exclusive: bool = True, ambiguity: float = 1.0) -> Dataset:
-        """The images, decoded or drawn once into a folder of `cache`; prints what is worth knowing of them.
+        """The images, which are decoded or drawn only once, into a folder of `cache`.  Prints their name and notes.
 
         `exclusive` and `ambiguity` are those of `faces_dataset`.
         """

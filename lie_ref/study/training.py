@@ -1,4 +1,4 @@
-"""Trains a network as PyTorch would, with Adam, a shuffled pass after another, and stops or resumes at any step."""
+"""Trains a network as PyTorch would: Adam on shuffled passes over the data, stopped and resumed at any step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .checkpoint import Checkpoint
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015) to the letter of torch.optim.Adam: bias-corrected, ε added outside the root.
+    """Adam (Kingma & Ba 2015) exactly as in `torch.optim.Adam`: bias-corrected, with ε added outside the root.
 
     `step(params, grads)` updates the arrays of `params` in place, in their own dtype.
 
@@ -43,7 +43,7 @@ class Adam:
         self.square = {name: np.zeros_like(p) for name, p in params.items()}
 
     def step(self, params: Arrays, grads: Arrays) -> None:
-        """One step from the gradient, name → (*shape) as the parameters are, in place."""
+        """One step, in place, from the gradient name → (*shape)."""
         self.count += 1
         beta1, beta2 = self.betas
         step_size = self.lr / (1 - beta1**self.count)
@@ -57,10 +57,10 @@ class Adam:
 
 
 class Sampler:
-    """Mini-batches of row numbers: pass after pass, each in an order of its own, an incomplete last batch left out.
+    """Mini-batches of row numbers, pass after pass.  Each pass has its own order and drops an incomplete last batch.
 
-    The order of a pass depends on the seed and the pass's number alone, so `epoch` and `position` are the whole state.
-    Raises ValueError if there are fewer rows than a batch takes.
+    The order of a pass depends only on the seed and on the number of the pass, so `epoch` and `position` are the whole
+    state.  Raises ValueError if there are fewer rows than a batch needs.
 
     >>> sampler = Sampler(np.arange(5), batch=2, seed=0)
     >>> [sampler.next().tolist() for _ in range(3)]
@@ -81,15 +81,15 @@ class Sampler:
         return self.order[self.position - self.batch : self.position]
 
     def go_to(self, epoch: int, position: int) -> None:
-        """Go on in this pass, before its row at this position."""
+        """Continue in this pass, from this position."""
         self.epoch, self.position = epoch, position
         self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
 
 
 class Step(NamedTuple):
-    """What a step was taken on: the mean loss, and of this process's examples the row numbers (m,) and logits (m, k).
+    """The mean loss of a step, and the row numbers (m,) and logits (m, k) of this process's examples.
 
-    Loss and logits are in training mode, before the step.
+    Loss and logits are those before the step, in training mode.
     """
 
     loss: float
@@ -98,7 +98,7 @@ class Step(NamedTuple):
 
 
 class Training:
-    """A training run on the train split: its whole state, after `step` steps; `advance` takes one more."""
+    """The state of a training run on the train split after `step` steps; `advance` takes one more step."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Training:
         betas: tuple[float, float],
         loss: LossFunction = LOSSES["bce"],
     ) -> None:
-        """Step 0: float32 parameters and the order of the data both drawn from `seed`."""
+        """Start at step 0, with float32 parameters and an order of the data that are both drawn from `seed`."""
         self.model, self.dataset, self.loss, self.step = model, dataset, loss, 0
         self.params, self.buffers = model.init(seed, np.float32)
         self.adam = Adam(self.params, lr, betas)
@@ -118,7 +118,7 @@ class Training:
         self.partner: Partner | None = None
 
     def advance(self) -> Step:
-        """One step on the next mini-batch, or with a partner on this process's half of it."""
+        """Take one step on the next mini-batch; with a partner, on this process's half of it."""
         rows = own = self.sampler.next()
         if self.partner:
             own = np.array_split(rows, 2)[0 if self.partner.first else 1]
@@ -139,7 +139,7 @@ class Training:
         return all(bool(np.isfinite(a).all()) for arrays in state for a in arrays.values())
 
     def checkpoint(self) -> Checkpoint:
-        """The whole state; its arrays are those of this run, which the next step changes."""
+        """The complete state.  Its arrays belong to this run, and the next step changes them."""
         counters = self.step, self.adam.count, self.sampler.epoch, self.sampler.position
         return Checkpoint(self.params, self.buffers, self.adam.mean, self.adam.square, *counters)
 
@@ -154,14 +154,14 @@ class Training:
 
 @contextmanager
 def two_processes(training: Training, steps: int) -> Iterator[None]:
-    """For the next steps, `steps` at most, a second process does half of the work.
+    """Let a second process do half of the work of the next `steps` steps.
 
-    It takes the same steps from the same state: each process has half of every mini-batch, and what they tell each
-    other is batch-norm's sums and the gradient.  (Two threads would mostly wait for Python's interpreter lock.)
-    Raises InputError if the second process ends before its time.
+    Both processes take the same steps from the same state.  Each works on half of every mini-batch, and they exchange
+    batch-norm's sums and the gradient.  (Two threads would mostly wait for Python's interpreter lock.)  Raises
+    InputError if the second process ends too early.
     """
-    ours, theirs = Partner.pair(sum(p.nbytes for p in training.params.values()))  # the gradient is the largest of all
-    resource_tracker.ensure_running()  # comes with every spawned process, and lets Ctrl-C in again when it starts
+    ours, theirs = Partner.pair(sum(p.nbytes for p in training.params.values()))  # the gradient is the largest message
+    resource_tracker.ensure_running()  # spawning starts it, and it would let Ctrl-C in
     with interrupt_held():
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=_follow, args=(training, steps, theirs), daemon=True)
@@ -174,16 +174,16 @@ def two_processes(training: Training, steps: int) -> Iterator[None]:
         raise InputError("the second process of the training ended: was it killed, or short of memory?") from error
     finally:
         training.partner = None
-        ours.line.close()  # which ends the other process, too
+        ours.line.close()  # ends the other process, too
         process.join()
 
 
 def _follow(training: Training, steps: int, partner: Partner) -> None:
-    """What the second process does; Ctrl-C is for the first."""
+    """The second process.  It ignores Ctrl-C, which the first process handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_one_blas_thread()
     keep_freed_memory()
     training.partner = partner
-    with suppress(EOFError, InputError), np.errstate(all="ignore"):  # the first process says what is wrong
+    with suppress(EOFError, InputError), np.errstate(all="ignore"):  # the first process reports what is wrong
         for _ in range(steps):
             training.advance()

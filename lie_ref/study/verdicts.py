@@ -1,9 +1,9 @@
-"""Verdicts on claims: the number, the interval and the verdict of a statistic, and tables of them.
+"""Verdicts on claims: each claim has a statistic, and the statistic gets a number, an interval and a verdict.
 
-A statistic has a value for each checkpoint of a run, or one for the run.  Its number is the mean over the runs of their
-means.  Its interval is Student's 95 % over the runs, or for a single run the range over its checkpoints.  The claim
-holds if the whole interval lies within the bounds that the claim sets, fails if it lies outside, and is undecided
-otherwise.
+A statistic has one value for each checkpoint of a run, or one for the whole run.  Its number is the mean of the means
+of the runs.  Its interval is Student's 95 % interval over the runs or, for a single run, the range over its
+checkpoints.  The claim holds if the whole interval lies within the claim's bounds, fails if it lies outside, and is
+undecided otherwise.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-# Student's t, 97.5 %, by degrees of freedom; the last also serves for more, where it is a little too wide.
+# Student's t, 97.5 %, by degrees of freedom.  The last value also serves for more, where it is a little too wide.
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, the statistic that decides it, and the bounds within which the claim holds.
+    """A claim in words, the statistic that decides it, and the bounds within which the claim holds.
 
-    `values` computes the statistic from whatever the claim is about: a run, or the results of a task.
+    `values` computes the statistic from a run, or from the results of a task.
     """
 
     id: str
@@ -35,9 +35,9 @@ class Claim:
 
 
 def finding(claim: Claim, values: Sequence[Sequence[float | None]], note: str = "") -> dict[str, Any]:
-    """The finding of a claim from its statistic's values, for each run those of its checkpoints.
+    """The finding on a claim: number, interval and verdict.  `values` are those of the statistic, a list for each run.
 
-    A claim with an undefined value, None or not finite, does not hold: that may be where it fails.
+    A claim with an undefined value, None or not finite, cannot hold, because it may fail just there.
     """
     known = [[float(v) for v in of if v is not None and math.isfinite(v)] for of in values]
     every, defined = (sum(map(len, of)) for of in (values, known))
@@ -60,7 +60,7 @@ def finding(claim: Claim, values: Sequence[Sequence[float | None]], note: str = 
 
 
 def interval(values: Sequence[Sequence[float]]) -> tuple[float | None, float | None, float | None]:
-    """(number, low, high) as the module says; None where there are no values, or for one run just one.
+    """(number, low, high) as defined above.  All are None without values; the interval is None for a single value.
 
     >>> interval([[1.0], [3.0]])[0], round(interval([[1.0], [3.0]])[2], 3)
     (2.0, 14.706)
@@ -80,7 +80,7 @@ def interval(values: Sequence[Sequence[float]]) -> tuple[float | None, float | N
 
 
 def verdict(low: float | None, high: float | None, least: float, most: float) -> str:
-    """Whether an interval lies within the bounds: "holds", outside: "fails", or neither: "undecided".
+    """ "holds" for an interval within the bounds, "fails" for one outside, otherwise "undecided".
 
     >>> verdict(0.95, 0.97, 0.9, 1.0), verdict(0.2, 0.3, 0.9, 1.0), verdict(0.8, 0.95, 0.9, 1.0)
     ('holds', 'fails', 'undecided')
@@ -93,12 +93,12 @@ def verdict(low: float | None, high: float | None, least: float, most: float) ->
 
 
 def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
-    """Findings as a table in Markdown, a line each: number, interval, verdict in the column of each name; then notes.
+    """The lines of a Markdown table with a row for each claim and a column of findings for each name; then notes.
 
-    >>> print("\\n".join(table({"faces": [finding(Claim("1", "It is so", "share", low=0.5), [[0.75], [0.75]])]})))
+    >>> print("\\n".join(table({"faces": [finding(Claim("1", "Most do", "share", low=0.5), [[0.75], [0.75]])]})))
     | | claim | statistic | faces |
     | --- | --- | --- | --- |
-    | 1 | It is so | share | **holds**: 0.75 (0.75 … 0.75) |
+    | 1 | Most do | share | **holds**: 0.75 (0.75 … 0.75) |
     """
     lines = [f"| | claim | statistic | {' | '.join(columns)} |", "| --- | --- | --- |" + " --- |" * len(columns)]
     entries: dict[str, dict[str, dict[str, Any]]] = {}

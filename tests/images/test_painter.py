@@ -1,27 +1,23 @@
-"""Synthetic faces: labels distributed as CelebA's, pictures that show them and depend on nothing else."""
+"""Synthetic faces: labels are distributed as CelebA's, pictures show them and depend on nothing else."""
 
 from __future__ import annotations
 
-import doctest
 import itertools
 
 import numpy as np
 import pytest
 
-from lie_ref.images import labels as attributes_module
-from lie_ref.images import painter as faces
-from lie_ref.images.labels import ATTRIBUTES, HAIR, load_statistics, sample_attributes
+from lie_ref.images.labels import ATTRIBUTES, CORRELATION, FREQUENCY, HAIR, _latent_correlation, sample_attributes
 from lie_ref.images.painter import draw_face
 from lie_ref.machine.errors import InputError
 
 N = 20_000
 CALIBRATION = 1 << 17  # rows of the fixed sample on which frequencies are calibrated
-COLUMN = {name: column for column, name in enumerate(ATTRIBUTES)}
-HAIR = [COLUMN[name] for name in HAIR]
+HAIR_COLUMNS = [ATTRIBUTES.index(name) for name in HAIR]
 
 
 def labelled(*names: str) -> np.ndarray:
-    """The labels of a face with these attributes alone."""
+    """The labels of a face with these attributes and no others."""
     return np.isin(ATTRIBUTES, names).astype(np.uint8)
 
 
@@ -30,97 +26,62 @@ def labels() -> np.ndarray:
     return sample_attributes(N, seed=0)
 
 
-def frequency_errors(labels: np.ndarray) -> np.ndarray:
-    """Deviations from CelebA's frequencies, in standard errors of this sample and of the calibration together."""
-    frequency = load_statistics().frequency
-    variance = frequency * (1 - frequency) * (1 / len(labels) + 1 / CALIBRATION)
-    return (labels.mean(axis=0) - frequency) / np.sqrt(variance)
-
-
-@pytest.mark.parametrize("module", [faces, attributes_module])
-def test_examples_in_the_docstrings_run(module):
-    outcome = doctest.testmod(module)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0
-
-
 def test_statistics_are_those_of_forty_attributes():
-    names, frequency, correlation = load_statistics()
-    assert names == ATTRIBUTES
     assert (ATTRIBUTES[0], ATTRIBUTES[39], len(set(ATTRIBUTES))) == ("5_o_Clock_Shadow", "Young", 40)
-    assert (frequency.shape, correlation.shape) == ((40,), (40, 40))
+    assert (FREQUENCY.shape, CORRELATION.shape) == ((40,), (40, 40))
+    assert FREQUENCY[ATTRIBUTES.index("Bald")] == pytest.approx(0.0232, abs=5e-5)
 
 
 def test_pairwise_latent_correlation_of_two_medians_is_the_sine_of_the_arc():
-    # Sheppard's formula: signs of normals of correlation r agree so that their covariance is asin(r) / 2π.
-    given = np.array([[1, 0.3], [0.3, 1]])
-    latent = attributes_module._latent_correlation(np.array([0.5, 0.5]), given)
+    # Sheppard's formula: the signs of two normal variables with correlation r have the covariance asin(r) / 2π.
+    latent = _latent_correlation(np.array([0.5, 0.5]), np.array([[1, 0.3], [0.3, 1]]))
     assert latent[0, 1] == pytest.approx(np.sin(0.3 * np.pi / 2), abs=1e-10)
 
 
-def test_labels_are_zeros_and_ones(labels):
-    assert labels.shape == (N, 40)
-    assert labels.dtype == np.uint8
-    assert set(np.unique(labels)) == {0, 1}
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_frequencies_are_celebas_and_hair_has_one_colour_at_most_where_colours_exclude_each_other(exclusive):
+    labels = sample_attributes(N, seed=0, exclusive=exclusive)
+    error = np.sqrt(FREQUENCY * (1 - FREQUENCY) * (1 / N + 1 / CALIBRATION))  # of this sample and of the calibration
+    # The largest of 40 normal deviates exceeds 4 with probability 0.003, and the seed is fixed.
+    assert (np.abs(labels.mean(axis=0) - FREQUENCY) < 4 * error).all()
+    colours = labels[:, HAIR_COLUMNS].sum(axis=1)
+    assert colours.min() == 0
+    assert (colours.max() == 1) == exclusive
 
 
-def test_frequencies_are_celebas_within_sampling_error(labels):
-    # 40 normal deviates exceed 4 together with probability 0.003, and the seed is fixed.
-    assert np.abs(frequency_errors(labels)).max() < 4
-
-
-def test_correlations_are_celebas_but_for_what_no_normal_copula_can_give(labels):
-    # Sampling alone gives an RMS of 1/sqrt(20,000) = 0.007 a pair. The rest comes from clipping eigenvalues: exclusive
-    # or implied labels ask for latent correlations near ±1 that do not fit together.
-    expected = load_statistics().correlation
+def test_correlations_are_celebas_except_for_what_no_normal_copula_can_give(labels):
+    # Sampling alone gives an RMS error of 1/sqrt(20,000) = 0.007 per pair.  The rest comes from clipping eigenvalues:
+    # labels that exclude or imply each other need latent correlations near ±1 that do not form a correlation matrix.
     pairs = np.triu_indices(40, 1)
-    deviation = (np.corrcoef(labels.T) - expected)[pairs]
-    assert np.sqrt(np.mean(expected[pairs] ** 2)) > 0.15
+    deviation = (np.corrcoef(labels.T) - CORRELATION)[pairs]
+    assert np.sqrt(np.mean(CORRELATION[pairs] ** 2)) > 0.15
     assert np.sqrt(np.mean(deviation**2)) < 0.02
     assert np.abs(deviation).max() < 0.12
 
 
-def test_no_face_has_two_hair_colours_and_some_have_none(labels):
-    assert set(np.unique(labels[:, HAIR].sum(axis=1))) == {0, 1}
+def test_impossible_pairs_never_occur_and_only_men_have_beards(labels):
+    face = dict(zip(ATTRIBUTES, labels.T.astype(bool), strict=True))
+    for first, second in (("Goatee", "No_Beard"), ("Bald", "Bangs"), ("Bald", "Brown_Hair"), ("Wavy_Hair", "Bald")):
+        assert face[first].any()
+        assert not (face[first] & face[second]).any()
+    assert not (face["Wavy_Hair"] & face["Straight_Hair"]).any()
+    for beard in ("Goatee", "Mustache", "Sideburns", "5_o_Clock_Shadow"):
+        assert face["Male"][face[beard]].all()
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("Goatee", "No_Beard"), ("Bald", "Bangs"), ("Bald", "Brown_Hair"), ("Wavy_Hair", "Straight_Hair")],
-)
-def test_impossible_pairs_never_meet(labels, first, second):
-    assert labels[:, COLUMN[first]].any()
-    assert not (labels[:, COLUMN[first]] & labels[:, COLUMN[second]]).any()
-
-
-def test_only_men_have_beards(labels):
-    bearded = labels[:, [COLUMN[name] for name in ("Goatee", "Mustache", "Sideburns", "5_o_Clock_Shadow")]].any(axis=1)
-    assert labels[bearded, COLUMN["Male"]].all()
-
-
-def test_hair_colours_meet_where_they_are_not_exclusive_and_are_as_frequent():
-    labels = sample_attributes(N, seed=0, exclusive=False)
-    assert labels[:, HAIR].sum(axis=1).max() >= 2
-    assert np.abs(frequency_errors(labels)).max() < 4
-
-
-def test_a_larger_set_extends_a_smaller_one(labels):
+def test_labels_are_zeros_and_ones_that_depend_on_the_seed_and_extend_a_smaller_set(labels):
+    assert (labels.shape, labels.dtype) == ((N, 40), np.uint8)
+    assert set(np.unique(labels)) == {0, 1}
     for n in (0, 1, 3, 500):
         np.testing.assert_array_equal(sample_attributes(n, seed=0), labels[:n])
-
-
-def test_another_seed_gives_other_labels(labels):
     assert (sample_attributes(100, seed=1) != labels[:100]).any()
 
 
-def test_a_picture_is_the_same_each_time_and_of_the_size_asked_for(labels):
+def test_picture_has_the_requested_size_and_depends_on_seed_and_index_only(labels):
     picture = draw_face(labels[0], seed=3, index=5)
     assert (picture.shape, picture.dtype) == ((64, 64, 3), np.uint8)
     np.testing.assert_array_equal(picture, draw_face(labels[0].astype(bool), seed=3, index=5))
     assert draw_face(labels[0], seed=3, index=5, size=33).shape == (33, 33, 3)
-
-
-def test_seed_and_index_each_change_the_picture(labels):
     pictures = [draw_face(labels[0], seed, index).astype(int) for seed, index in ((0, 0), (0, 1), (1, 0))]
     for first, second in itertools.combinations(pictures, 2):
         assert np.abs(first - second).mean() > 10
@@ -128,19 +89,16 @@ def test_seed_and_index_each_change_the_picture(labels):
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_every_attribute_shows(name):
-    """Toggled on a plain face, all else equal, it changes at least 8 pixels by more than the sensor noise, 6 units."""
+    """Toggled on a plain face, it changes at least 8 pixels by more than 12, twice the sensor noise."""
     without = labelled(*{"No_Beard", "Young"} - {name})
-    changed = [
-        np.abs(draw_face(without | labelled(name), 0, index) - draw_face(without, 0, index).astype(int)).max(axis=2)
-        > 12
-        for index in range(8)
-    ]
-    assert min(np.sum(changed, axis=(1, 2))) >= 8
+    for index in range(8):
+        plain, toggled = (draw_face(labels, 0, index).astype(int) for labels in (without, without | labelled(name)))
+        assert np.sum(np.abs(toggled - plain).max(axis=2) > 12) >= 8
 
 
 @pytest.mark.parametrize("name", ["Eyeglasses", "Smiling", "Mustache", "Big_Nose", "Bushy_Eyebrows"])
 def test_a_label_changes_nothing_but_its_own_cue(name):
-    """The frame of the picture (background, hair, clothes, noise) stays as it was, to the last bit."""
+    """The margin of the picture (background, hair, clothes, noise) keeps its bits."""
     plain, toggled = (draw_face(labelled("Young", *names), 0, 2) for names in ((), (name,)))
     changed = (plain != toggled).any(axis=2)
     assert changed[12:52, 12:52].any()
@@ -148,47 +106,40 @@ def test_a_label_changes_nothing_but_its_own_cue(name):
     assert not changed.any()
 
 
-def test_black_and_brown_hair_are_told_apart_the_worse_the_more_ambiguous():
+def test_the_more_ambiguous_the_harder_it_is_to_tell_black_from_brown_hair():
+    def redness(colour: str, ambiguity: float) -> np.ndarray:
+        """Of the hair above the forehead of 60 faces."""
+        faces = (draw_face(labelled(colour), 0, index, ambiguity=ambiguity) for index in range(60))
+        return np.array([face[10:13, 30:34, 0].mean() for face in faces])
+
     def mistakes(ambiguity: float) -> float:
-        """Share of faces on the wrong side of the best threshold on the redness of the hair above the forehead."""
-        red = np.array(
-            [
-                [
-                    draw_face(labelled(colour), 0, index, ambiguity=ambiguity)[10:13, 30:34, 0].mean()
-                    for index in range(60)
-                ]
-                for colour in ("Black_Hair", "Brown_Hair")
-            ]
-        )
-        return min(np.mean([(red[0] > t).mean(), (red[1] <= t).mean()]) for t in red.ravel())
+        """The share of faces on the wrong side of the best threshold."""
+        black, brown = (redness(colour, ambiguity) for colour in ("Black_Hair", "Brown_Hair"))
+        return min(np.mean([(black > t).mean(), (brown <= t).mean()]) for t in (*black, *brown))
 
     clear, usual, hard = (mistakes(ambiguity) for ambiguity in (0.0, 1.0, 3.0))
     assert clear < 0.05
     assert clear < usual < hard
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"attributes": np.zeros(39, np.uint8)}, r"attributes: expected \(40,\) integers, found \(39,\) uint8"),
-        ({"attributes": np.zeros((1, 40), np.uint8)}, r"attributes: expected \(40,\) integers, found \(1, 40\)"),
-        ({"attributes": np.zeros(40)}, r"attributes: .* found \(40,\) float64"),
-        ({"attributes": -labelled("Bald").astype(int)}, "attributes: Bald: expected 0 or 1, found -1"),
-        ({"seed": -1}, "seed: expected an integer of at least 0, found -1"),
-        ({"index": 0.5}, "index: expected an integer of at least 0, found 0.5"),
-        ({"size": 7}, "size: expected an integer of at least 8, found 7"),
-        ({"ambiguity": -1.0}, "ambiguity: expected a number of at least 0, found -1.0"),
-        ({"ambiguity": float("nan")}, "ambiguity: .* found nan"),
-    ],
-)
-def test_bad_arguments_of_a_picture_are_named(change, message):
-    with pytest.raises(InputError, match=message):
-        draw_face(**{"attributes": labelled("Young"), "seed": 0, "index": 0} | change)
+# fmt: off
+BAD_ARGUMENTS = {
+    r"attributes: expected \(40,\) integers, found \(39,\) uint8": lambda: draw_face(np.zeros(39, np.uint8), 0, 0),
+    r"attributes: .* found \(40,\) float64": lambda: draw_face(np.zeros(40), 0, 0),
+    "attributes: Bald: expected 0 or 1, found -1": lambda: draw_face(-labelled("Bald").astype(int), 0, 0),
+    "seed: expected an integer of at least 0, found -1": lambda: draw_face(labelled(), -1, 0),
+    "index: expected an integer of at least 0, found 0.5": lambda: draw_face(labelled(), 0, 0.5),
+    "size: expected an integer of at least 8, found 7": lambda: draw_face(labelled(), 0, 0, size=7),
+    "ambiguity: expected a number of at least 0, found -1.0": lambda: draw_face(labelled(), 0, 0, ambiguity=-1.0),
+    "ambiguity: .* found nan": lambda: draw_face(labelled(), 0, 0, ambiguity=float("nan")),
+    "n: .* found -1": lambda: sample_attributes(-1, seed=0),
+    "n: .* found 2.0": lambda: sample_attributes(2.0, seed=0),
+    "seed: .* found True": lambda: sample_attributes(1, seed=True),
+}
+# fmt: on
 
 
-@pytest.mark.parametrize(
-    ("n", "seed", "message"), [(-1, 0, "n: .* found -1"), (2.0, 0, "n: .* found 2.0"), (1, True, "seed: .* found True")]
-)
-def test_bad_arguments_of_a_sample_are_named(n, seed, message):
-    with pytest.raises(InputError, match=message):
-        sample_attributes(n, seed)
+@pytest.mark.parametrize("said", BAD_ARGUMENTS)
+def test_bad_arguments_are_named(said):
+    with pytest.raises(InputError, match=said):
+        BAD_ARGUMENTS[said]()

@@ -1,4 +1,4 @@
-"""Partners: the same sums for both, whichever is faster, and an end that is noticed."""
+"""Partners: both get the same sums, whichever is faster, and notice when the other has ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lie_ref.measure.crosschecks import largest_relative_error
 
 
 def together(*parts: Callable[[Partner], Any]) -> list[Any]:
-    """Two partners, each in a thread of its own."""
+    """What two partners, each in its own thread, return."""
     partners = Partner.pair(nbytes=4_000_000)
     with ThreadPoolExecutor(2) as pool:
         found = [pool.submit(part, partner) for part, partner in zip(parts, partners, strict=True)]
@@ -29,25 +29,20 @@ def together(*parts: Callable[[Partner], Any]) -> list[Any]:
 
 @pytest.mark.parametrize("size", [1, 2000, 500_000])
 def test_both_partners_have_the_sum_whichever_is_faster(size):
-    rng = np.random.default_rng(0)
-    arrays = rng.standard_normal((2, 3, size))
+    arrays = np.random.default_rng(0).standard_normal((2, 3, size))
 
-    def part(k):
-        def totals(partner):
-            found = []
-            for n, a in enumerate(arrays[k]):
-                time.sleep(0.01 * ((n + k) % 2) + 0.15 * (n == k))  # past `PATIENCE`, and past `GLANCE`
-                found.append(partner.total(a))
-            return found
+    def totals(partner):
+        k = int(partner.first)
+        for n, a in enumerate(arrays[k]):
+            time.sleep(0.01 * ((n + k) % 2) + 0.15 * (n == k))  # longer than `PATIENCE`, and once than `GLANCE`
+            yield partner.total(a)
 
-        return totals
-
-    first, second = together(part(0), part(1))
+    first, second = together(*2 * [lambda partner: list(totals(partner))])
     np.testing.assert_array_equal(first, arrays.sum(axis=0))
     np.testing.assert_array_equal(second, first)
 
 
-def test_a_slow_reader_has_the_sum_although_the_other_has_written_again():
+def test_a_slow_reader_gets_the_sum_although_the_other_has_written_again():
     def reads_slowly(partner):
         other = partner.other
 
@@ -62,7 +57,7 @@ def test_a_slow_reader_has_the_sum_although_the_other_has_written_again():
     assert first == second == [0, 11, 22, 33]
 
 
-def test_the_sum_has_the_shape_and_dtype_of_what_is_added_however_that_lies_in_memory():
+def test_the_sum_has_the_shape_and_dtype_of_its_terms_whatever_their_memory_layout():
     a = np.arange(6, dtype=np.float32).reshape(2, 3)
     first, second = together(lambda partner: partner.total(a.T), lambda partner: partner.total(np.ones((3, 2), "f4")))
     np.testing.assert_array_equal(first, a.T + 1)
@@ -71,7 +66,7 @@ def test_the_sum_has_the_shape_and_dtype_of_what_is_added_however_that_lies_in_m
 
 def test_a_partner_that_has_ended_is_an_error():
     first, second = Partner.pair(nbytes=8)
-    second.send(np.ones(1))  # what he had said before counts
+    second.send(np.ones(1))  # what was sent before the end counts
     second.line.close()
     np.testing.assert_array_equal(first.total(np.ones(1)), [2])
     with pytest.raises(EOFError):
@@ -91,6 +86,6 @@ def test_a_mini_batch_in_parts_gives_the_gradients_and_statistics_of_the_whole(m
 
     first, second = together(*map(half, np.array_split(np.arange(members), 2)))
     assert first[0] == second[0] == pytest.approx(whole[0], rel=1e-13)
-    for mine, his, expected, tolerance in zip(first[1:3], second[1:3], whole[1:], (1e-11, 1e-13), strict=True):
+    for mine, other, expected, tolerance in zip(first[1:3], second[1:3], whole[1:], (1e-11, 1e-13), strict=True):
         assert largest_relative_error(mine, expected) < tolerance
-        assert all(np.array_equal(mine[name], his[name]) for name in mine)
+        assert all(np.array_equal(mine[name], other[name]) for name in mine)

@@ -1,4 +1,4 @@
-"""Threads: results in one order, whatever their number, and errors that reach the caller."""
+"""Threads: results in the order of the items, whatever the number of threads, and errors that reach the caller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import lie_ref
 from lie_ref.machine.threads import in_threads, threads
 
 
-def test_threads_give_results_in_the_order_of_the_items_and_take_few_ahead():
+def test_results_come_in_the_order_of_the_items_and_only_a_few_ahead():
     started = []
 
     def slow(n):
@@ -27,7 +27,7 @@ def test_threads_give_results_in_the_order_of_the_items_and_take_few_ahead():
     assert list(found) == list(range(10, 50))
 
 
-def test_an_error_in_a_thread_reaches_the_caller_and_his_floating_point_settings_the_thread():
+def test_errors_reach_the_caller_and_the_floating_point_settings_of_the_caller_reach_the_threads():
     with np.errstate(over="raise"), pytest.raises(FloatingPointError):
         list(in_threads(lambda n: np.float64(1e300) * n, [1e300]))
 

@@ -1,4 +1,4 @@
-"""Workers compute in one thread each, and end at once with their block."""
+"""Workers compute in one thread each and stop at once when their block is interrupted."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ def test_a_worker_computes_in_one_thread():
     assert threads() >= 1
 
 
-def test_workers_end_at_once_with_their_block():
-    """Whatever they are at, and whatever waits: more than a pipe holds, and cancelled."""
-
+def test_an_interruption_ends_running_waiting_and_cancelled_work_at_once():
     def interrupted():
         with workers() as pool:
             busy = [pool.submit(time.sleep, 300) for _ in range(threads())]
-            waiting = [pool.submit(np.sum, np.ones(100_000)) for _ in range(20)]
+            waiting = [pool.submit(np.sum, np.ones(100_000)) for _ in range(20)]  # more than a pipe holds
             while not all(future.running() for future in busy):
                 time.sleep(0.01)
             for future in waiting:
