@@ -1,13 +1,15 @@
-# make test         set up and run the tests            (CELEBA=DIR adds those on real images)
-# make experiment   set up and run the experiment       (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" pass through)
-# make findings     the published claims judged on several seeds, within the hour   (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS)
-# make diet         which examples matter: scores, and training without the others   (CELEBA=DIR, OUT=DIR, ARGS)
-# make certify      recompute the certified digits of the test vectors, in multiple and extended precision
-# make test-peers   the tests against PyTorch and JAX   (installs torch by its exact version, where pip finds it)
-# make test-browser the tests of a run's page in Chromium (installs it and its driver by apt-get, where they are missing)
-# make bench        how fast lie_ref is beside PyTorch and JAX, where pip finds them   (ARGS="--quick" and others)
-# make lint         formatting, style and types
-# Each works from a fresh clone, with Python >= 3.10, make and a package index.
+# make test          run the tests                       (CELEBA=DIR adds the tests on real images)
+# make experiment    run the experiment, draw its page   (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" are passed on)
+# make findings      judge the published claims by runs with several seeds, in about an hour (CELEBA, STEPS, OUT, ARGS)
+# make diet          find out which examples matter, and train without the others (CELEBA, OUT, ARGS)
+# make certify       recompute the certified digits of the test vectors, in multiple and extended precision
+# make test-peers    run the tests against PyTorch and JAX (installs both)
+# make test-browser  run the tests of the pages in Chromium (installs it and its driver by apt-get, if they are missing)
+# make bench         measure the speed of lie_ref beside PyTorch and JAX (installs both; ARGS="--quick" is short)
+# make picture       make the README's picture from a run on synthetic faces (OUT=DIR; needs Chromium, as test-browser)
+# make lint          check formatting, style and types
+#
+# Each works in a fresh clone with Python >= 3.10, make and a package index, and sets up `.venv` first.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,17 +19,23 @@ SELENIUM := selenium==4.51.0
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 test: $(BIN)/installed-test
-	$(BIN)/python -m pytest -q -m "not torch and not jax and not browser"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not torch and not jax and not browser"
 
 test-peers: $(BIN)/installed-test
 	$(BIN)/python -m pip install -q "$(TORCH)" "$(JAX)"
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "torch or jax"
 
-test-browser: $(BIN)/installed-test
+browser: $(BIN)/installed-test
 	command -v chromium && command -v chromedriver || \
 		($(AS_ROOT) apt-get update -q && $(AS_ROOT) apt-get install -qy chromium chromium-driver)
 	$(BIN)/python -m pip install -q --disable-pip-version-check "$(SELENIUM)"
+
+test-browser: browser
 	$(BIN)/python -m pytest -q -m browser
+
+picture: browser
+	test -f "$(or $(OUT),runs/experiment)/summary.json" || $(MAKE) experiment
+	$(BIN)/python -m tests.browser.picture "$(or $(OUT),runs/experiment)" data/figures/explorer.png
 
 bench: $(BIN)/installed
 	-$(BIN)/python -m pip install -q --disable-pip-version-check "$(TORCH)"
@@ -67,4 +75,4 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: test test-peers test-browser bench certify experiment findings diet lint clean
+.PHONY: test test-peers test-browser browser picture bench certify experiment findings diet lint clean

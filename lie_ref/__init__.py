@@ -1,7 +1,5 @@
 """lie_ref: exact Lie brackets of training examples, in NumPy and autograd."""
 
-__version__ = "0.1.0"  # before the imports: some of the modules below write it into their files
-
 from . import oracle
 from .core import optimizers
 from .core.fields import (
@@ -16,6 +14,8 @@ from .core.networks import mlp, mxresnet, preset
 from .measure import connectivity, kernels, scores
 from .measure.derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
 from .measure.evaluation import Evaluation, evaluate
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Evaluation",

@@ -1,7 +1,7 @@
-"""The command line: `lie-ref COMMAND` and `python -m lie_ref COMMAND`; it parses, calls and prints, nothing else.
+"""The command line, `lie-ref COMMAND` or `python -m lie_ref COMMAND`: it parses options, calls, and prints.
 
-Exit status: 0 done or agrees, 1 compared and disagrees, 2 input that cannot be used (one line on standard error), 130
-stopped by Ctrl-C.
+Exit status: 0 done, or the answers agree; 1 the answers were compared and disagree; 2 input that cannot be used, with
+one line on standard error; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -43,24 +43,25 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command and return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has − and ×
     options = _parser().parse_args(arguments)
+    use_one_blas_thread()
+    keep_freed_memory()
     try:
         status = options.command(options) or 0
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # whoever read the output has seen enough; 141 is how a shell reports SIGPIPE
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+    except BrokenPipeError:  # the reader of the output has seen enough; a shell reports SIGPIPE as 141
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return 141
     except (InputError, OSError) as error:  # an OSError names its file: a full disk, a folder that may not be read
         print(f"lie-ref: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "lie-ref: stopped (--resume goes on with an experiment, the same command with the others)", file=sys.stderr
-        )
+        remedy = "continue an experiment with --resume, anything else with the same command"
+        print(f"lie-ref: stopped ({remedy})", file=sys.stderr)
         return 130
 
 
@@ -68,128 +69,134 @@ def _parser() -> Parser:
     parser = Parser(prog="lie-ref", description="Exact Lie brackets of training examples.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    def command(name: str, run: Any, text: str) -> Parser:
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(command=run)
+        return added
+
     default = Settings()
-    experiment = commands.add_parser("experiment", help="train, take brackets at checkpoints, draw the page")
-    experiment.set_defaults(command=_experiment)
+    experiment = command("experiment", _experiment, "train a network, compute brackets at checkpoints, draw the page")
     _add_source(experiment)
-    text = f"number of synthetic faces (default: {default.faces})"
-    experiment.add_argument("--faces", type=int, default=argparse.SUPPRESS, metavar="N", help=text)
-    for option, kind, value, metavar, text in (
-        ("--size", int, default.size, "N", "height and width in pixels"),
-        ("--preset", str, default.preset, "NAME", f"one of {', '.join(PRESETS)}"),
-        ("--steps", int, default.steps, "N", "training steps"),
-        ("--seed", int, default.seed, "N", "of weights, order and faces"),
-        ("--batch", int, default.batch, "N", "examples a training step"),
-        ("--lr", float, default.lr, "X", "Adam's learning rate"),
-        ("--out", Path, Path("runs/experiment"), "DIR", "the run's folder"),
-        ("--cache", Path, Path("runs/cache"), "DIR", "decoded images"),
+    # fmt: off
+    _add_options(experiment, default, (
+        ("faces", int, "number of synthetic faces"),
+        ("size", int, "height and width of the images in pixels"),
+        ("preset", str, f"network, one of {', '.join(PRESETS)}"),
+        ("steps", int, "number of training steps"),
+        ("seed", int, "seed of the weights, the order of the data and the synthetic faces"),
+        ("batch", int, "examples per training step"),
+        ("lr", float, "learning rate of Adam"),
+        ("ambiguity", float, "how far the colour of synthetic hair strays from its label"),
+    ))
+    # fmt: on
+    for name, text in (
+        ("exclusive-hair", "train with one softmax over the four hair colours, because hair has at most one colour"),
+        ("independent-hair", "let the hair of a synthetic face have several colours"),
+        ("resume", "continue a run that was stopped"),
+        ("force", "replace a run that exists"),
     ):
-        text += " (default: %(default)s)"
-        experiment.add_argument(option, type=kind, default=value, metavar=metavar, help=text)
-    text = "train with the four hair colours as one softmax, for hair has one colour at most"
-    experiment.add_argument("--exclusive-hair", action="store_true", help=text)
-    text = "let synthetic hair have several colours"
-    experiment.add_argument("--independent-hair", action="store_true", default=argparse.SUPPRESS, help=text)
-    text = f"how far the colour of synthetic hair strays from its label (default: {default.ambiguity:g})"
-    experiment.add_argument("--ambiguity", type=float, default=argparse.SUPPRESS, metavar="X", help=text)
-    experiment.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
-    experiment.add_argument("--force", action="store_true", help="replace a run that is there")
+        experiment.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
+    _add_folders(experiment, "experiment")
 
-    findings = commands.add_parser(
-        "findings", help="run the experiment on several seeds and judge the published claims"
+    findings = command("findings", _findings, "run the experiment with several seeds and judge the published claims")
+    findings.add_argument("--celeba", metavar="DIR", help="folder of CelebA (default: only synthetic faces)")
+    findings.add_argument("--subset", action="store_true", help="accept a folder that holds only some of the images")
+    findings.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="runs of each kind, with seeds from 0 (default: %(default)s)"
     )
-    findings.set_defaults(command=_findings)
-    findings.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces alone")
-    findings.add_argument("--subset", action="store_true", help="take the images that are there")
-    findings.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each kind (default: %(default)s)")
-    text = f"training steps; runs that are only compared take at most {COMPARED_STEPS} (default: %(default)s)"
-    findings.add_argument("--steps", type=int, default=default.steps, metavar="N", help=text)
-    text = "folder of the runs, which are not done again where they are there (default: %(default)s)"
-    findings.add_argument("--out", type=Path, default=Path("runs/findings"), metavar="DIR", help=text)
-    text = "decoded images (default: %(default)s)"
-    findings.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
+    text = f"number of training steps, at most {COMPARED_STEPS} in runs that are only compared"
+    _add_options(findings, default, [("steps", int, text)])
+    _add_folders(findings, "findings", "; finished runs in it are not done again")
 
-    _add_diet(commands)
+    selecting = command("diet", _diet, "score training examples, and train without those that the scores leave out")
+    _add_source(selecting)
+    text = f"settings to start from, one of {', '.join(diet.PRESETS)} (default: %(default)s)"
+    selecting.add_argument("--preset", choices=list(diet.PRESETS), default="default", metavar="NAME", help=text)
+    # fmt: off
+    _add_options(selecting, diet.DietSettings(), (
+        ("tasks", str, f"tasks, of {', '.join(diet.TASKS)}"),
+        ("scores", str, f"scores that select examples, of {', '.join(diet.SCORES)}"),
+        ("faces", int, "number of synthetic faces"),
+        ("size", int, "height and width of the images in pixels"),
+        ("network", str, f"network, one of {', '.join(PRESETS)}"),
+        ("batch", int, "examples per training step"),
+        ("lr", float, "learning rate of Adam"),
+        ("seed", int, "seed of faces, false labels and random selections"),
+        ("runs", int, "training runs that score; the mean of their scores selects the examples"),
+        ("retrainings", int, "training runs on each selection of examples"),
+        ("steps", int, "number of steps of each training run"),
+        ("early", int, "step at which the early scores are taken"),
+        ("partners", int, "number of examples whose brackets with an example make its bracket score"),
+        ("fractions", float, "fractions of the examples to keep"),
+        ("noise", float, "fraction of labels that are made false"),
+        ("window", float, "width of the sliding window, as a fraction of the examples"),
+        ("offsets", float, "starts of the window, as fractions of the sorted examples"),
+        ("band", float, "fraction of the examples in a band of lowest, middle or highest scores"),
+        ("spawns", int, "steps at which two children leave their parent run"),
+        ("points", int, "points on the line between two children, both ends included"),
+        ("kernel-examples", int, "examples per band used for the kernel"),
+    ))
+    # fmt: on
+    _add_folders(selecting, "diet", "; finished jobs in it are not done again")
 
-    report = commands.add_parser("report", help="draw the page of a run again")
-    report.set_defaults(command=_report)
-    report.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    report = command("report", _report, "draw the page of a run again")
+    report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
 
-    verify = commands.add_parser("verify", help="compare an implementation's answers with a test vector")
-    verify.set_defaults(command=_verify)
-    verify.add_argument("vector", metavar="VECTOR", help="a test vector's name, or the .npz of a vector or reference")
-    verify.add_argument(
-        "candidate", type=Path, metavar="CANDIDATE.npz", help="the answers, any of the vector's outputs"
-    )
-    verify.add_argument("--json", type=Path, metavar="FILE", help="write the verdict there, too")
+    verify = command("verify", _verify, "compare the answers of an implementation with a test vector")
+    verify.add_argument("vector", metavar="VECTOR", help="name of a test vector, or the .npz of a vector or reference")
+    text = "answers to compare: some or all of the outputs of the vector"
+    verify.add_argument("candidate", type=Path, metavar="CANDIDATE.npz", help=text)
+    verify.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict to this file")
 
-    reference = commands.add_parser("reference", help="exact answers for your own weights and inputs")
-    reference.set_defaults(command=_reference)
-    text = f"a preset ({', '.join(PRESETS)}), JSON such as that in index.json, or a file of it"
+    reference = command("reference", _reference, "compute the exact answers for your own weights and inputs")
+    text = f"network: a preset ({', '.join(PRESETS)}), JSON as in data/vectors/index.json, or a file with such JSON"
     reference.add_argument("--model", required=True, metavar="SPEC", help=text)
-    text = "the weights, names of a state_dict; or a checkpoint of a run"
+    text = "weights, under the names of a state_dict; or a checkpoint of a run"
     reference.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=text)
-    text = "x and y, and if they differ from all pairs and from x: pairs (p, 2), x_eval"
+    text = "x and y; optionally pairs (p, 2) (default: all pairs) and x_eval (default: x)"
     reference.add_argument("--inputs", type=Path, required=True, metavar="XY.npz", help=text)
-    reference.add_argument("--loss", choices=list(LOSSES), default="bce", help="(default: %(default)s)")
-    text = "batch-norm in training mode, for mini-batches x (b, m, …)"
+    reference.add_argument("--loss", choices=list(LOSSES), default="bce", help="loss (default: %(default)s)")
+    text = "use batch-norm in training mode, for mini-batches x (b, m, …)"
     reference.add_argument("--training", action="store_true", help=text)
-    reference.add_argument("--out", type=Path, required=True, metavar="R.npz", help="the reference")
+    reference.add_argument("--out", type=Path, required=True, metavar="R.npz", help="file for the reference")
 
-    vectors = commands.add_parser("vectors", help="write the test vectors anew")
-    vectors.set_defaults(command=_vectors)
-    vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder")
+    vectors = command("vectors", _vectors, "write the test vectors anew")
+    vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the vectors")
     return parser
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    """Where the images come from."""
-    parser.add_argument("--celeba", metavar="DIR", help="folder of CelebA; without it, synthetic faces")
-    parser.add_argument("--subset", action="store_true", help="take the images that are there")
+def _add_source(parser: Parser) -> None:
+    """Add the options that say where the images come from."""
+    parser.add_argument("--celeba", metavar="DIR", help="folder of CelebA (default: synthetic faces)")
+    parser.add_argument("--subset", action="store_true", help="accept a folder that holds only some of the images")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
 
 
-def _add_diet(commands: Any) -> None:
-    """The data diet: a preset, and options that differ from it."""
-    parser = commands.add_parser("diet", help="score training examples, and train without those that scores leave out")
-    parser.set_defaults(command=_diet)
-    _add_source(parser)
-    text = f"one of {', '.join(diet.PRESETS)} (default: %(default)s); the options below change it"
-    parser.add_argument("--preset", choices=list(diet.PRESETS), default="default", metavar="NAME", help=text)
-    for option, kind, many, text in (
-        ("--tasks", str, True, f"of {', '.join(diet.TASKS)}"),
-        ("--scores", str, True, f"that choose examples, of {', '.join(diet.SCORES)}"),
-        ("--faces", int, False, "number of synthetic faces"),
-        ("--size", int, False, "height and width in pixels"),
-        ("--network", str, False, f"one of {', '.join(PRESETS)}"),
-        ("--batch", int, False, "examples of a mini-batch"),
-        ("--lr", float, False, "Adam's learning rate"),
-        ("--seed", int, False, "of faces, false labels and random choices"),
-        ("--runs", int, False, "trainings that score"),
-        ("--retrainings", int, False, "trainings on each choice of examples"),
-        ("--steps", int, False, "training steps of each"),
-        ("--early", int, False, "the step at which scores are early"),
-        ("--partners", int, False, "examples whose brackets with each other one make its score"),
-        ("--fractions", float, True, "of the examples that are kept"),
-        ("--noise", float, False, "share of false labels"),
-        ("--window", float, False, "width of the sliding window, a share of the examples"),
-        ("--offsets", float, True, "where it begins"),
-        ("--band", float, False, "share of the examples in a band of scores"),
-        ("--spawns", int, True, "the steps at which two children leave their parent"),
-        ("--points", int, False, "where networks on the line between them are tested, its ends among them"),
-        ("--kernel-examples", int, False, "of each band"),
-    ):
-        metavar = {str: "NAME", int: "N", float: "X"}[kind]
-        more: dict[str, Any] = {"nargs": "+"} if many else {}
-        parser.add_argument(option, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text, **more)
-    text = "folder of the results; jobs are not done again where they are there (default: %(default)s)"
-    parser.add_argument("--out", type=Path, default=Path("runs/diet"), metavar="DIR", help=text)
-    text = "decoded images (default: %(default)s)"
+def _add_options(parser: Parser, settings: Any, table: Sequence[tuple[str, type, str]]) -> None:
+    """Add options for fields of the settings, which have the defaults.  Only options that are given are passed on."""
+    for name, kind, text in table:
+        value = getattr(settings, name.replace("-", "_"))
+        many: dict[str, Any] = {"nargs": "+"} if isinstance(value, tuple) else {}
+        shown = " ".join(map(str, value)) if many else value
+        parser.add_argument(
+            f"--{name}",
+            type=kind,
+            default=argparse.SUPPRESS,
+            metavar={str: "NAME", int: "N", float: "X"}[kind],
+            help=f"{text} (default: {shown})",
+            **many,
+        )
+
+
+def _add_folders(parser: Parser, name: str, kept: str = "") -> None:
+    text = f"folder of the results{kept} (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, metavar="DIR", help=text)
+    text = "folder for decoded images (default: %(default)s)"
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
 
 
-def _checked_source(options: argparse.Namespace) -> dict[str, Any]:
-    """The options by name; InputError for those that belong to the other source of images."""
+def _chosen(options: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """The given settings of this kind.  Raises InputError for options that belong to the other source of images."""
     given = vars(options)
     for name in ("faces", "ambiguity", "independent_hair"):
         if options.celeba is not None and name in given:
@@ -197,34 +204,24 @@ def _checked_source(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("subset", "skip_bad"):
         if options.celeba is None and given.get(name):
             raise InputError(f"--{name.replace('_', '-')}: is for --celeba, which is not given")
-    return given
+    names = {field.name for field in fields(kind)} & given.keys()
+    return {name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in names}
 
 
 def _experiment(options: argparse.Namespace) -> None:
-    use_one_blas_thread()
-    keep_freed_memory()
-    given = _checked_source(options)
-    settings = Settings(**{field.name: given[field.name] for field in fields(Settings) if field.name in given})
-    page = run_experiment(settings, options.out, options.cache, options.resume, options.force)
+    settings = Settings(**_chosen(options, Settings))
+    page = run_experiment(settings, options.out, options.cache, "resume" in options, "force" in options)
     print("\n".join(headlines(options.out)))
     print(f"page: {page}")
 
 
 def _findings(options: argparse.Namespace) -> None:
-    use_one_blas_thread()
-    keep_freed_memory()
-    _checked_source(options)
-    settings = Settings(celeba=options.celeba, subset=options.subset, steps=options.steps)
+    settings = Settings(**_chosen(options, Settings))
     print("\n".join(study_table(run_study(settings, options.seeds, options.out, options.cache))))
 
 
 def _diet(options: argparse.Namespace) -> None:
-    use_one_blas_thread()
-    keep_freed_memory()
-    given = _checked_source(options)
-    names = {field.name for field in fields(diet.DietSettings)} & given.keys()
-    chosen = {name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in names}
-    settings = diet.DietSettings(**(diet.PRESETS[options.preset] | chosen)).checked()
+    settings = diet.DietSettings(**(diet.PRESETS[options.preset] | _chosen(options, diet.DietSettings))).checked()
     with workers() as executor:
         results = run_diet(settings, options.out, options.cache, executor)
     print("\n".join(diet_headlines(results)))
@@ -236,8 +233,6 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    use_one_blas_thread()
-    keep_freed_memory()
     verdict = oracle.verify(options.vector, options.candidate)
     if options.json is not None:
         write_text(options.json, to_json(verdict.to_dict(), indent=1) + "\n")
@@ -252,5 +247,4 @@ def _reference(options: argparse.Namespace) -> None:
 
 
 def _vectors(options: argparse.Namespace) -> None:
-    use_one_blas_thread()
     print(f"vectors: {len(write_vectors(options.out)) - 1} in {options.out}")

@@ -1,4 +1,4 @@
-"""What several test modules share: a small set of faces, a small finished run and a browser, made once a session."""
+"""What several test modules share, made once a session: a small set of faces, a small finished run, a browser."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from lie_ref.images.dataset import Dataset
 from lie_ref.images.synthetic import faces_dataset
 from lie_ref.machine.process import use_one_blas_thread
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in whose background the tests run has it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for programs in its background
+use_one_blas_thread()  # as the command line does: same bits, and no time lost in threads that wait for each other
 
-SWITCHES = (  # of Chromium
+SWITCHES = (  # options of Chromium
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -43,11 +44,7 @@ def faces(cache: Path) -> Dataset:
 
 @pytest.fixture(scope="session")
 def small_run(cache: Path, faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of `SMALL`; not to be changed.
-
-    It has the bits of the command line, which computes in one BLAS thread; the tests that compare with it go on so.
-    """
-    use_one_blas_thread()
+    """The folder of a finished run of `SMALL`, which no test may change."""
     out = tmp_path_factory.mktemp("runs") / "small"
     run_experiment(SMALL, out, cache)
     return out
@@ -55,14 +52,14 @@ def small_run(cache: Path, faces: Dataset, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def run_copy(small_run: Path, tmp_path: Path) -> Path:
-    """A copy of that run, to be damaged."""
+    """A copy of that run, which a test may damage."""
     return shutil.copytree(small_run, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, by selenium."""
-    from selenium import webdriver  # where it is missing, the tests are skipped before they ask for a browser
+    """Chromium, driven by selenium."""
+    from selenium import webdriver  # without it, the tests are skipped before they ask for a browser
 
     programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     assert all(programs.values()), f"missing of {list(programs)}: see make test-browser"

@@ -37,7 +37,7 @@ BAD_OPTIONS = {
     "--skip-bad": "lie-ref: --skip-bad: is for --celeba, which is not given",
     "--ambiguity -1": "lie-ref: --ambiguity: expected a number >= 0, got -1.0",
     "--celeba nowhere": "lie-ref: --faces: is for synthetic faces, not for --celeba",
-    "--resume --force": "lie-ref: --resume goes on with a run and --force replaces it: expected one of them, got both",
+    "--resume --force": "lie-ref: --resume continues a run and --force replaces it: expected one of them, got both",
     "--colour red": "lie-ref: unrecognized arguments: --colour red",
 }
 BAD_COMMANDS = {
@@ -119,7 +119,7 @@ def test_a_run_that_is_there_is_not_overwritten(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in files(small_run)}
     assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(small_run)) == 2
-    remedies = "--out takes another folder, --resume goes on with it, --force replaces it"
+    remedies = "--out takes another folder, --resume continues it, --force replaces it"
     expected = f"lie-ref: {small_run}: holds a run (config.json); {remedies}\n"
     assert capsys.readouterr().err == expected
     assert {path: path.stat().st_mtime_ns for path in files(small_run)} == before

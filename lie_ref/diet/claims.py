@@ -1,11 +1,11 @@
-"""Judges what was claimed of data diets, and what brackets add, from the results of one task.
+"""Judges the published claims about data diets, and our own about brackets, from the results of one task.
 
-A claim's number is the mean over runs or retrainings, its interval Student's, its verdict as in `study.verdicts`.
+A claim's values are those of its statistic in each run or retraining.  Verdicts are as in `study.verdicts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -13,24 +13,40 @@ from typing import Any
 import numpy as np
 
 from ..study.verdicts import Claim, finding
+from .results import BRACKETS, RIVALS
 
-Task = dict[str, Any]  # of a task: what `task_results` gives
+Task = dict[str, Any]  # what `task_results` returns
 Values = Sequence[float]  # one for each run or retraining
 
 
 def _correlation(a: str, b: str, task: Task) -> Values:
-    (found,) = (entry for entry in task["correlations"] if set(entry["scores"]) == {a, b})
-    return list(found["values"])
+    return next(list(entry["values"]) for entry in task["correlations"] if set(entry["scores"]) == {a, b})
 
 
-def _input_size(task: Task) -> Values:
-    return list(task["input_size"]["values"])
+def _of_score(part: str, key: str, task: Task) -> Values:
+    """The values of a score in a part of the results; none if the part is empty."""
+    return [value for entry in task[part] if entry["score"] == key for value in entry["values"]]
 
 
-def _less_best(ours: Values, others: Sequence[Values]) -> Values:
-    """Ours less those of the others that are best in the rest of the runs, run by run.
+def _noise_beyond(key: str, task: Task) -> Values:
+    return [value for entry in task["noise"] if entry["score"] == key for value in entry["beyond"]["values"]]
 
-    The best by all runs, that one among them, would be best by luck, too.
+
+def _auroc_gain(key: str, task: Task) -> Values:
+    return _minus_best(_of_score("noise", key, task), [_of_score("noise", rival, task) for rival in RIVALS])
+
+
+def _gain(over: str, fraction: float | None, key: str, task: Task) -> Values:
+    """Accuracy with the highest scores minus that with other examples; None averages over the fractions."""
+    highest = [e for e in task["gains"] if (e["score"], e["end"], e["over"]) == (key, "highest", over)]
+    gains = [entry["accuracy"]["values"] for entry in highest if fraction in (entry["fraction"], None)]
+    return np.mean(gains, axis=0).tolist() if gains else []
+
+
+def _minus_best(ours: Values, others: Sequence[Values]) -> Values:
+    """In each run, our value minus that of the rival which is best in the other runs.
+
+    The rival that is best over all runs would partly owe this to luck in the same run.
     """
 
     def elsewhere(of: Values, run: int) -> float:
@@ -39,127 +55,102 @@ def _less_best(ours: Values, others: Sequence[Values]) -> Values:
     return [a - max(others, key=lambda of: elsewhere(of, run))[run] for run, a in enumerate(ours)]
 
 
-def _gain(key: str, over: str, fraction: float | None, task: Task) -> Values:
-    """Accuracy with the highest of a score less that with others, by retraining; of no fraction, the mean over all."""
-    gains = [
-        entry["accuracy"]["values"]
-        for entry in task["gains"]
-        if (entry["score"], entry["end"], entry["over"]) == (key, "highest", over)
-        and fraction in (entry["fraction"], None)
-    ]
-    return np.mean(gains, axis=0).tolist() if gains else []
-
-
-def _noise(key: str, task: Task) -> Values:
-    return [value for entry in task["noise"] if entry["score"] == key for value in entry["values"]]
-
-
-def _noise_gain(key: str, task: Task) -> Values:
-    """AUROC of a score less the better of GraNd's and EL2N's, run by run."""
-    return _less_best(_noise(key, task), [_noise(rival, task) for rival in ("grand/early", "el2n/early")])
-
-
-def _beyond(key: str, task: Task) -> Values:
-    return [value for entry in task["beyond"] if entry["score"] == key for value in entry["values"]]
-
-
-def _noise_beyond(key: str, task: Task) -> Values:
-    return [v for entry in task["noise"] if entry["score"] == key for v in entry["beyond"]["values"]]
-
-
 def _top_window(noisy: bool, task: Task) -> Values:
-    """Accuracy of the window of the highest scores less that of the best other one, retraining by retraining."""
+    """Accuracy of the window with the highest scores minus that of the best other window."""
     windows = sorted((w for w in task["windows"] if w["noisy"] == noisy), key=lambda w: float(w["offset"]))
     *others, top = [w["accuracy"]["values"] for w in windows] or [[]]
-    return _less_best(top, others) if others else []
+    return _minus_best(top, others) if others else []
 
 
-def _top_windows_fall(task: Task) -> Values:
-    """The same with false labels, less the same with true ones."""
-    noisy, clean = (_top_window(is_noisy, task) for is_noisy in (True, False))
-    return [a - b for a, b in zip(noisy, clean, strict=True)] if noisy and clean else []
+def _top_window_fall(task: Task) -> Values:
+    pair = _top_window(True, task), _top_window(False, task)
+    return _mean_difference([pair] if all(pair) else [])
 
 
 def _velocity_gap(task: Task) -> Values:
-    """The kernel's velocity in the highest band less that in the lowest, run by run, mean over all but the first."""
     high, low = (task["velocities"]["bands"][band][1:] for band in ("highest", "lowest"))
-    gaps = [np.subtract(a["values"], b["values"]) for a, b in zip(high, low, strict=True)]
-    return [float(gap) for gap in np.mean(gaps, axis=0)] if gaps else []
+    return _mean_difference([(a["values"], b["values"]) for a, b in zip(high, low, strict=True)])
+
+
+def _barriers(group: str, task: Task) -> list[Values]:
+    return [at["groups"][group]["barrier"]["values"] for at in task["barriers"]]
 
 
 def _barrier_fall(task: Task) -> Values:
-    """The barrier of the children that left at the first of the steps less that at the last, run by run."""
-    if len(task["barriers"]) < 2:
-        return []
-    first, last = (task["barriers"][place]["groups"]["all"]["barrier"]["values"] for place in (0, -1))
-    return [float(a - b) for a, b in zip(first, last, strict=True)]
+    of = _barriers("all", task)
+    return _mean_difference([(of[0], of[-1])] if len(of) > 1 else [])
 
 
 def _barrier_gap(task: Task) -> Values:
-    """The barrier of the highest band less that of the lowest, run by run, mean over the steps."""
-    pairs = [[at["groups"][band]["barrier"]["values"] for band in ("highest", "lowest")] for at in task["barriers"]]
-    return np.mean([np.subtract(*pair) for pair in pairs], axis=0).tolist() if pairs else []
+    return _mean_difference(list(zip(_barriers("highest", task), _barriers("lowest", task), strict=True)))
 
 
-ABOVE = 1e-9  # zero, but no difference at all is not a gain
-_SCORES = {"bracket/early": "bracket score", "relative/early": "relative bracket score"}
-_HELD_OUT, _GIVEN = (
-    "held-out accuracy, difference",
-    "Spearman’s partial correlation given both, their squares and product, early",
-)
+def _mean_difference(pairs: Sequence[tuple[Values, Values]]) -> Values:
+    """a − b in each run, averaged over the pairs (a, b)."""
+    return np.mean([np.subtract(a, b) for a, b in pairs], axis=0).tolist() if pairs else []
+
+
+ABOVE = 1e-9  # above zero: no difference at all is not a gain
+GRAND, EL2N = RIVALS
+AUROC = partial(_of_score, "noise")
+ACCURACY = "difference in held-out accuracy"
+MEAN_ACCURACY = f"{ACCURACY}, mean over the kept fractions"
+PARTIAL = "Spearman’s partial correlation given both scores, their squares and their product, early in training"
+BETTER = "AUROC minus that of the better of the two, chosen by the other runs"
+FORGETTING = partial(_of_score, "beyond")
 
 # fmt: off
+_ABOUT_BRACKETS: tuple[tuple[str, str, str, Callable[..., Values], float], ...] = (
+    ("ab", "Controlling for GraNd and EL2N, a higher {} means more forgetting", PARTIAL, FORGETTING, ABOVE),
+    ("cd", "Controlling for GraNd and EL2N, a higher {} points to a false label", PARTIAL, _noise_beyond, ABOVE),
+    ("ef", "A high early {} reveals false labels", "AUROC", AUROC, 0.5),
+    ("gh", "The {} reveals false labels better than GraNd and EL2N", BETTER, _auroc_gain, ABOVE),
+    ("il", "Training on the highest {}s beats a random subset", MEAN_ACCURACY, partial(_gain, "random", None), ABOVE),
+    ("jm", "Training on the highest {}s beats the highest GraNd", MEAN_ACCURACY, partial(_gain, GRAND, None), ABOVE),
+    ("kn", "Training on the highest {}s beats the highest EL2N", MEAN_ACCURACY, partial(_gain, EL2N, None), ABOVE),
+)
 CLAIMS = (
-    Claim("1a", "GraNd and EL2N, early in training, order examples alike", "Spearman’s correlation",
-          partial(_correlation, "grand/early", "el2n/early"), low=0.8),
-    Claim("1b", "EL2N early in training orders them as forgetting over all of it does", "the same",
-          partial(_correlation, "el2n/early", "forgetting/end"), low=0.5),
-    Claim("1c", "GraNd at initialisation orders them as GraNd early in training does", "the same",
-          partial(_correlation, "grand/start", "grand/early"), low=0.5),
-    Claim("1d", "GraNd at initialisation goes with the size of the picture’s pixels", "the same", _input_size, low=0.5),
-    Claim("2a", "The 60 % of highest EL2N, early, do as well as all examples", f"{_HELD_OUT}; at least −0.01",
-          partial(_gain, "el2n/early", "all", 0.6), low=-0.01),
-    Claim("2b", "The 60 % of highest EL2N, early, do better than a random 60 %", _HELD_OUT,
-          partial(_gain, "el2n/early", "random", 0.6), low=ABOVE),
-    Claim("2c", "The 60 % of highest GraNd, early, do better than a random 60 %", _HELD_OUT,
-          partial(_gain, "grand/early", "random", 0.6), low=ABOVE),
-    Claim("2d", "If few are kept, 20 %, those of highest EL2N do worse than random ones", _HELD_OUT,
-          partial(_gain, "el2n/early", "random", 0.2), high=-ABOVE),
-    Claim("3", "The 60 % of highest GraNd at initialisation do better than a random 60 %", _HELD_OUT,
-          partial(_gain, "grand/start", "random", 0.6), low=ABOVE),
-    Claim("4a", "Even with true labels the window of the highest EL2N is not the best",
-          "its held-out accuracy less that of the best other window by the other retrainings",
+    Claim("1a", "Early GraNd and EL2N rank examples alike", "Spearman’s correlation",
+          partial(_correlation, GRAND, EL2N), low=0.8),
+    Claim("1b", "Early EL2N ranks examples as forgetting over the whole run does", "the same",
+          partial(_correlation, EL2N, "forgetting/end"), low=0.5),
+    Claim("1c", "GraNd at initialisation ranks examples as early GraNd does", "the same",
+          partial(_correlation, "grand/start", GRAND), low=0.5),
+    Claim("1d", "GraNd at initialisation correlates with the norm of the image", "the same",
+          lambda task: task["input_size"]["values"], low=0.5),
+    Claim("2a", "Training on the 60 % with the highest early EL2N is as good as training on all examples",
+          f"{ACCURACY}; at least −0.01", partial(_gain, "all", 0.6, EL2N), low=-0.01),
+    Claim("2b", "Training on the 60 % with the highest early EL2N beats a random 60 %", ACCURACY,
+          partial(_gain, "random", 0.6, EL2N), low=ABOVE),
+    Claim("2c", "Training on the 60 % with the highest early GraNd beats a random 60 %", ACCURACY,
+          partial(_gain, "random", 0.6, GRAND), low=ABOVE),
+    Claim("2d", "Training on the 20 % with the highest early EL2N is worse than on a random 20 %", ACCURACY,
+          partial(_gain, "random", 0.2, EL2N), high=-ABOVE),
+    Claim("3", "Training on the 60 % with the highest GraNd at initialisation beats a random 60 %", ACCURACY,
+          partial(_gain, "random", 0.6, "grand/start"), low=ABOVE),
+    Claim("4a", "Even with true labels, the window with the highest EL2N is not the best",
+          "its held-out accuracy minus that of the best other window, chosen by the other retrainings",
           partial(_top_window, False), high=-ABOVE),
-    Claim("4b", "With false labels it falls farther behind", "that with false labels less 4a",
-          _top_windows_fall, high=-ABOVE),
-    Claim("5a", "High EL2N, early, finds false labels", "AUROC", partial(_noise, "el2n/early"), low=0.5),
-    Claim("5b", "High GraNd, early, finds false labels", "AUROC", partial(_noise, "grand/early"), low=0.5),
-    Claim("5c", "High forgetting finds false labels", "AUROC", partial(_noise, "forgetting/end"), low=0.5),
-    Claim("6a", "The kernel turns faster among examples of high EL2N",
-          "1 − cosine between kept steps but the first two, highest less lowest band", _velocity_gap, low=ABOVE),
-    Claim("6b", "Children that leave their parent later are better connected",
-          "error barrier, first spawning step less last", _barrier_fall, low=ABOVE),
-    Claim("6c", "The barrier is higher for examples of high EL2N",
-          "error barrier, highest less lowest band, mean over the spawning steps", _barrier_gap, low=ABOVE),
-    *(Claim(f"7{letter}", f"GraNd and EL2N being equal, a higher {name} means {what}", _GIVEN,
-            partial(statistic, key), low=ABOVE)
-      for letter, (what, statistic), (key, name) in zip(
-          "abcd", [("more forgetting", _beyond)] * 2 + [("a false label", _noise_beyond)] * 2, [*_SCORES.items()] * 2,
-          strict=True)),
-    *(Claim(f"7{letter}", f"High {name}, early, finds false labels", "AUROC", partial(_noise, key), low=0.5)
-      for letter, (key, name) in zip("ef", _SCORES.items(), strict=True)),
-    *(Claim(f"7{letter}", f"The {name} finds false labels better than GraNd and EL2N",
-            "AUROC less that of the better one by the other runs", partial(_noise_gain, key), low=ABOVE)
-      for letter, (key, name) in zip("gh", _SCORES.items(), strict=True)),
-    *(Claim(f"7{letter}", f"Those of highest {name} are better to train on than {whom}",
-            f"{_HELD_OUT}, mean over the fractions kept", partial(_gain, key, over, None), low=ABOVE)
-      for letter, (key, name), (whom, over) in zip(
-          "ijklmn", [item for item in _SCORES.items() for _ in range(3)],
-          [("random ones", "random"), ("GraNd’s", "grand/early"), ("EL2N’s", "el2n/early")] * 2, strict=True)),
+    Claim("4b", "With false labels, that window falls further behind",
+          "4a’s difference with false labels minus that with true labels", _top_window_fall, high=-ABOVE),
+    Claim("5a", "A high early EL2N reveals false labels", "AUROC", partial(AUROC, EL2N), low=0.5),
+    Claim("5b", "A high early GraNd reveals false labels", "AUROC", partial(AUROC, GRAND), low=0.5),
+    Claim("5c", "A high forgetting score reveals false labels", "AUROC", partial(AUROC, "forgetting/end"), low=0.5),
+    Claim("6a", "The kernel changes direction faster among examples with high EL2N",
+          "1 − cosine between consecutive saved steps after the first two, highest minus lowest band",
+          _velocity_gap, low=ABOVE),
+    Claim("6b", "Children spawned later are better connected", "error barrier, first spawning step minus last",
+          _barrier_fall, low=ABOVE),
+    Claim("6c", "The barrier is higher for examples with high EL2N",
+          "error barrier, highest minus lowest band, mean over the spawning steps", _barrier_gap, low=ABOVE),
+    *sorted((Claim(f"7{letter}", claim.format(name), statistic, partial(values, key), low=low)
+             for letters, claim, statistic, values, low in _ABOUT_BRACKETS
+             for letter, name, key in zip(letters, ("bracket score", "relative bracket score"), BRACKETS, strict=True)),
+            key=lambda claim: claim.id),
 )
 # fmt: on
 
 
 def judge(task: Task) -> list[dict[str, Any]]:
-    """The findings of one task, in the order of the claims, ready for JSON."""
+    """The findings of one task in the order of the claims, ready for JSON."""
     return [finding(claim, [[value] for value in claim.values(task)]) for claim in CLAIMS]

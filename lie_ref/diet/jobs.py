@@ -1,38 +1,37 @@
-"""The work of a diet, as jobs that know nothing of each other: each trains or examines networks, and has one file."""
+"""The independent jobs of a diet: each trains or examines networks and writes one file."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from ..core.losses import LOSSES
 from ..core.networks import Model, preset
-from ..core.types import Array, Arrays, Shapes
+from ..core.types import Array, Arrays
 from ..images.dataset import Images
 from ..machine.errors import InputError
-from ..machine.files import write_npz
+from ..machine.files import read_npz, write_npz
 from ..measure.connectivity import batch_norm_statistics, interpolated
 from ..measure.derivatives import logits
 from ..measure.kernels import kernel_velocity, ntk
 from ..measure.scores import ROWS, bracket_score, el2n, forgetting, grand, right
 from ..study.checkpoint import Checkpoint
 from ..study.training import Sampler, Step, Training
-from .settings import CHILDREN, RETRAINED, TIMES, DietSettings, score_keys
+from .settings import CHILDREN, RETRAINED, TIMES, DietSettings
 from .tasks import Task
 
-TESTED: Shapes = {"loss": (), "accuracy": ()}
-FORMAT = "lie-ref-diet-job/4"
-STATISTICS = 8, 128  # mini-batches, and images of each, for batch-norm's statistics of an interpolated network
+FORMAT = "lie-ref-diet-job/5"
+STATISTICS = 8, 128  # mini-batches, and images in each, for the batch-norm statistics of an interpolated network
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What all jobs of a diet share: `tasks` are (name, whether labels are false) → task; `out` is the folder."""
+    """What all jobs of a diet share: the settings, the tasks by (name, noisy), and the folder."""
 
     settings: DietSettings
     tasks: dict[tuple[str, bool], Task]
@@ -46,31 +45,30 @@ class Work:
         return Training(self.model(task), task.dataset, seed, s.batch, s.lr, s.betas, LOSSES[task.loss])
 
     def state_path(self, task: str, run: int, step: int) -> Path:
-        """Where the run of a task keeps its state at a step."""
+        """The file in which a run of a task saves its state at a step."""
         return self.out / "states" / f"{task}-{run}-{step:06d}.npz"
 
     def state(self, task: Task, run: int, step: int) -> Checkpoint:
-        """The checkpoint of a run at a step; InputError, with the remedy, where that is lost or damaged."""
+        """The checkpoint of a run at a step; InputError, with the remedy, if the file is lost or damaged."""
         try:
             return Checkpoint.read(self.state_path(task.name, run, step), self.model(task), step, step)
         except InputError as error:
-            made_by = ScoreRun(task.name, False, run).name
-            raise InputError(f"{error}; jobs/{made_by}.npz deleted, the same command makes it again") from error
+            job = ScoreRun(task.name, run, noisy=False).name
+            raise InputError(f"{error}; delete jobs/{job}.npz, and the same command makes it again") from error
 
 
-class Job(Protocol):
-    """A piece of work: its `name`, which is its file's; `steps`, how many are trained; `run`, what the file holds.
+@dataclass(frozen=True, eq=False)
+class Job(ABC):
+    """A piece of work: `name` is that of its file, `run` computes the arrays in it."""
 
-    `shapes` are those of what the file holds.
-    """
+    task: str
+    number: int  # of the run or retraining
 
     @property
+    @abstractmethod
     def name(self) -> str: ...
 
-    def steps(self, settings: DietSettings) -> int: ...
-
-    def shapes(self, work: Work) -> Shapes: ...
-
+    @abstractmethod
     def run(self, work: Work) -> Arrays: ...
 
 
@@ -80,41 +78,44 @@ def job_path(job: Job, work: Work) -> Path:
 
 
 def perform(job: Job, work: Work) -> Path:
-    """Do a job, unless that was done before; returns the path of its file, which appears only when it is whole."""
+    """Do a job unless its file exists; returns the path of the file, which appears only when it is complete."""
     path = job_path(job, work)
     if not path.exists():
-        write_npz(path, job.run(work) | {"format": np.array(FORMAT)})
+        write_npz(path, job.run(work) | {"format": np.array(_origin(job, work))})
     return path
 
 
-@dataclass(frozen=True)
-class ScoreRun:
-    """A training on all examples, whose scores are taken on the way; without false labels it keeps its states.
+def read_job(job: Job, work: Work) -> Arrays:
+    """The arrays in a job's file; InputError, with the remedy, if it is damaged or comes from another job or diet."""
+    path = job_path(job, work)
+    try:
+        arrays = read_npz(path)
+        if str(arrays.pop("format", "none")) != _origin(job, work):
+            raise InputError(f"{path}: not a file of this job, with these settings and of this version")
+    except InputError as error:
+        raise InputError(f"{error}; delete it, and the same command does it again") from error
+    return arrays
 
-    With false labels scores are taken early alone, but forgetting.  Its file has `SCORE/TIME` (n,) for each of the
-    training examples, ascending by row, of forgetting `events` and `never_learnt` (n,), and the test's `loss` and
-    `accuracy`.
+
+def _origin(job: Job, work: Work) -> str:
+    """What made a file: the version of the format, the job and the settings, which decide all shapes."""
+    return f"{FORMAT} {job.name} {replace(work.settings, celeba=None)}"  # CelebA may be moved
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRun(Job):
+    """A training on all examples that computes scores on the way; with true labels it also saves its states.
+
+    With false labels it computes only the early scores and forgetting.  Its file holds, for the training examples in
+    ascending order of their rows, `SCORE/TIME` (n,), forgetting `events` (n,) and `never_learnt` (n,); and `loss` and
+    `accuracy` on the held-out images.
     """
 
-    task: str
     noisy: bool
-    number: int
 
     @property
     def name(self) -> str:
         return f"{self.task}-scores-{'noisy' if self.noisy else 'clean'}-{self.number}"
-
-    @property
-    def times(self) -> tuple[str, ...]:
-        return ("early",) if self.noisy else TIMES
-
-    def steps(self, settings: DietSettings) -> int:
-        return settings.steps
-
-    def shapes(self, work: Work) -> Shapes:
-        scores = [key for key in score_keys(times=self.times) if key != "forgetting/end"]
-        of_example = dict.fromkeys([*scores, "events", "never_learnt"], work.tasks[self.task, self.noisy].rows.shape)
-        return of_example | TESTED
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, self.noisy], work.settings
@@ -122,16 +123,15 @@ class ScoreRun:
         training = work.training(task, self.number)
         x, y = Images(task.dataset, rows), _targets(task, rows)
         partners = settings.rng("partners", self.number).permutation(len(rows))[: settings.partners]
-        times = {settings.scored[time]: time for time in self.times}
+        times = {settings.scored[time]: time for time in (("early",) if self.noisy else TIMES)}
         seen, is_right = [], []
 
         def look() -> None:
-            if training.step in times:
-                time, network = times[training.step], (training.model, [(training.params, training.buffers)])
-                found[f"grand/{time}"] = grand(*network, x, y, task.loss)
-                found[f"el2n/{time}"] = el2n(*network, x, y, task.loss)
-                score = bracket_score(*network, x, y, partners, task.loss)
-                found[f"bracket/{time}"], found[f"relative/{time}"] = score
+            if time := times.get(training.step):
+                data = training.model, [(training.params, training.buffers)], x, y
+                found[f"grand/{time}"] = grand(*data, task.loss)
+                found[f"el2n/{time}"] = el2n(*data, task.loss)
+                found[f"bracket/{time}"], found[f"relative/{time}"] = bracket_score(*data, partners, task.loss)
             if not self.noisy and training.step in settings.watched:
                 training.checkpoint().write(work.state_path(self.task, self.number, training.step))
 
@@ -142,58 +142,44 @@ class ScoreRun:
             look()
         places = np.searchsorted(rows, np.concatenate(seen))
         found["events"], found["never_learnt"] = forgetting(places, np.concatenate(is_right), len(rows))
-        return found | _tested(work, task, training)
+        return found | _tested(task, training)
 
 
 @dataclass(frozen=True, eq=False)
-class Retraining:
-    """A training on chosen rows alone, for as many steps as on all: its file has the test's `loss` and `accuracy`."""
+class Retraining(Job):
+    """A training on the chosen rows only, for as many steps as on all of them.
 
-    task: str
+    Its file holds the number of `examples`, and `loss` and `accuracy` on the held-out images.
+    """
+
     noisy: bool
-    choice: str  # in words, for its name
-    number: int
+    choice: str  # the name of the subset
     rows: Array
 
     @property
     def name(self) -> str:
         return f"{self.task}-{self.choice}-{self.number}"
 
-    def steps(self, settings: DietSettings) -> int:
-        return settings.steps
-
-    def shapes(self, work: Work) -> Shapes:
-        return TESTED | {"examples": ()}
-
     def run(self, work: Work) -> Arrays:
         task = work.tasks[self.task, self.noisy].keeping(self.rows)
         training = work.training(task, RETRAINED + self.number)
         for _ in _steps(training, work.settings.steps):
             pass
-        return _tested(work, task, training) | {"examples": np.array(len(self.rows))}
+        return _tested(task, training) | {"examples": np.array(len(self.rows))}
 
 
 @dataclass(frozen=True, eq=False)
-class Velocities:
-    """How fast the kernels among the examples of each band change along a run.
+class Velocities(Job):
+    """How fast the kernel among the examples of each band changes along a run.
 
-    Its file has the `steps` (s,) that the run kept, and `velocity` (s − 1, bands) from each to the next.
+    Its file holds the `steps` (s,) of the saved states, and `velocity` (s − 1, bands) between consecutive ones.
     """
 
-    task: str
-    number: int
     bands: dict[str, Array]
 
     @property
     def name(self) -> str:
         return f"{self.task}-velocities-{self.number}"
-
-    def steps(self, settings: DietSettings) -> int:
-        return 0
-
-    def shapes(self, work: Work) -> Shapes:
-        count = len(work.settings.watched)
-        return {"steps": (count,), "velocity": (count - 1, len(self.bands))}
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, False], work.settings
@@ -208,28 +194,20 @@ class Velocities:
 
 
 @dataclass(frozen=True, eq=False)
-class Connection:
-    """Two children of a run's state at `step`, trained to the end on different orders, and the line between them.
+class Connection(Job):
+    """Two children of a run, trained from its state at `step` to the end on different data orders, and their line.
 
-    Both begin with the parent's weights, statistics and Adam's state.  Its file has `error` (points, 1 + bands) along
-    the line, the share of outputs that are wrong, of all training examples first; batch-norm's statistics are computed
-    anew at each point, at the ends as well.
+    Both start with the parent's weights, batch-norm statistics and Adam state.  The file holds `error`
+    (points, 1 + bands) along the line between the children: the share of wrong outputs, first over all training
+    examples, then over each band.  The batch-norm statistics are computed anew at every point, the ends included.
     """
 
-    task: str
-    number: int
     step: int
     bands: dict[str, Array]
 
     @property
     def name(self) -> str:
         return f"{self.task}-connection-{self.number}-{self.step:06d}"
-
-    def steps(self, settings: DietSettings) -> int:
-        return 2 * (settings.steps - self.step)
-
-    def shapes(self, work: Work) -> Shapes:
-        return {"error": (work.settings.points, 1 + len(self.bands))}
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, False], work.settings
@@ -243,19 +221,19 @@ class Connection:
             ends.append(training.params)
         count, size = STATISTICS
         some = settings.rng("statistics").permutation(task.rows)[: count * size]
-        batches = [task.dataset.batch(part)[0] for part in np.array_split(some, min(count, -(-len(some) // size)))]
+        batches = [task.dataset.batch(part)[0] for part in np.array_split(some, -(-len(some) // size))]
         groups = [np.searchsorted(task.rows, rows) for rows in (task.rows, *self.bands.values())]
         errors = []
         for alpha in np.linspace(0, 1, settings.points):
             params = interpolated(ends[0], ends[1], float(alpha))
-            z = _logits(model, params, batch_norm_statistics(model, params, batches), Images(task.dataset, task.rows))
-            wrong = 1 - right(z, _targets(task, task.rows), task.loss).mean(axis=1)
+            z, y = _outputs(task, task.rows, model, params, batch_norm_statistics(model, params, batches))
+            wrong = 1 - right(z, y, task.loss).mean(axis=1)
             errors.append([wrong[group].mean() for group in groups])
         return {"error": np.array(errors)}
 
 
 def _steps(training: Training, last: int) -> Iterator[Step]:
-    """The steps up to the last; InputError if the numbers leave float32."""
+    """Train up to the last step; InputError if the numbers overflow float32."""
     with np.errstate(over="ignore", invalid="ignore"):
         while training.step < last:
             step = training.advance()
@@ -264,21 +242,22 @@ def _steps(training: Training, last: int) -> Iterator[Step]:
             yield step
 
 
-def _tested(work: Work, task: Task, training: Training) -> Arrays:
-    """Mean loss and share of right outputs on the images that nothing is trained on, of both other splits."""
+def _tested(task: Task, training: Training) -> Arrays:
+    """Mean loss and share of correct outputs on the held-out images: the validation and the test split."""
     rows = np.concatenate([task.dataset.indices(split) for split in ("validation", "test")])
-    z, y = _logits(training.model, training.params, training.buffers, Images(task.dataset, rows)), _targets(task, rows)
-    return {
-        "loss": np.mean(LOSSES[task.loss].definition(z, y), dtype=np.float64),
-        "accuracy": right(z, y, task.loss).mean(),
-    }
+    z, y = _outputs(task, rows, training.model, training.params, training.buffers)
+    loss = np.mean(LOSSES[task.loss].definition(z, y), dtype=np.float64)
+    return {"loss": loss, "accuracy": right(z, y, task.loss).mean()}
 
 
-def _logits(model: Model, params: Arrays, buffers: Arrays, x: Images) -> Array:
-    return np.concatenate([logits(model, params, buffers, x[i : i + ROWS]) for i in range(0, len(x), ROWS)])
+def _outputs(task: Task, rows: Array, model: Model, params: Arrays, buffers: Arrays) -> tuple[Array, Array]:
+    """The logits (n, k) of a network for these rows, and their targets."""
+    x = Images(task.dataset, rows)
+    parts = [logits(model, params, buffers, x[start : start + ROWS]) for start in range(0, len(x), ROWS)]
+    return np.concatenate(parts), _targets(task, rows)
 
 
 def _targets(task: Task, rows: Array) -> Array:
-    """The labels of these rows, as the loss takes them."""
+    """The labels of these rows in the form that the loss takes."""
     y = task.dataset.labels[rows]
     return y if y.ndim == 1 else y.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which jobs a diet is made of: the runs that score, and what is then tried with the examples that scores choose."""
+"""Plans the jobs of a diet: the runs that score, then the trainings on the examples that the scores select."""
 
 from __future__ import annotations
 
@@ -11,102 +11,104 @@ from .jobs import Connection, Job, Retraining, ScoreRun, Velocities
 from .settings import DietSettings, label, score_keys
 from .tasks import Task
 
-ORDER = "el2n/early"  # the score of windows and bands
-ABOVE_ALL = 1e6  # more often than all outputs of an example can be forgotten
+ORDER = "el2n/early"  # the score that orders the examples for windows and bands
+ABOVE_ALL = 1e6  # more forgetting events than one example can have
 BANDS = ("lowest", "middle", "highest")
+Subset = tuple[str | None, str, float]  # score, end, fraction kept; the score is None for "all" and "random"
 
 
 def check_sizes(settings: DietSettings, task: Task) -> None:
-    """InputError where a choice of the task's examples does not fill a mini-batch, or a band holds none of them."""
-    n, name = len(task.rows), task.name
-    for option, share in (*(("fractions", fraction) for fraction in settings.fractions), ("window", settings.window)):
-        if round(share * n) < settings.batch:
+    """InputError if a subset is smaller than a mini-batch, a band is empty, or there are too few examples."""
+    n, batch = len(task.rows), settings.batch
+    shares = [("fractions", share) for share in settings.fractions] + [("window", settings.window)]
+    checks = [(option, share, round(share * n), batch, f"a mini-batch of {batch}") for option, share in shares]
+    checks += [("band", settings.band, int(settings.band * n), 1, "one")]  # rounded down: bands must not overlap
+    if settings.noise:
+        checks += [("noise", settings.noise, round(settings.noise * n), 2, "two")]  # they exchange labels
+    for option, share, count, least, expected in checks:
+        if count < least:
             raise InputError(
-                f"--{option}: {share:g} of the {n:,} training examples of task {name} is {round(share * n)}, "
-                f"expected at least a mini-batch of {settings.batch}"
+                f"--{option}: {share:g} of the {n:,} training examples of task {task.name} is {count}, "
+                f"expected at least {expected}"
             )
-    if int(settings.band * n) == 0:  # rounded down, or three of them could be more than all
-        raise InputError(f"--band: {settings.band:g} of the {n:,} training examples of task {name} is none of them")
-    if settings.noise and round(settings.noise * n) < 2:  # labels go round among as many
-        raise InputError(f"--noise: {settings.noise:g} of the {n:,} training examples of task {name} is fewer than two")
     if settings.partners > n:
-        raise InputError(f"--partners: expected at most the {n:,} training examples of task {name}")
+        raise InputError(f"--partners: expected at most the {n:,} training examples of task {task.name}")
 
 
 def score_runs(settings: DietSettings) -> list[ScoreRun]:
-    """Of each task those without and, if there is noise, those with false labels."""
+    """The scoring runs of every task: with the true labels and, if there is noise, with false ones."""
     return [
-        ScoreRun(task, noisy, number)
+        ScoreRun(task, number, noisy)
         for task in settings.tasks
-        for noisy in (False, True)[: 2 if settings.noise else 1]
+        for noisy in ((False, True) if settings.noise else (False,))
         for number in range(settings.runs)
     ]
 
 
-def choosing_ends(settings: DietSettings) -> list[tuple[str, str]]:
-    """Which scores choose which examples: SCORE/TIME, highest or lowest; at the start the highest GraNd and EL2N."""
+def subsets(settings: DietSettings) -> list[Subset]:
+    """The subsets to train on: all examples, then for each fraction a random one and those that scores select.
+
+    Early scores select both ends, GraNd and EL2N at initialisation only the highest.
+    """
     at_start = [(f"{score}/start", "highest") for score in settings.scores if score in ("grand", "el2n")]
-    return at_start + [(key, end) for key in score_keys(settings.scores, ["early"]) for end in ("highest", "lowest")]
+    early = [(key, end) for key in score_keys(settings.scores, ["early"]) for end in ("highest", "lowest")]
+    ends: list[tuple[str | None, str]] = [(None, "random"), *at_start, *early]
+    return [(None, "all", 1.0), *((key, end, fraction) for fraction in settings.fractions for key, end in ends)]
 
 
 def scores_of_run(arrays: Arrays) -> Arrays:
-    """SCORE/TIME → (n,) from the file of a `ScoreRun`, those that it took.
+    """SCORE/TIME → (n,) from the file of a `ScoreRun`.
 
-    Never learnt counts as forgotten more often than anything can be: Toneva et al. 2019 rank it so.
+    An output that was never learnt outweighs any number of forgetting events, as in Toneva et al. 2019.
     """
     forgotten = arrays["events"] + arrays["never_learnt"] * ABOVE_ALL
-    taken = [key for key in score_keys() if key in arrays]
-    return {key: arrays[key] for key in taken} | {"forgetting/end": forgotten}
+    return {key: arrays[key] for key in score_keys() if key in arrays} | {"forgetting/end": forgotten}
 
 
 def trials(settings: DietSettings, task: Task, scores: dict[bool, Arrays]) -> list[Job]:
-    """What is tried with a task: `scores` are SCORE/TIME → (n,), means over the runs without and with false labels."""
-    found: list[Job] = []
-    for number in range(settings.retrainings):
-        for choice, noisy, places in _choices(settings, task, scores, number):
-            found.append(Retraining(task.name, noisy, choice, number, np.sort(task.rows[places])))
+    """The jobs of a task after scoring: retrainings on subsets and windows, velocities and connections.
+
+    `scores[noisy]` holds SCORE/TIME → (n,), the means over the runs with true or with false labels.
+    """
+    jobs = [job for number in range(settings.retrainings) for job in _retrainings(settings, task, scores, number)]
     of_band = bands(settings, task, scores[False][ORDER])
     for number in range(settings.runs):
-        found.append(Velocities(task.name, number, of_band))
-        found += [Connection(task.name, number, step, of_band) for step in settings.spawns]
-    return found
+        jobs.append(Velocities(task.name, number, of_band))
+        jobs += [Connection(task.name, number, step, of_band) for step in settings.spawns]
+    return jobs
 
 
-def choice_name(key: str | None, end: str, fraction: float) -> str:
-    """How the fraction of the examples at this end of a score is called: part of a job's name."""
-    return "-".join([*([key.replace("/", "-")] if key else []), end, label(fraction)])
+def subset_name(key: str | None, end: str, fraction: float) -> str:
+    """The name of a subset, part of its jobs' names."""
+    score = f"{key.replace('/', '-')}-" if key else ""
+    return "all" if end == "all" else f"{score}{end}-{label(fraction)}"
 
 
 def window_name(noisy: bool, offset: float) -> str:
-    """How a window is called: part of a job's name."""
+    """The name of a window, part of its jobs' names."""
     return f"window-{'noisy' if noisy else 'clean'}-{label(offset)}"
 
 
-def _choices(
-    settings: DietSettings, task: Task, scores: dict[bool, Arrays], number: int
-) -> list[tuple[str, bool, Array]]:
-    """In words, with false labels or not, and the places of the chosen among the training examples."""
-    n, found = len(task.rows), [("all", False, np.arange(len(task.rows)))]
+def _retrainings(settings: DietSettings, task: Task, scores: dict[bool, Arrays], number: int) -> list[Job]:
+    """The trainings with one seed, on every subset and every window."""
+    n = len(task.rows)
+    chosen: list[tuple[str, bool, Array]] = []  # name, noisy, positions in task.rows
     shuffled = settings.rng("choices", number).permutation(n)
-    for fraction in settings.fractions:
+    for key, end, fraction in subsets(settings):
         count = round(fraction * n)
-        found.append((choice_name(None, "random", fraction), False, shuffled[:count]))
-        for key, end in choosing_ends(settings):
-            order = rising(scores[False][key], shuffled)
-            found.append(
-                (choice_name(key, end, fraction), False, order[-count:] if end == "highest" else order[:count])
-            )
+        order = rising(scores[False][key], shuffled) if key else shuffled
+        chosen.append((subset_name(key, end, fraction), False, order[-count:] if end == "highest" else order[:count]))
     count = round(settings.window * n)
     for noisy, of in scores.items():
         order = rising(of[ORDER], shuffled)
         for offset in settings.offsets:
             start = min(round(offset * n), n - count)
-            found.append((window_name(noisy, offset), noisy, order[start : start + count]))
-    return found
+            chosen.append((window_name(noisy, offset), noisy, order[start : start + count]))
+    return [Retraining(task.name, number, noisy, name, np.sort(task.rows[places])) for name, noisy, places in chosen]
 
 
 def bands(settings: DietSettings, task: Task, score: Array) -> dict[str, Array]:
-    """The rows of the lowest, middle and highest scores (n,), a share of `settings.band` each."""
+    """The rows with the lowest, middle and highest scores (n,); each band holds `settings.band` of the examples."""
     n = len(task.rows)
     count = int(settings.band * n)
     order = rising(score, settings.rng("ties").permutation(n))

@@ -1,11 +1,11 @@
-"""What a diet's jobs came to: how scores agree, what choices are worth, which score finds false labels, and the rest.
+"""Turns the files of a diet's jobs into results: how scores agree, what subsets are worth, which scores find noise.
 
 Everything is a plain value, ready for `results.json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -18,32 +18,37 @@ from ..measure.derivatives import squared_norms
 from ..measure.rank_statistics import auroc, rising, spearman
 from ..measure.scores import ROWS
 from ..study.verdicts import interval
-from .plan import BANDS, choice_name, choosing_ends, scores_of_run, window_name
+from .plan import BANDS, Subset, scores_of_run, subset_name, subsets, window_name
 from .settings import DietSettings, score_keys
 from .tasks import Task
 
-BRACKETS = ("bracket/early", "relative/early")  # asked for what they know beyond
+BRACKETS = ("bracket/early", "relative/early")  # compared with these rivals
 RIVALS = ("grand/early", "el2n/early")
-EXTREMES = 8  # examples of the highest and of the lowest scores whose pictures are shown
-Files = Mapping[str, Arrays]  # job → what its file holds
+EXTREMES = 8  # examples shown from each end of a score
+Files = Mapping[str, Arrays]  # job name → the arrays in its file
 
 
 def runs_of(files: Files, settings: DietSettings, task: str, noisy: bool) -> list[Arrays]:
-    """SCORE/TIME → (n,) of each run that scored the task."""
+    """SCORE/TIME → (n,) for each scoring run of the task."""
     kind = "noisy" if noisy else "clean"
     return [scores_of_run(files[f"{task}-scores-{kind}-{number}"]) for number in range(settings.runs)]
 
 
 def mean_scores(runs: Sequence[Arrays]) -> Arrays:
-    """SCORE/TIME → (n,): the mean over the runs, by which examples are chosen."""
+    """SCORE/TIME → (n,): the mean over the runs, which selects the examples."""
     return {key: np.mean([run[key] for run in runs], axis=0) for key in runs[0]}
 
 
 def task_results(settings: DietSettings, task: Task, false: Array | None, files: Files) -> dict[str, Any]:
-    """The results of one task; `false` (n,) bool says which of its training labels were false, if any were."""
+    """The results of one task; `false` (n,) bool marks the false training labels, None without noise."""
     clean = runs_of(files, settings, task.name, noisy=False)
     noisy = runs_of(files, settings, task.name, noisy=True) if false is not None else []
     size = _input_sizes(task)
+    pruning = [
+        {"score": key, "end": end, "fraction": fraction}
+        | _tested(settings, task, files, subset_name(key, end, fraction))
+        for key, end, fraction in subsets(settings)
+    ]
     return {
         "task": task.name,
         "examples": len(task.rows),
@@ -65,11 +70,11 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
                 "beyond": _over_runs(beyond(run, key, false) for run in noisy) if key in BRACKETS else None,
             }
             for key in score_keys(times=["early"])
-            if noisy and false is not None
+            if false is not None
         ],
         "forgetting": _forgetting(settings, task, files),
-        "pruning": (tried := _pruning(settings, task, files)),
-        "gains": _gains(tried),
+        "pruning": pruning,
+        "gains": _gains(pruning),
         "windows": [
             {"noisy": is_noisy, "offset": offset, **_tested(settings, task, files, window_name(is_noisy, offset))}
             for is_noisy in ((False, True) if noisy else (False,))
@@ -82,73 +87,55 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
 
 
 def beyond(run: Arrays, key: str, other: Array) -> float:
-    """Spearman's partial correlation of a score and `other` given GraNd and EL2N of the same time."""
-    time = key.partition("/")[2]
-    return spearman(run[key], other, [run[f"grand/{time}"], run[f"el2n/{time}"]])
+    """Spearman's partial correlation of an early score with `other`, given GraNd and EL2N."""
+    return spearman(run[key], other, [run[rival] for rival in RIVALS])
 
 
 def _input_sizes(task: Task) -> Array:
-    """‖x‖ of each training example (n,): what GraNd at initialisation mostly is, as Kirsch 2023 found."""
+    """‖x‖ of each training example (n,): Kirsch 2023 found that GraNd at initialisation mostly measures it."""
     images = Images(task.dataset, task.rows)
-    parts = (images[start : start + ROWS] for start in range(0, len(images), ROWS))
-    return np.concatenate([np.sqrt(squared_norms(part)) for part in parts])
+    starts = range(0, len(images), ROWS)
+    return np.sqrt(np.concatenate([squared_norms(images[start : start + ROWS]) for start in starts]))
 
 
-def _over_runs(values: Any) -> dict[str, Any]:
-    """One value of each run: their mean, its 95 % interval, and the values."""
+def _over_runs(values: Iterable[Any]) -> dict[str, Any]:
+    """The mean of one value per run, its 95 % interval, and the values."""
     each = [float(value) for value in values]
     value, low, high = interval([[v] for v in each if np.isfinite(v)])
     return {"value": value, "low": low, "high": high, "values": each}
 
 
 def _tested(settings: DietSettings, task: Task, files: Files, choice: str) -> dict[str, Any]:
-    """Accuracy and loss on the held-out images after training on this choice of examples, over the retrainings."""
+    """Accuracy and loss on the held-out images after training on a subset, over the retrainings."""
     of = [files[f"{task.name}-{choice}-{number}"] for number in range(settings.retrainings)]
-    return {
-        "examples": int(of[0]["examples"]),
-        **{key: _over_runs(float(arrays[key]) for arrays in of) for key in ("accuracy", "loss")},
-    }
-
-
-def _pruning(settings: DietSettings, task: Task, files: Files) -> list[dict[str, Any]]:
-    """All examples first; then for each fraction a random choice, and the highest and lowest of each score."""
-    found = [{"score": None, "end": "all", "fraction": 1.0, **_tested(settings, task, files, "all")}]
-    for fraction in settings.fractions:
-        found.append(
-            {"score": None, "end": "random", "fraction": fraction}
-            | _tested(settings, task, files, choice_name(None, "random", fraction))
-        )
-        for key, end in choosing_ends(settings):
-            tested = _tested(settings, task, files, choice_name(key, end, fraction))
-            found.append({"score": key, "end": end, "fraction": fraction} | tested)
-    return found
+    measured = {key: _over_runs(arrays[key] for arrays in of) for key in ("accuracy", "loss")}
+    return {"examples": int(of[0]["examples"]), **measured}
 
 
 def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Accuracy and loss of each score's choice less those of others, retraining by retraining.
+    """Accuracy and loss with each score's subset minus those with other subsets, in each retraining.
 
-    The others are all examples, random ones as many, and for the highest bracket scores the highest GraNd and EL2N.
+    The others are all examples, a random subset of the same size and, for the highest bracket scores, the highest
+    GraNd and EL2N.
     """
     of = {(entry["score"], entry["end"], entry["fraction"]): entry for entry in pruning}
     found = []
     for (score, end, fraction), entry in of.items():
-        rivals: dict[str, tuple[str | None, str, float]]
-        rivals = {"all": (None, "all", 1.0), "random": (None, "random", fraction)} if score else {}
+        others: dict[str, Subset] = {"all": (None, "all", 1.0), "random": (None, "random", fraction)} if score else {}
         if score in BRACKETS and end == "highest":
-            rivals |= {rival: (rival, end, fraction) for rival in RIVALS if (rival, end, fraction) in of}
-        for over, rival in rivals.items():
-            differences = {
-                key: _over_runs(np.subtract(entry[key]["values"], of[rival][key]["values"]))
-                for key in ("accuracy", "loss")
-            }
-            found.append({"score": score, "end": end, "over": over, "fraction": fraction, **differences})
+            others |= {rival: (rival, end, fraction) for rival in RIVALS if (rival, end, fraction) in of}
+        for over, other in others.items():
+            gain = {"score": score, "end": end, "over": over, "fraction": fraction}
+            for key in ("accuracy", "loss"):
+                gain[key] = _over_runs(np.subtract(entry[key]["values"], of[other][key]["values"]))
+            found.append(gain)
     return found
 
 
 def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, Any]:
-    """How often an example is seen, its outputs are forgotten or never learnt; the share that has neither.
+    """How much there was to forget, and the correlations of forgetting events alone with EL2N and bracket scores.
 
-    Also what EL2N and brackets have to do with forgettings alone, for the score ranks by what was never learnt first.
+    Events alone, because the forgetting score ranks first by the outputs that were never learnt.
     """
     of = [files[f"{task.name}-scores-clean-{number}"] for number in range(settings.runs)]
     return {
@@ -162,49 +149,42 @@ def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, A
 
 
 def how_forgotten(found: dict[str, Any]) -> str:
-    """In a sentence, how much there was to forget, from the task's `forgetting`."""
+    """The `forgetting` of a task in sentences."""
     events, never, neither = (found[key]["value"] for key in ("events", "never_learnt", "unforgettable"))
-    unseen = f", and {1 - found['seen']:.0%} never, which count as never learnt" if found["seen"] < 1 else ""
+    unseen = f"; {1 - found['seen']:.0%} are never seen and count as never learnt" if found["seen"] < 1 else ""
     alone = [found["events_and_el2n"], *found["events_beyond"].values()]
     el2n, *brackets = ("undefined" if of["value"] is None else f"{of['value']:.2f}" for of in alone)
     return (
-        f"An example is seen {found['seen']:.1f} times by a run that scores{unseen}; on average {events:.2f} times one "
-        f"of its outputs is forgotten, and {never:.2f} of its outputs are never learnt; {neither:.1%} of the examples "
-        "have neither. Forgetting ranks examples by outputs never learnt, and only where those are as many by how "
-        f"often others were forgotten; by the latter alone its correlation with EL2N, early, is {el2n}, and with the "
-        f"bracket scores, GraNd and EL2N being equal, {' and '.join(brackets)}."
+        f"A scoring run sees each example {found['seen']:.1f} times on average{unseen}. An example has on average "
+        f"{events:.2f} forgetting events and {never:.2f} outputs that are never learnt; {neither:.1%} of the examples "
+        "have neither. The forgetting score ranks examples by how many outputs were never learnt and breaks ties by "
+        "the number of forgetting events. The correlation of this number alone with early EL2N is "
+        f"{el2n}; given GraNd and EL2N, its correlations with the bracket scores are {' and '.join(brackets)}."
     )
 
 
 def _velocities(settings: DietSettings, task: Task, files: Files) -> dict[str, Any]:
-    """Of each band the velocity of the kernel between the steps that runs kept, over the runs."""
+    """The velocity of each band's kernel between the saved steps, over the runs."""
     of = [files[f"{task.name}-velocities-{number}"] for number in range(settings.runs)]
-    return {
-        "steps": of[0]["steps"].tolist(),
-        "bands": {
-            band: [_over_runs(a["velocity"][k, b] for a in of) for k in range(len(of[0]["velocity"]))]
-            for b, band in enumerate(BANDS)
-        },
-    }
+    velocity = np.stack([arrays["velocity"] for arrays in of], axis=-1)  # (intervals, bands, runs)
+    bands = {band: [_over_runs(values) for values in velocity[:, b]] for b, band in enumerate(BANDS)}
+    return {"steps": of[0]["steps"].tolist(), "bands": bands}
 
 
 def _barriers(settings: DietSettings, task: Task, files: Files) -> list[dict[str, Any]]:
-    """For each step at which the children left their parent: of all examples and each band, error and barrier."""
+    """For each spawning step, the mean error along the line and its barrier: over all examples and in each band."""
     found = []
     for step in settings.spawns:
-        of = [files[f"{task.name}-connection-{number}-{step:06d}"]["error"] for number in range(settings.runs)]
+        of = [files[f"{task.name}-connection-{number}-{step:06d}"]["error"].T for number in range(settings.runs)]
         groups = {
-            group: {
-                "error": np.mean(of, axis=0)[:, g].tolist(),
-                "barrier": _over_runs(error_barrier(error[:, g]) for error in of),
-            }
-            for g, group in enumerate(("all", *BANDS))
+            group: {"error": np.mean(errors, axis=0).tolist(), "barrier": _over_runs(map(error_barrier, errors))}
+            for group, errors in zip(("all", *BANDS), zip(*of, strict=True), strict=True)
         }
         found.append({"step": step, "groups": groups})
     return found
 
 
 def _extremes(settings: DietSettings, task: Task, score: Array) -> dict[str, list[int]]:
-    """Row numbers of the examples of the highest scores, the highest first, and of the lowest."""
+    """The row numbers of the examples with the highest scores, the highest first, and with the lowest."""
     order = rising(score, settings.rng("ties").permutation(len(score)))
     return {"highest": task.rows[order[::-1][:EXTREMES]].tolist(), "lowest": task.rows[order[:EXTREMES]].tolist()}

@@ -1,4 +1,4 @@
-"""What the diet is tried on: the attributes of a data set or the colour of hair, of all examples or some, or noisy."""
+"""The tasks of a diet: all attributes at once, or the hair colour; on all examples or some, with or without noise."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..images.dataset import SPLITS, Dataset
 from ..images.labels import HAIR
 from ..machine.errors import InputError
 
-UNUSED = len(SPLITS)  # the split of rows that a task leaves out
+UNUSED = len(SPLITS)  # the split number of rows that a task does not use
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A data set whose labels fit `loss`, a name of `LOSSES`, for a network with one logit for each of `outputs`."""
+    """A data set and the loss for its labels, a name in `LOSSES`; the network has one logit for each of `outputs`."""
 
     name: str
     dataset: Dataset
@@ -30,41 +30,40 @@ class Task:
         return self.dataset.indices("train")
 
     def keeping(self, rows: Array) -> Task:
-        """The same task with these training examples alone; what it is tested on stays."""
+        """The task with only these training examples; the other splits stay."""
         split = self.dataset.split.copy()
         split[np.setdiff1d(self.rows, rows)] = UNUSED
         return replace(self, dataset=replace(self.dataset, split=split))
 
-    def with_noise(self, share: float, rng: np.random.Generator) -> tuple[Task, Array]:
-        """The task with a share of the training labels replaced by other examples' labels, and which rows are false.
-
-        The labels of examples chosen by `rng` go round among them.  `false` (n,) bool, of the rows of the data set,
-        leaves out those that got a label equal to their own.
-        """
+    def with_noise(self, share: float, rng: np.random.Generator) -> Task:
+        """The task in which a share of the training examples, chosen by `rng`, have passed their labels round."""
         chosen = rng.permutation(self.rows)[: round(share * len(self.rows))]
         labels = self.dataset.labels.copy()
         labels[chosen] = np.roll(labels[chosen], 1, axis=0)
-        changed = labels != self.dataset.labels
-        false = changed if changed.ndim == 1 else changed.any(axis=1)
-        return replace(self, dataset=replace(self.dataset, labels=labels)), false
+        return replace(self, dataset=replace(self.dataset, labels=labels))
+
+    def false_labels(self, true: Task) -> Array:
+        """Which training examples (n,) bool have another label than in `true`: some may have received an equal one."""
+        changed = self.dataset.labels[self.rows] != true.dataset.labels[self.rows]
+        return changed.reshape(len(changed), -1).any(axis=1)
 
 
 def attributes(dataset: Dataset) -> Task:
-    """All attributes at once, by mean binary cross-entropy."""
+    """All attributes at once, with the mean binary cross-entropy."""
     return Task("attributes", dataset, "bce", dataset.attributes)
 
 
 def hair(dataset: Dataset) -> Task:
-    """Which colour hair has, by one softmax, of the pictures that say just one.
+    """The hair colour, with one softmax, on the images that are labelled with exactly one.
 
-    InputError if a split has none of them.
+    InputError if a split has no such image.
     """
     columns = [dataset.attributes.index(name) for name in HAIR]
     colours = dataset.labels[:, columns]
     split = np.where(colours.sum(axis=1) == 1, dataset.split, UNUSED).astype(np.uint8)
     for number, name in enumerate(SPLITS):
         if not (split == number).any():
-            raise InputError(f"{dataset.name}: no picture of the {name} split has just one hair colour")
+            raise InputError(f"{dataset.name}: no image of the {name} split has exactly one hair colour")
     return Task("hair", replace(dataset, labels=colours.argmax(axis=1), split=split), "softmax", HAIR)
 
 

@@ -1,4 +1,4 @@
-"""Examines a checkpoint: its brackets, what they move, what Adam would make of them, and whether all of it is right."""
+"""Examines a checkpoint: its brackets, what they move, what swaps do under Adam, and checks that all of it is right."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .reading import EVALUATION
 from .settings import Settings
 from .statistics import beats_majority, checkpoint_findings, shares_of_hair, swap_findings
 
-INPUTS, EXAMPLES = 32, 6  # test examples whose logits are watched, and those among which brackets are taken
-SCORED = 1000  # images of each split, the first ones, on which loss and accuracy are measured
-MINI_BATCHES = 8  # of a pass whose order is changed
-EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7)  # SGD's learning rates there
+INPUTS, EXAMPLES = 32, 6  # test examples with logits that are watched; the first of them have brackets
+SCORED = 1000  # first images of each split, on which loss and accuracy are measured
+MINI_BATCHES = 8  # in a pass with a changed order
+EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7)  # learning rates of SGD in such a pass
 
 
 def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint) -> Arrays:
-    """The arrays of the evaluation file of a checkpoint, among them its findings as JSON."""
+    """The arrays of the evaluation file of a checkpoint, with its statistics as JSON."""
     solution, x, y = _brackets_asked_for(settings, model, dataset, checkpoint)
     problem, adam, exclusive = solution.problem, checkpoint.adam(settings.betas), settings.exclusive(dataset.attributes)
     optimizers: dict[str, tuple[Optimizer, int]] = {"momentum": (adam, 1)}
@@ -40,7 +40,7 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
     plain = plain_swaps(solution)
     views = {view: optimizer_swaps(solution, *given) for view, given in optimizers.items()}
     z, attributes = engine.logits(problem, x), dataset.attributes
-    first = replace(problem, x=x[:2], y=y[:2], pairs=problem.pairs[:1])  # of the examples 0 and 1
+    first = replace(problem, x=x[:2], y=y[:2], pairs=problem.pairs[:1])  # the examples 0 and 1
     x_two, y_two = (a[:8].reshape(2, 4, *a.shape[1:]) for a in (x, y))  # two mini-batches
     findings = {
         **{split: _scores(settings, problem, dataset, split) for split in ("train", "validation")},
@@ -82,7 +82,7 @@ def examine_hair(
 def _brackets_asked_for(
     settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint
 ) -> tuple[Solution, Array, Array]:
-    """The brackets among the first test examples at a checkpoint, in float64, and all inputs and targets watched."""
+    """The brackets of the first test examples at a checkpoint, in float64, and all watched inputs and targets."""
     x, y = dataset.batch(dataset.indices("test")[:INPUTS], np.float64)
     weights, loss = checkpoint.weights(model), settings.loss(dataset.attributes)
     whole = Problem(model, weights.params, weights.buffers, x, y, NO_PAIRS, x, loss)
@@ -92,7 +92,8 @@ def _brackets_asked_for(
 def change_passes(settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint) -> list[dict[str, Any]]:
     """What the order of a pass over training mini-batches changes at a checkpoint, and what brackets predict.
 
-    For the network as it was trained, and with an average in place of its max-pool, whose gradient jumps.
+    It is done for the network as it was trained, and with an average in place of its max-pool, which makes the gradient
+    jump.
     """
     rows = dataset.indices("train")[: MINI_BATCHES * settings.batch]
     count = len(rows) // settings.batch
@@ -110,7 +111,7 @@ def change_passes(settings: Settings, model: Model, dataset: Dataset, checkpoint
 
 
 def _scores(settings: Settings, problem: Problem, dataset: Dataset, split: str) -> dict[str, Any]:
-    """Mean loss and accuracy over all attributes, in evaluation mode, on the first images of the split."""
+    """Mean loss and accuracy over all attributes on the first images of a split, in evaluation mode."""
     rows = dataset.indices(split)[:SCORED]
     parts = [dataset.batch(some, np.float64) for some in np.array_split(rows, -(-len(rows) // 100))]
     z = np.concatenate([engine.logits(problem, x) for x, _ in parts])

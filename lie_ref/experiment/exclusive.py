@@ -1,4 +1,4 @@
-"""A loss that knows that some attributes exclude each other, such as the colours of hair, and its probabilities."""
+"""A loss that encodes that some attributes exclude each other, such as hair colours, and its probabilities."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..fast.scalar_rules import GRADIENTS, excess, probabilities, sigmoid_deriva
 def exclusive(columns: Sequence[int]) -> LossFunction:
     """Binary cross-entropy, except that the attributes in `columns` exclude each other.
 
-    Instead of a cross-entropy each they share one softmax with a further class, "none of them", whose logit is 0.
-    Targets with several of them share the class evenly.  The sum is divided by the number of outputs, as in `bce`, so
-    that the other attributes keep their weight.
+    These attributes share one softmax, with a further class "none of them" that has the logit 0.  A target with several
+    of them is shared evenly among them.  The sum is divided by the number of outputs, as in `bce`, so that the other
+    attributes keep their weight.
 
     >>> loss = exclusive([0, 1])
     >>> z, y = np.array([[0.0, 0.0, 0.0]]), np.array([[1.0, 0.0, 1.0]])
@@ -32,7 +32,7 @@ def exclusive(columns: Sequence[int]) -> LossFunction:
 
 
 def _exclusive(z: Any, y: Array, columns: tuple[int, ...]) -> Any:
-    """[Σ binary cross-entropies of other columns + Σ_c t_c · cross-entropy of class c] / k, t the example's shares."""
+    """[Σ binary cross-entropies of other columns + Σ_c t_c · cross-entropy of class c] / k, for class shares t_c."""
     k, group = z.shape[-1], list(columns)
     others = [column for column in range(k) if column not in columns]
     terms = [bce(z[..., others], y[..., others]) * len(others)] if others else []
@@ -44,7 +44,7 @@ def _exclusive(z: Any, y: Array, columns: tuple[int, ...]) -> Any:
 
 
 def _gradient(z: Number, y: Array, columns: tuple[int, ...]) -> Number:
-    """(σ(z) − y) / k, and in the columns of the group (p − t) / k."""
+    """(σ(z) − y) / k, but (p − t) / k in the columns that share the softmax p."""
     k, group = z.shape[-1], list(columns)
     error = excess(class_probabilities(z, columns), _class_shares(y[..., group]))
     return _with_columns(GRADIENTS[bce](z, y), linear(lambda e: e[..., 1:] / k, error), columns)
@@ -54,7 +54,7 @@ GRADIENTS[_exclusive] = _gradient
 
 
 def class_probabilities(z: Number, columns: Sequence[int]) -> Number:
-    """The probabilities of "none of them" and of each attribute in these columns, (…, 1 + columns): a softmax."""
+    """The softmax probabilities of "none of them" and of the attributes in these columns: (…, 1 + columns)."""
     classes = linear(lambda a: np.concatenate([np.zeros_like(a[..., :1]), a[..., list(columns)]], axis=-1), z)
     return probabilities(classes)
 
@@ -80,6 +80,7 @@ def _with_columns(whole: Number, part: Number, columns: Sequence[int]) -> Number
 
 
 def _class_shares(labels: Array) -> Array:
-    """Labels (…, c) of 0 and 1 as the shares (…, 1 + c) of an example: that of none of them first, then of each."""
+    """The class shares (…, 1 + c) of labels (…, c) of 0 and 1: first the share of "none of them", then of each
+    label."""
     shares = labels / np.maximum(labels.sum(axis=-1, keepdims=True), 1)
     return np.concatenate([1 - shares.sum(axis=-1, keepdims=True), shares], axis=-1)

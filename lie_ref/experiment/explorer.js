@@ -1,4 +1,4 @@
-// Draws what the page's data hold for one step, pair and view, which the reader chooses; it computes no findings.
+// Draws the page's data for the step, pair and view that the reader selects. It computes no findings.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
@@ -11,7 +11,7 @@ const HAIR = new Set(data.hair);
 const VIEWS = {
   plain: {
     label: "plain",
-    words: "Steps along the negative gradient. What is shown is the Lie bracket [vᵢ, vⱼ] of the fields v = −∇L.",
+    words: "Steps along the negative gradient. Shown is the Lie bracket [vᵢ, vⱼ] of the fields v = −∇L.",
     effect: "the bracket",
     gradient: "the gradients",
     unit: "per unit of squared learning rate",
@@ -19,8 +19,8 @@ const VIEWS = {
   },
   preconditioned: {
     label: "preconditioned",
-    words: "Gradient steps, each parameter scaled as Adam scales it now, the scales held fixed: the Lie bracket of " +
-      "the fields −P∇L.",
+    words: "Gradient steps in which each parameter is scaled as Adam scales it now, with fixed scales P. Shown is the " +
+      "Lie bracket of the fields −P∇L.",
     effect: "the bracket",
     gradient: "the scaled gradients",
     unit: "per unit of squared learning rate",
@@ -28,16 +28,16 @@ const VIEWS = {
   },
   momentum: {
     label: "momentum",
-    words: "The next two steps of Adam with its memory: what swapping their examples does to first order. This is no " +
-      "bracket: the memory itself weighs the two examples differently.",
-    effect: "the swap’s effect",
+    words: "The next two steps of Adam with its state. Shown is the effect of swapping their examples, to first order. " +
+      "This is not a bracket: Adam’s state alone weighs the two examples differently.",
+    effect: "the effect of the swap",
     gradient: "Adam’s updates",
     unit: "per unit of learning rate",
     missingAtFirst: "",
   },
 };
 const SCALES = { step: "this step", all: "all steps" };
-const SORTS = { none: "neither", columns: "columns", rows: "rows", both: "both" };
+const SORTS = { none: "none", columns: "columns", rows: "rows", both: "both" };
 
 const last = checkpoints.length - 1;
 const state = {
@@ -54,7 +54,7 @@ function largest(values) {
   return values.indexOf(Math.max(...values));
 }
 
-/** The number with a few significant digits, a real minus sign, and a dash for what is undefined. */
+/** The number with a few significant digits and a real minus sign; a dash if it is undefined. */
 function format(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";
@@ -67,7 +67,7 @@ function format(value, digits = 3) {
 const signed = (value) => (value > 0 ? "+" : "") + format(value);
 const percent = (share) => `${(100 * share).toFixed(share > 0.01 && share < 0.99 ? 0 : 2)}\u00a0%`;
 
-// The data, decoded when they are first shown
+// The data, which are decoded when they are first shown
 
 function decode(text, Type) {
   return new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
@@ -75,7 +75,7 @@ function decode(text, Type) {
 
 const decoded = new Map();
 
-/** The typed array behind the text `holder[key]`. */
+/** The typed array that the text `holder[key]` encodes. */
 function values(holder, key, Type) {
   if (!decoded.has(holder)) decoded.set(holder, {});
   return (decoded.get(holder)[key] ??= decode(holder[key], Type));
@@ -84,14 +84,14 @@ function values(holder, key, Type) {
 const current = () => checkpoints[state.k];
 const shown = (k = state.k) => checkpoints[k].views[state.view];
 
-/** The number of the selected pair, and −1 if it is selected the other way round than it is stored. */
+/** The index p of the selected pair, and the sign −1 if it is stored in the opposite order, else 1. */
 function selected() {
   const [i, j] = state.pair;
   const p = pairs.findIndex(([a, b]) => (a === i && b === j) || (a === j && b === i));
   return { p, sign: pairs[p][0] === i ? 1 : -1 };
 }
 
-/** What the selected pair does to every logit: a function of picture n and attribute a. */
+/** The change that the selected pair makes to a logit, as a function of picture n and attribute a. */
 function changeOfPair() {
   const view = shown();
   const { p, sign } = selected();
@@ -103,7 +103,7 @@ function changeOfPair() {
 const probability = (n, a) => values(current(), "probabilities", Float32Array)[n * attributes.length + a];
 const target = (n, a) => values(data, "targets", Uint8Array)[n * attributes.length + a];
 
-/** RMS of gradient and bracket of each tensor, for the selected pair. */
+/** The RMS of the gradients and of the bracket of the selected pair, for each tensor. */
 function tensorSizes(k = state.k) {
   const view = shown(k);
   if (!view) return [];
@@ -129,7 +129,7 @@ function svg(tag, attributesOf = {}, ...children) {
 
 const face = (n, alt = `example ${n}`) => element("img", { src: data.faces[n], alt, title: `example ${n}` });
 
-/** A group of radio buttons, `options` being value → label. */
+/** Make a group of radio buttons; `options` maps values to labels. */
 function makeChoice(id, options, choose) {
   const labels = Object.entries(options).map(([value, label]) =>
     element("label", {}, element("input", { type: "radio", name: id, value, onchange: () => choose(value) }), label));
@@ -141,9 +141,9 @@ function setChoice(id, value) {
 }
 
 /**
- * Make one tab stop of `cells()`, rows of elements in `box`: arrows, Home and End move among them, which calls `point`;
- * Enter and Space call `enter`. The box is no SVG element, as listening for the focus would make it a tab stop itself.
- * Returns what is to be called when there are other cells.
+ * Make the elements in `box` one tab stop. `cells()` returns them in rows. Arrow keys, Home and End move between them and
+ * call `point`; Enter and Space call `enter`. The box must not be an SVG element, which a focus listener would turn into a
+ * tab stop. Returns a function to call when the cells have changed.
  */
 function makeRoving(box, cells, { point, enter }) {
   const place = (target) => {
@@ -184,7 +184,7 @@ function makeRoving(box, cells, { point, enter }) {
   return settle;
 }
 
-/** Fill the table below a picture while it is open; `rows` is a function that gives the texts of head and rows. */
+/** Fill the table below a picture if it is open. `rows()` returns the texts of the head and of all rows. */
 function fillTable(id, rows) {
   const details = byId(id);
   details.querySelector("div")?.remove();
@@ -211,12 +211,14 @@ function makeBar() {
 }
 
 function drawBar() {
-  const { step, validation, x } = current();
+  const { step, validation } = current();
   byId("step").value = state.k;
   byId("step").setAttribute("aria-valuetext", `step ${step}, validation loss ${format(validation)}`);
   byId("step-name").textContent = step;
   [...byId("step-ticks").children].forEach((tick, k) => tick.classList.toggle("now", k === state.k));
-  byId("now")?.setAttribute("d", `M${x} 0v1000`);
+  for (const line of document.querySelectorAll("path.now")) {
+    line.toggleAttribute("hidden", line.dataset.step !== String(step));
+  }
   for (const row of document.querySelectorAll("tr[data-step]")) {
     row.classList.toggle("now", row.dataset.step === String(step));
   }
@@ -224,28 +226,28 @@ function drawBar() {
   setChoice("views", state.view);
 }
 
-/** What is selected, in words; and that a checkpoint lacks the view, if it does. */
+/** Say what is selected, and whether the checkpoint lacks the view. */
 function drawWords() {
   const [i, j] = state.pair;
   const { step } = current();
   const words = VIEWS[state.view];
   const norm = shown() && `size ${format(shown().norm[selected().p])}`;
   byId("selection").textContent =
-    `Step ${step}, ${words.label}: example ${i}, then ${j}, ${norm ?? "not to be had"}`;
+    `Step ${step}, ${words.label}: example ${i}, then ${j}, ${norm ?? "not available"}`;
   byId("missing").hidden = Boolean(shown());
   byId("missing").textContent = `Step ${step} has no ${state.view} view. ${step === 0 ? words.missingAtFirst : ""}`;
   byId("view-words").textContent = words.words;
   byId("changes-words").replaceChildren(
     element("b", {}, "Red"),
-    `: after training on example ${i} and then on ${j} the logit is higher than after ${j} and then ${i}. `,
+    `: the logit is higher after training on example ${i} and then on ${j} than after ${j} and then ${i}. `,
     element("b", {}, "Blue"),
-    `: it is lower. In logits ${words.unit}. Rows are pictures (a bar marks the pair), columns the network’s ` +
-    "attributes (bold: hair colours).");
+    `: it is lower. Values are in logits ${words.unit}. Rows are pictures (a bar marks the two of the pair), columns are ` +
+    "the network’s attributes (hair colours in bold).");
   byId("pair-faces").replaceChildren(face(i), " → ", face(j));
   const { p, sign } = selected();
   const opposite = sign < 0 ? ` This is the negative of ${j}, then ${i}.` : "";
   byId("pair-words").textContent = shown()
-    ? `Example ${i}, then ${j}: ${words.effect} has the norm ${format(shown().norm[p])}.${opposite}`
+    ? `Example ${i}, then ${j}: ${words.effect} has norm ${format(shown().norm[p])}.${opposite}`
     : `Example ${i}, then ${j}: nothing to show at this step.`;
 }
 
@@ -264,7 +266,7 @@ function makeMatrix() {
   const corner = element("td", { className: "corner" }, "then →", element("br"), "first ↓");
   const rows = matrixCells.map((cells, r) =>
     element("tr", {}, element("th", { scope: "row" }, face(EXAMPLES[r])), ...cells));
-  const table = element("table", { ariaLabel: "Sizes, first example by row, second by column" },
+  const table = element("table", { ariaLabel: "Sizes: first example by row, second by column" },
     element("tr", {}, corner, ...heads), ...rows);
   table.setAttribute("role", "grid");
   byId("matrix").append(table);
@@ -288,7 +290,7 @@ function drawMatrix() {
     cell.textContent = format(norm, 2);
     cell.style.setProperty("--share", (norm ?? 0) / limit);
     cell.setAttribute("aria-label", i === j ? `example ${i} with itself: 0`
-      : `example ${i}, then ${j}: ${norm === undefined ? "nothing" : format(norm)}${i > j ? ", the negative" : ""}`);
+      : `example ${i}, then ${j}: ${norm === undefined ? "not available" : format(norm)}${i > j ? ", the negative" : ""}`);
     cell.setAttribute("aria-selected", isSelected);
     cell.classList.toggle("opposite", i === state.pair[1] && j === state.pair[0]);
   }
@@ -313,7 +315,7 @@ function makeHeatMap() {
       return cell;
     }),
   }));
-  const label = "Change of each logit, pictures by row, attributes by column";
+  const label = "Change of each logit: pictures by row, attributes by column";
   const table = element("table", { className: "heat", ariaLabel: label },
     element("thead", {}, element("tr", {}, element("th"), ...heads)),
     element("tbody", {}, ...rows.map(({ head, cells }) => element("tr", {}, head, ...cells))));
@@ -326,7 +328,7 @@ function makeHeatMap() {
   makeRoving(table, () => cells, { point: pointAt });
 }
 
-/** Rows and columns in the order in which they are shown. */
+/** The rows and columns in the order of display. */
 function heatOrder(change) {
   const sum = (keys, size) => keys.reduce((total, key) => total + Math.abs(size(key)), 0);
   const falling = (keys, size) => {
@@ -342,7 +344,7 @@ function heatOrder(change) {
   };
 }
 
-/** The largest change that has a colour: of the selected pair, at this step or at all. */
+/** The largest change on the colour scale: of the selected pair, at this step or at all steps. */
 function heatLimit() {
   const { p } = selected();
   const steps = state.scale === "all" ? [...checkpoints.keys()] : [state.k];
@@ -378,11 +380,11 @@ function drawHeatMap() {
 }
 
 function changeWords(value, n, a) {
-  const change = shown() ? `change ${signed(value)}` : "no change to show";
+  const change = shown() ? `change ${signed(value)}` : "change not available";
   return `${change} · target ${target(n, a) ? "yes" : "no"}, predicted ${percent(probability(n, a))}`;
 }
 
-/** Say what a cell of the heat map holds, and mark its row and column. */
+/** Show the value of a cell of the heat map, and mark its row and column. */
 function pointAt(cell) {
   const r = heat.cells.findIndex((row) => row.includes(cell));
   const c = heat.cells[r].indexOf(cell);
@@ -401,7 +403,7 @@ const PLOT = { width: 460, height: 300, left: 78, bottom: 48, top: 8, right: 10 
 const SMALL = { width: 110, height: 80 };
 let plot, small;
 
-/** The axes, in decades, that show the selected pair's tensors at all checkpoints; null if there is nothing to show. */
+/** The ranges of the axes, in decades, for the tensors of the selected pair at all checkpoints; null without any. */
 function lawRange() {
   const points = checkpoints.flatMap((_, k) => tensorSizes(k)).filter(isOnAxes);
   if (!points.length) return null;
@@ -414,7 +416,7 @@ function lawRange() {
 
 const isOnAxes = ({ gradient, bracket }) => gradient > 0 && bracket > 0;
 
-/** Where a tensor lies in a picture of the size of `box`. */
+/** A function that gives the place of a tensor in a picture of the size of `box`. */
 function placeIn({ width, height }, { x, y }) {
   return ({ gradient, bracket }) => [
     (width * (Math.log10(gradient) - x[0])) / (x[1] - x[0]),
@@ -438,7 +440,7 @@ function makeScatter() {
   const inner = svg("svg", { width, height }, fit, ...circles);
   plot = { frame, fit, circles, labels };
   const viewBox = [-left, -top, width + left + right, height + top + bottom].join(" ");
-  const label = "RMS of the bracket against RMS of the gradients, one point a tensor";
+  const label = "RMS of the bracket against RMS of the gradients, one point per tensor";
   byId("scatter").append(
     svg("svg", { class: "plot", viewBox, role: "group", "aria-label": label }, frame, labels, inner));
   circles.forEach((circle, t) => circle.addEventListener("pointerenter", () => pointAtTensor(t)));
@@ -468,11 +470,11 @@ function drawLaw() {
   const range = lawRange();
   const fit = shown()?.fits[p];
   const line = fit?.constant > 0
-    ? `On the line the first is ${format(fit.constant)} times the second; the logarithms’ correlation is ` +
+    ? `On the line, the former is ${format(fit.constant)} times the latter. The correlation of the logarithms is ` +
       `${format(fit.correlation)}.`
-    : "At this step no line could be fitted.";
+    : "At this step, no line could be fitted.";
   byId("law-words").textContent = `Each point is a tensor of the network: the root mean square (RMS) of ${effect} ` +
-    `against that of ${gradient}, of the pair; both axes are logarithmic. ${line}`;
+    `against that of ${gradient}, for the selected pair and on logarithmic axes. ${line}`;
   drawScatter(range, fit);
   drawMultiples(range);
   fillTable("scatter-table", () => [["tensor", `RMS of ${gradient}`, `RMS of ${effect}`],
@@ -516,7 +518,7 @@ function drawScatter(range, fit) {
   if (plot.at !== undefined) pointAtTensor(plot.at);
 }
 
-/** The values, as logarithms, at which an axis has a tick: few whole decades, or some between them. */
+/** The ticks of an axis, as logarithms: whole decades, and values between them on a short axis. */
 function ticks([low, high]) {
   const every = Math.ceil((high - low) / 6);
   const digits = high - low < 2 ? [1, 2, 5] : [1];
@@ -530,11 +532,11 @@ function ticks([low, high]) {
 function tensorWords(t) {
   const size = tensorSizes()[t];
   const { effect, gradient } = VIEWS[state.view];
-  const words = size ? `: RMS of ${effect} ${format(size.bracket)}, of ${gradient} ${format(size.gradient)}` : "";
+  const words = size ? `: RMS of ${effect} ${format(size.bracket)}, RMS of ${gradient} ${format(size.gradient)}` : "";
   return tensors[t] + words;
 }
 
-/** Name a tensor of the scatter plot. */
+/** Show the name and sizes of a tensor of the scatter plot. */
 function pointAtTensor(t) {
   plot.at = t;
   plot.circles.forEach((circle, k) => circle.classList.toggle("on", k === t));
@@ -548,7 +550,7 @@ function drawMultiples(range) {
     const dots = tensorSizes(k).filter(isOnAxes).map(placeIn(SMALL, range ?? {}));
     points.setAttribute("d", dots.map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join(""));
     fit.setAttribute("d", range ? fitPath(found?.constant, SMALL, range) : "");
-    words.textContent = found ? `c ${format(found.constant)} · r ${format(found.correlation, 2)}` : "none";
+    words.textContent = found ? `c ${format(found.constant)} · r ${format(found.correlation, 2)}` : "not available";
     button.setAttribute("aria-current", k === state.k);
   });
 }
@@ -579,7 +581,7 @@ function makeBump() {
     { point: (group) => pointAtAttribute(lines.findIndex((parts) => parts.group === group)) });
 }
 
-/** The line of one attribute, below it a broader one that is easier to point at, and its name. */
+/** The line of an attribute, its name, and below them a wider line that is easier to point at. */
 function makeBumpLine(name, a) {
   const [hit, line] = ["hit", "line"].map((kind) => svg("path", { class: kind }));
   const text = svg("text", { x: BUMP.width + 26 }, name);
@@ -611,18 +613,18 @@ function drawBump() {
 
 function rankWords(a) {
   const rank = shown()?.ranks[a];
-  const place = rank ? `rank ${rank}, mean |logit change| ${format(shown().means[a])}` : "no rank";
+  const place = rank ? `rank ${rank}, mean |logit change| ${format(shown().means[a])}` : "rank not available";
   return `${attributes[a]}: ${place} at step ${current().step}`;
 }
 
-/** Name an attribute of the bump chart. */
+/** Show the name and rank of an attribute of the bump chart. */
 function pointAtAttribute(a) {
   bump.at = a;
   bump.lines.forEach(({ group }, other) => group.classList.toggle("on", other === a));
   byId("rank-readout").textContent = rankWords(a);
 }
 
-// State and its permalink
+// The state and its permalink
 
 function draw() {
   drawBar();
@@ -641,7 +643,7 @@ function update(changes) {
   history.replaceState(null, "", `#${new URLSearchParams(parts)}`);
 }
 
-/** The parts of the state that the page's fragment names; what it names wrongly is left out. */
+/** The parts of the state that the page's fragment names, without those that do not exist. */
 function fragmentState() {
   const parts = new URLSearchParams(location.hash.slice(1));
   const found = {};

@@ -1,7 +1,7 @@
-"""The CelebA experiment end to end: data, training with checkpoints, their evaluation, the findings and the page.
+"""The CelebA experiment end to end: data, training with checkpoints, evaluation, findings, and the page.
 
-A run lives in one folder and can be stopped at any point: training goes on from its last saved state, and evaluations
-that are there are not done again, so that a resumed run ends with the arrays of an uninterrupted one.
+A run has a folder of its own and can be stopped at any point.  When it is resumed, training continues from the last
+saved state and finished evaluations are kept, so it ends with the same arrays as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .reading import read_evaluation, read_passes
 from .settings import Settings
 from .statistics import RMS_GRADIENT
 
-SAVE_EVERY = 15.0  # seconds between two savings of the state from which a stopped run goes on
-OTHERWISE = "give the same options to go on, or --force to start anew"
+SAVE_EVERY = 15.0  # seconds between two saves of the state from which a stopped run continues
+OTHERWISE = "give the same options to continue it, or --force to start anew"
 FILES = (
     "config.json",
     "log.csv",
@@ -47,10 +47,10 @@ FILES = (
 
 
 def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False) -> Path:
-    """Run the experiment in the folder `out`, or finish one that was stopped; returns the path of its page.
+    """Run the experiment in the folder `out`, or finish one that was stopped, and return the path of its page.
 
-    `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, among them
-    an `out` that holds a run (unless `resume` or `force`), or with `resume` one with other settings.
+    `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, for an `out`
+    that already holds a run (unless `resume` or `force`), and with `resume` for a run with other settings.
     """
     model, dataset = prepare(settings, out, cache, resume, force)
     train(settings, model, dataset, out)
@@ -78,7 +78,7 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
 def prepare(
     settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False
 ) -> tuple[Model, Dataset]:
-    """The network and images of a run whose folder `out` is begun, or may be gone on with; as `run_experiment`."""
+    """The network and the images of a run, after its folder has been checked and begun.  Errors as `run_experiment`."""
     config = with_versions(asdict(settings.checked()) | {"checkpoints": settings.checkpoints})
     _check_folder(out, config, resume, force)
     dataset = settings.open_images(cache, not settings.independent_hair, settings.ambiguity)
@@ -90,7 +90,7 @@ def prepare(
 
 
 def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None:
-    """Train to the last step, writing `log.csv` and a checkpoint at each of the settings' steps."""
+    """Train to the last step; write `log.csv` and a checkpoint at each of the steps that the settings name."""
     trained = settings.loss(dataset.attributes)
     training = Training(model, dataset, settings.seed, settings.batch, settings.lr, settings.betas, trained)
     state, log = out / "state.npz", out / "log.csv"
@@ -106,7 +106,7 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
     ):
 
         def save(path: Path) -> None:
-            os.fsync(lines.fileno())  # not even a power cut may leave a state that is ahead of the log
+            os.fsync(lines.fileno())  # so that no power cut can leave a state that is ahead of the log
             training.checkpoint().write(path)
 
         while True:
@@ -114,7 +114,7 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
                 save(_path(out, training.step))
             if training.step == settings.steps:
                 break
-            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is an error in the next line
+            with np.errstate(over="ignore", invalid="ignore"):  # the next line reports it
                 loss = training.advance().loss
             if not (math.isfinite(loss) and training.finite):
                 raise InputError(f"--lr: training with {settings.lr} went beyond float32 at step {training.step}")
@@ -126,7 +126,7 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
 
 
 def _newest(settings: Settings, model: Model, out: Path) -> Checkpoint | None:
-    """The newest saved state that leaves no checkpoint out: training from it makes those that are missing."""
+    """The newest saved state from which training makes all missing checkpoints."""
     kept = list(takewhile(lambda step: _path(out, step).exists(), settings.checkpoints))
     missing, state = settings.checkpoints[len(kept) :], out / "state.npz"
     if missing and state.exists():
@@ -137,12 +137,12 @@ def _newest(settings: Settings, model: Model, out: Path) -> Checkpoint | None:
 
 
 def read_trained(out: Path, model: Model, step: int) -> Checkpoint:
-    """The checkpoint of a run at this step; InputError, naming its file, if it is missing or damaged."""
+    """The checkpoint of a run at this step.  Raises InputError, which names the file, if it is missing or damaged."""
     return Checkpoint.read(_path(out, step), model, step, step)
 
 
 def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
-    """Evaluate each checkpoint, in float64, into its file of `evaluation/`; returns the findings of each."""
+    """Evaluate each checkpoint in float64, write a file for each into `evaluation/`, and return their statistics."""
     make_folders(out / "evaluation")
     found = []
     with Progress(len(settings.checkpoints), "evaluating checkpoints") as bar:
@@ -160,7 +160,8 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
 
 
 def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
-    """What the order of a pass changes at the last checkpoint, from `passes.json`, or into it."""
+    """What the order of a pass changes at the last checkpoint: read from `passes.json`, or computed and written
+    there."""
     path = out / "passes.json"
     if not path.exists():
         state = read_trained(out, model, settings.steps)
@@ -173,24 +174,24 @@ def _path(out: Path, step: int) -> Path:
 
 
 def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) -> None:
-    """Make the folder of a run; InputError if it holds a run that may be neither replaced nor gone on with."""
+    """Make the folder of a run.  Raises InputError if it holds a run that may be neither replaced nor continued."""
     if resume and force:
-        raise InputError("--resume goes on with a run and --force replaces it: expected one of them, got both")
+        raise InputError("--resume continues a run and --force replaces it: expected one of them, got both")
     there = own_files(out, FILES)
     if resume and not there:
-        raise InputError(f"{out}: holds no run to go on with; without --resume one is begun")
+        raise InputError(f"{out}: holds no run to continue; start one without --resume")
     if resume:
         check_config(out, config, OTHERWISE)
     elif there and not force:
         raise InputError(
             f"{out}: holds a run ({there[0].name}); "
-            "--out takes another folder, --resume goes on with it, --force replaces it"
+            "--out takes another folder, --resume continues it, --force replaces it"
         )
     make_folders(out)
 
 
 def _begin(out: Path, config: dict[str, Any], force: bool) -> None:
-    """Remove a run that is to be replaced; write `config.json`, or compare with it."""
+    """Remove the run that `force` replaces; write `config.json`, or compare it if there is a run to continue."""
     for path in own_files(out, FILES, ".part") + (own_files(out, FILES) if force else []):
         path.unlink()
     if own_files(out, FILES):
@@ -200,7 +201,7 @@ def _begin(out: Path, config: dict[str, Any], force: bool) -> None:
 
 
 def _logged(path: Path, step: int) -> list[str]:
-    """The lines of the log for the steps that are kept when a run goes on after `step`."""
+    """The lines of the log up to `step`, from which a run continues."""
     if step == 0:
         return []
     try:

@@ -1,8 +1,9 @@
-"""The study of the published claims: the experiment on several seeds and with several losses and faces, and verdicts.
+"""Judges the published claims: the experiment with several seeds, losses and kinds of faces, and a verdict on each
+claim.
 
-Each run has a folder of its own, SET/VARIANT/seed-N, and is not done again where it is.  A plain one is that of
-`lie-ref experiment`; the others are only compared with it, and are trained as far as that takes.  The findings of all
-go to `summary.json` of the study; those of a set also to the summary and page of its first plain run.
+Each run has a folder of its own, SET/VARIANT/seed-N; a finished run is not done again.  A plain run is the same as
+that of `lie-ref experiment`.  The others are only compared with it and train for fewer steps.  All findings go to
+`summary.json` of the study; those of a set also go to the summary and page of its first plain run.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set cha
         "ambiguous": {"ambiguity": 2.0},
     },
 }
-COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is least by then (CelebA 1,500, faces 2,000)
+COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is lowest by then (CelebA 1,500, faces 2,000)
 
 
 def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[str, Any]:
-    """Do or finish all runs of the study in the folder `out`; returns what its `summary.json` holds.
+    """Do or finish all runs of the study in the folder `out`; return the contents of its `summary.json`.
 
-    Without `settings.celeba` it is of the synthetic faces alone.  Raises InputError as `run_experiment` does.
+    Without `settings.celeba` there are only the runs on synthetic faces.  Raises InputError as `run_experiment` does.
     """
     if seeds < 1:
         raise InputError(f"--seeds: expected an integer >= 1, got {seeds}")
@@ -50,7 +51,7 @@ def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[st
 
 
 def run_compared(settings: Settings, out: Path, cache: Path, resume: bool) -> None:
-    """Train, for `COMPARED_STEPS` at most, and write hair's shares at the late checkpoints to `summary.json`."""
+    """Train for at most `COMPARED_STEPS`, and write the shares of hair at the late checkpoints to `summary.json`."""
     settings = replace(settings, steps=min(settings.steps, COMPARED_STEPS))
     model, dataset = prepare(settings, out, cache, resume)
     train(settings, model, dataset, out)
@@ -65,12 +66,12 @@ def run_compared(settings: Settings, out: Path, cache: Path, resume: bool) -> No
 
 
 def study_table(summary: dict[str, Any]) -> list[str]:
-    """The findings of a study as a table in Markdown, a line each."""
+    """The lines of a Markdown table with the findings of a study."""
     return table({SETS[name]: found for name, found in summary["sets"].items()})
 
 
 def _study(name: str, settings: Settings, seeds: int, out: Path, cache: Path) -> list[dict[str, Any]]:
-    """The findings of one set, also written to the summary and page of its first plain run."""
+    """The findings of one set, which are also written to the summary and page of its first plain run."""
     runs: dict[str, list[Run]] = {}
     for variant, changes in VARIANTS[name].items():
         for seed in range(seeds):

@@ -1,4 +1,4 @@
-"""What decides the result of a run of the experiment: the published protocol, and what may be chosen differently."""
+"""The settings of the experiment: the published protocol, and what can be chosen differently."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CHECKPOINTS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000
 
 @dataclass(frozen=True)
 class Settings(StudySettings):
-    """What decides the result of a run; the defaults are the published protocol on synthetic faces."""
+    """Everything that decides the result of a run.  The defaults are the published protocol on synthetic faces."""
 
     preset: str = "mxresnet-tiny"
-    exclusive_hair: bool = False  # whether the loss knows that hair has at most one colour
-    independent_hair: bool = False  # whether synthetic hair may have several
-    ambiguity: float = 1.0  # how far its colour strays from the shade of its label
+    exclusive_hair: bool = False  # the loss encodes that hair has at most one colour
+    independent_hair: bool = False  # synthetic hair may have several colours
+    ambiguity: float = 1.0  # how far the colour of synthetic hair strays from its label
 
     def checked(self) -> Settings:
-        """These settings, or InputError naming the first that cannot be used."""
+        """These settings.  Raises InputError for the first that cannot be used."""
         if self.preset not in PRESETS:
             raise InputError(f"--preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
         self.check_least(steps=0)
@@ -35,14 +35,14 @@ class Settings(StudySettings):
 
     @property
     def checkpoints(self) -> list[int]:
-        """The steps at which weights are kept: the protocol's, as far as they come, and the last."""
+        """The steps at which weights are kept: those of the protocol, and the last step."""
         return sorted({step for step in CHECKPOINTS if step < self.steps} | {self.steps})
 
     def exclusive(self, attributes: Sequence[str]) -> list[int]:
-        """The columns of the attributes that the loss knows to exclude each other."""
+        """The columns of the attributes that exclude each other in the loss."""
         return [list(attributes).index(name) for name in HAIR] if self.exclusive_hair else []
 
     def loss(self, attributes: Sequence[str]) -> LossFunction:
-        """The loss of a network whose logits are these attributes."""
+        """The loss of a network with one logit for each of these attributes."""
         columns = self.exclusive(attributes)
         return exclusive(columns) if columns else LOSSES["bce"]

@@ -1,4 +1,4 @@
-"""What the evaluation of a checkpoint shows, as plain numbers: how brackets follow gradients, and what they move."""
+"""The statistics of a checkpoint: how closely brackets follow gradients, and which attributes brackets move."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ RMS_GRADIENT = "the root of the mean of the two examples' squared RMS gradients,
 
 
 def checkpoint_findings(plain: Swaps, pairs: Array, attributes: Sequence[str], rms_shuffled: Array) -> dict[str, Any]:
-    """What the brackets of pairs (p, 2) show, with logits that are the `attributes`: ready for JSON, None if undefined.
+    """The statistics of the brackets of pairs (p, 2), for logits of `attributes`: ready for JSON, None if undefined.
 
-    `brackets`: for each pair its norm, and the log–log correlation and lines of RMS bracket against RMS gradient over
-    the tensors in which neither is zero; `mean_…` over the pairs, and `shuffled` the same means for `rms_shuffled`
-    (p, t), the RMS along shuffled directions; `attributes`: by falling mean |logit change|.
+    `brackets` has the norm of each pair's bracket and its `proportionality` to the gradients; `mean_…` are means over
+    the pairs, and `shuffled` has the same means for `rms_shuffled` (p, t), the RMS along shuffled directions;
+    `attributes` are sorted by falling mean |logit change|.
     """
     fits = pair_fits(plain.rms_bracket, plain.rms_gradient, pairs)
     ranking = rank_attributes(plain.logit_delta, attributes)
@@ -38,7 +38,7 @@ def checkpoint_findings(plain: Swaps, pairs: Array, attributes: Sequence[str], r
 
 
 def swap_findings(swaps: Swaps, pairs: Array, attributes: Sequence[str]) -> dict[str, Any]:
-    """The same for what swaps do under an optimizer: only the means over the pairs (p, 2), and the ranks of hair."""
+    """The statistics of swaps under an optimizer: only the means over the pairs (p, 2), and the ranks of hair."""
     return {
         **mean_fits(pair_fits(swaps.rms_bracket, swaps.rms_gradient, pairs)),
         "hair_ranks": _hair_ranks(rank_attributes(swaps.logit_delta, attributes)),
@@ -53,7 +53,7 @@ def _hair_ranks(ranking: Sequence[dict[str, Any]]) -> dict[str, int]:
 def shares_of_hair(
     logits: Array, logit_delta: Array, attributes: Sequence[str], exclusive: Sequence[int] = ()
 ) -> dict[str, dict[str, float]]:
-    """The `hair_shares` of all changes (p, n, k) of `logits` (n, k), and of those of `probabilities`.
+    """The `hair_shares` of the changes (p, n, k) of the `logits` (n, k), and of the changes of the `probabilities`.
 
     The columns `exclusive` share a softmax.
     """
@@ -62,7 +62,7 @@ def shares_of_hair(
 
 
 def pair_fits(rms_bracket: Array, rms_gradient: Array, pairs: Array) -> list[dict[str, Any]]:
-    """The `proportionality` of each pair's RMS bracket (p, t) to its RMS gradient, from those of examples (e, t)."""
+    """The `proportionality` of RMS bracket (p, t) and RMS gradient of each pair, from the RMS of examples (e, t)."""
     return [
         proportionality(bracket, pair_rms_gradient(rms_gradient, i, j))
         for bracket, (i, j) in zip(rms_bracket, pairs.tolist(), strict=True)
@@ -70,7 +70,7 @@ def pair_fits(rms_bracket: Array, rms_gradient: Array, pairs: Array) -> list[dic
 
 
 def mean_fits(fits: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the pairs for which they are defined, of the constants the geometric one; None if for no pair."""
+    """Means over the pairs with a value, geometric for the constants; None if no pair has a value."""
     defined = {key: [fit[key] for fit in fits if fit[key] is not None] for key in ("correlation", "slope", "constant")}
     return {
         "mean_correlation": float(np.mean(defined["correlation"])) if defined["correlation"] else None,
@@ -80,7 +80,7 @@ def mean_fits(fits: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def hair_shares(change: Array, attributes: Sequence[str]) -> dict[str, float]:
-    """The share that each hair colour has of all |changes| (p, n, k): 0 where nothing changes.
+    """The share of each hair colour in all |changes| (p, n, k); 0 if nothing changes.
 
     >>> hair_shares(np.array([[[3.0, 0, 0, 1.0]]]), [*HAIR[:3], "Gray_Hair"])["Black_Hair"]
     0.75
@@ -98,9 +98,9 @@ def pair_rms_gradient(rms_gradient: Array, i: int, j: int) -> Array:
 def proportionality(rms_bracket: Array, rms_gradient: Array) -> dict[str, Any]:
     """Fit RMS bracket = c · RMS gradient over tensors (t,), by least squares of the logarithms.
 
-    Tensors in which either is zero have no logarithm and are left out; `tensors` is how many remain.  `correlation` is
-    that of the logarithms, `slope` of their line if it is left free.  All are None with fewer than three tensors, and
-    those two if either does not vary.
+    Tensors in which either is zero have no logarithm and are left out; `tensors` is the number that remain.
+    `correlation` is that of the logarithms, `slope` that of a line fitted to them, and `constant` is c.  All three are
+    None with fewer than three tensors; `correlation` and `slope` also if RMS bracket or RMS gradient is constant.
 
     >>> fit = proportionality(np.array([2.0, 4.0, 8.0, 0.0]), np.array([1.0, 2.0, 4.0, 1.0]))
     >>> round(fit["correlation"], 12), fit["constant"], fit["tensors"]
@@ -123,8 +123,8 @@ def proportionality(rms_bracket: Array, rms_gradient: Array) -> dict[str, Any]:
 def beats_majority(probabilities: Array, targets: Array) -> Array:
     """Which of k attributes are predicted clearly better than by always giving the commoner answer: (k,) bool.
 
-    Both (n, k).  Clearly is by McNemar's test: of the examples on which just one of the two is right, the
-    network has more, by over two standard deviations.
+    Probabilities and targets are (n, k).  Clearly means by McNemar's test: among the examples on which only one of the
+    two is right, the network is right more often, by over two standard deviations.
 
     >>> targets = np.array([[1.0, 1.0]] * 10 + [[0.0, 0.0]] * 30)
     >>> beats_majority(np.where(np.arange(40)[:, None] < [10, 1], 0.9, 0.1), targets).tolist()
@@ -137,7 +137,7 @@ def beats_majority(probabilities: Array, targets: Array) -> Array:
 
 
 def rank_attributes(logit_delta: Array, attributes: Sequence[str]) -> list[dict[str, Any]]:
-    """The attributes by falling mean |logit change| over pairs and examples; logit_delta (p, n, k).
+    """The attributes, sorted by falling mean |logit change| over pairs and examples; logit_delta is (p, n, k).
 
     >>> rank_attributes(np.array([[[1.0, -3.0]]]), ["Bald", "Young"])[0]
     {'name': 'Young', 'rank': 1, 'mean_abs_logit_change': 3.0}

@@ -1,7 +1,7 @@
-"""Activations and losses as most implementations have them: they lose digits that ours keep, and are not wrong for it.
+"""Activations and losses with the usual formulas, which lose digits that ours keep, but are not wrong.
 
 They differentiate x tanh(softplus x) by 1 − tanh², softplus by σ = exp(x − softplus x), and losses by σ − y and
-p − one-hot.  What this loses, the oracle must allow.
+p − one-hot.  The oracle must allow what this loses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _relu(x: Array, order: int) -> list[Array]:
 
 
 def _sigmoid(z: Array, order: int) -> list[Array]:
-    """σ and its derivatives by whichever of σ(z) and σ(−z) is nearer 1: some use the one, some the other."""
+    """σ and its derivatives from the larger of σ(z) and σ(−z), because implementations use either of them."""
     larger = np.exp(np.abs(z) - np.logaddexp(0, np.abs(z)))
     s, slope = np.where(z < 0, 1 - larger, larger), larger * (1 - larger)
     return [s, slope, slope * (1 - 2 * s)][: order + 1]
@@ -74,7 +74,7 @@ def _log_sum(z: Array) -> Array:
 
 
 def _activation(rule: Derivatives) -> Callable[[Any], Any]:
-    """A function with this rule, which also gives its value."""
+    """A function whose value and derivatives this rule gives."""
 
     def function(x: Any) -> Any:
         return rule(x, 0)[0]

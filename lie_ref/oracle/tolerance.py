@@ -1,8 +1,8 @@
 """How far from the exact answers a sound implementation may be, in a given precision, on a given problem.
 
-The reference itself is evaluated in that precision, with the straightforward derivatives, on the inputs and on inputs
-moved by a rounding error each.  The largest error of these trials, times `MARGIN`, is allowed to others, who round in
-another order.  Near a kink a trial may fall on its other side, and then much is allowed.
+The reference itself is evaluated in that precision with the usual formulas for derivatives, once on the inputs and a
+few times on inputs changed by a rounding error each.  The largest error of these trials, times `MARGIN`, is allowed to
+others, who round in another order.  Near a kink a trial may fall on the other side, and then much is allowed.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ..core.layers import Activation, Layer
 from ..core.problem import Problem
 from ..core.types import Array, Arrays
 from ..fast.trees import with_layers
-from .answers import Answers, keyed
+from .answers import Answers, keyed, mapped, quantity_of
 from .textbook_formulas import TEXTBOOK_ACTIVATIONS, TEXTBOOK_LOSSES
 
 MARGIN = 128.0  # JAX's float32 Mish, compiled without optimization, is 51 times as far off as the trials
-TRIALS = 3  # with moved inputs, besides the one without
-# How many leading axes of a quantity number its rows, each of which is compared for itself
+TRIALS = 3  # with changed inputs, and one more without
+# The number of leading axes that count the rows of a quantity.  Each row is compared on its own.
 ROWS = {"logits": 1, "loss": 1, "grad": 1, "hvp": 2, "bracket": 1, "logit_delta": 1}
 
 
 def allowed_errors(exact: Answers, quantities: Iterable[str], dtype: Any, bits: int | None = None) -> Arrays:
-    """For each key of these quantities the error ‖a − b‖ that is allowed to each of its rows.
+    """The error ‖a − b‖ that is allowed to each row, for each key of these quantities.
 
-    A row is one field's gradient, one Hessian-vector product, one bracket, in one tensor.  The inputs are moved by
-    2^−bits, the precision of `dtype` unless it is given.
+    A row is the part of one gradient, Hessian-vector product, bracket, … in one tensor.  The inputs are changed by
+    2^−bits, by default the precision of `dtype`.
     """
     dtype = np.dtype(dtype)
     unit = 2.0 ** -(bits or np.finfo(dtype).nmant + 1)
@@ -41,7 +41,7 @@ def allowed_errors(exact: Answers, quantities: Iterable[str], dtype: Any, bits: 
             with np.errstate(all="ignore"):  # a low precision may overflow
                 found = keyed(q, trial[q])
             for key, a in found.items():
-                error = row_norms(a - answers[key], ROWS[q])
+                error = norms(a - answers[key], key)
                 errors[key] = np.maximum(errors[key], np.where(np.isnan(error), np.inf, error))
     smallest = float(np.finfo(dtype).tiny)
     return {
@@ -51,8 +51,13 @@ def allowed_errors(exact: Answers, quantities: Iterable[str], dtype: Any, bits: 
     }
 
 
+def norms(a: Array, key: str) -> Array:
+    """The norm of each row of an array under this key of a test vector."""
+    return row_norms(a, ROWS[quantity_of(key)])
+
+
 def row_norms(a: Array, lead: int) -> Array:
-    """The norm over all but the first `lead` axes, in float64, without overflow or underflow on the way.
+    """The norms over all but the first `lead` axes, in float64, without overflow or underflow of the squares.
 
     >>> row_norms(np.array([[3e-200, 4e-200], [0.0, 0.0]]), lead=1)
     array([5.e-200, 0.e+000])
@@ -64,21 +69,20 @@ def row_norms(a: Array, lead: int) -> Array:
 
 
 def _scales(exact: Answers, quantity: str) -> Arrays:
-    """The size of what each row is computed from: its own norm, or that of the terms whose difference it is."""
-    problem, lead = exact.problem, ROWS[quantity]
+    """The size of what each row is computed from: its own norm, or the norms of the terms that are subtracted."""
     if quantity == "loss":
-        return {"loss": row_norms(exact["logits"], 1) + np.abs(exact["loss"])}
+        return {"loss": row_norms(exact.logits, 1) + np.abs(exact.loss)}
     if quantity == "bracket":
-        return {f"bracket/{name}": row_norms(h, 2).sum(axis=1) for name, h in exact["hvp"].items()}
+        return {f"bracket/{name}": row_norms(h, 2).sum(axis=1) for name, h in exact.hvp.items()}
     if quantity == "logit_delta":
-        terms = {name: h.reshape(-1, *h.shape[2:]) for name, h in exact["hvp"].items()}
-        changes = exact.engine.push_forward(problem, problem.x_eval, terms)[1]
+        terms = mapped(lambda h: h.reshape(-1, *h.shape[2:]), exact.hvp)
+        changes = exact.engine.push_forward(exact.problem, exact.problem.x_eval, terms)[1]
         return {"logit_delta": row_norms(changes, 1).reshape(-1, 2).sum(axis=1)}
-    return {key: row_norms(a, lead) for key, a in keyed(quantity, exact[quantity]).items()}
+    return {key: norms(a, key) for key, a in keyed(quantity, exact[quantity]).items()}
 
 
 def _trials(problem: Problem, dtype: Any, unit: float) -> Iterator[Answers]:
-    """The reference in this precision, on the inputs and on moved ones."""
+    """The reference in this precision, on the inputs and on changed ones."""
     rng = np.random.default_rng(0)
     usual = replace(problem, model=with_layers(problem.model, _textbook), loss=TEXTBOOK_LOSSES[str(problem.loss)])
     yield Answers(usual.astype(dtype))
@@ -87,21 +91,14 @@ def _trials(problem: Problem, dtype: Any, unit: float) -> Iterator[Answers]:
 
 
 def _textbook(layer: Layer) -> Layer:
-    """The layer, with the usual derivatives if it is an activation."""
     return replace(layer, function=TEXTBOOK_ACTIVATIONS[layer.function]) if isinstance(layer, Activation) else layer
 
 
 def _moved(problem: Problem, unit: float, rng: np.random.Generator) -> Problem:
-    """Every number of the inputs times 1 + unit · N(0, 1); zeros, and so exact ties of zeros, stay."""
+    """The problem with every number times 1 + unit · N(0, 1); zeros, and so exact ties of zeros, stay."""
+    keys = ("params", "buffers", "x", *(() if problem.loss_function.labels else ("y",)), "x_eval")
 
     def moved(a: Array) -> Array:
         return a * (1 + unit * rng.standard_normal(a.shape))
 
-    return replace(
-        problem,
-        params={name: moved(p) for name, p in problem.params.items()},
-        buffers={name: moved(b) for name, b in problem.buffers.items()},
-        x=moved(problem.x),
-        y=problem.y if problem.loss_function.labels else moved(problem.y),
-        x_eval=moved(problem.x_eval),
-    )
+    return replace(problem, **{key: mapped(moved, getattr(problem, key)) for key in keys})

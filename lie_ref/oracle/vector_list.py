@@ -1,7 +1,7 @@
-"""The shipped test vectors: for each its problem, which bugs it is there to catch, and who certified how many digits.
+"""The shipped test vectors: for each its problem, the bugs that it is there to catch, and how it is certified.
 
-Everything is drawn from seeded generators, except the weights and faces of the trained network, which the shipped file
-itself holds.  No value is at an initial one, where a wrong term could be zero, unless its flag says so.
+Everything is drawn from seeded generators, except the weights and faces of the trained network, which are read from the
+shipped file itself.  No weight has its initial value, where a wrong term could be zero, unless a flag says so.
 """
 
 from __future__ import annotations
@@ -11,30 +11,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core.activations import ACTIVATIONS
 from ..core.losses import LOSSES
 from ..core.networks import mlp
 from ..core.problem import Problem
 from ..machine.files import data_file, write_text
-from .vector_problems import (
-    batch_norm_scale,
-    beyond_threshold,
-    drawn,
-    drawn_mlp,
-    drawn_mxresnet,
-    equal_examples,
-    large_statistics,
-    max_pool_border,
-    max_pool_ties,
-    nearly_commuting,
-    offset_inputs,
-    relu_at_zero,
-    saturated,
-)
+from . import vector_problems as problems
+from .vector_problems import drawn, drawn_mxresnet
 from .vectors import Vector, answered, read_vector, write_vector
 
 MPMATH = "order swap of the loss's value in multiple precision (mpmath)"
@@ -70,21 +59,21 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One vector: how its problem is made, its flags, `digits` certified and by whom."""
+    """One vector: its flags, how its problem is made, how many digits are certified, and by which computation."""
 
     name: str
     flags: tuple[str, ...]
     notes: str
     make: Callable[[], Problem]
-    digits: int
-    by: str
+    digits: int = 20
+    by: str = MPMATH
 
 
 def write_vectors(out: Path) -> list[str]:
-    """Write all vectors and `index.json` into a folder, bit for bit those shipped; returns the files' names.
+    """Write all vectors and `index.json` into a folder, bit for bit those shipped, and return the names of the files.
 
-    The answers are computed in extended precision and rounded once.  Where the platform has no 80-bit long double they
-    are those of float64, a few units in the last place away.
+    The answers are computed in extended precision and rounded once.  On a platform without an 80-bit long double they
+    are computed in float64 and differ by a few units in the last place.
     """
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
@@ -116,210 +105,71 @@ def shipped(name: str) -> Vector:
     return read_vector(data_file(f"vectors/{name}.npz"))
 
 
-_ACTIVATIONS = ("tanh", "mish", "softplus", "relu")
+def _recipe(
+    name: str, flags: str, seed: int, notes: str, make: Callable[..., Problem], *arguments: Any, **keywords: Any
+) -> Recipe:
+    """A recipe whose problem is `make(*arguments, seed=seed, **keywords)`."""
+    return Recipe(name, tuple(flags.split()), f"{notes}; seed {seed}", partial(make, *arguments, seed=seed, **keywords))
 
+
+# fmt: off
 RECIPES = (
-    *(
-        Recipe(
-            f"mlp-{activation}-{loss}",
-            ("activation", "loss", "pair-order", "x-eval"),
-            f"MLP with one hidden layer, {activation}, {loss}; seed {seed}",
-            partial(drawn_mlp, [4, 6, 4], activation, loss, seed),
-            20,
-            MPMATH,
-        )
-        for seed, (activation, loss) in enumerate((a, b) for a in _ACTIVATIONS for b in LOSSES)
-    ),
-    *(
-        Recipe(
-            f"mlp-one-layer-{loss}",
-            ("one-layer", "loss", "pair-order"),
-            f"{kind}; seed {seed}",
-            partial(drawn_mlp, [3, 4], loss=loss, seed=seed),
-            20,
-            MPMATH,
-        )
-        for seed, (loss, kind) in enumerate(
-            (("bce", "logistic regression"), ("softmax", "multinomial regression"), ("mse", "linear regression")), 12
-        )
-    ),
-    Recipe(
-        "mlp-deep",
-        ("deep", "activation"),
-        "five layers of four Mish units, all but the last weight square; seed 20",
-        lambda: drawn_mlp([4, 4, 4, 4, 4, 5], "mish", seed=20),
-        20,
-        MPMATH,
-    ),
-    *(
-        Recipe(
-            f"mlp-saturated-{loss}-{largest}",
-            ("saturated", "loss"),
-            f"logits up to ±{largest}, one of each example on the wrong side; seed 21",
-            partial(saturated, loss, largest),
-            20,
-            MPMATH,
-        )
-        for loss, largest in (("bce", 30), ("bce", 800), ("softmax", 30), ("softmax", 800))
-    ),
-    Recipe(
-        "mlp-equal-examples",
-        ("equal-examples",),
-        "examples 0 and 1 are equal but for their labels; seed 22",
-        equal_examples,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "mlp-itself",
-        ("itself", "pair-order"),
-        "an example paired with itself, and a pair in both orders; seed 31",
-        lambda: drawn_mlp([3, 4, 2], "mish", seed=31, pairs=[(1, 1), (0, 2), (2, 0)]),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "mlp-nearly-commuting",
-        ("cancellation",),
-        "the second example is the first moved by 2⁻¹¹: the bracket is a thousandth of its terms; seed 23",
-        nearly_commuting,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "mlp-offset-inputs",
-        ("input-precision",),
-        "inputs 16384 ± 0.004: float32 has no digits left, float64 is exact; seed 24",
-        offset_inputs,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "mlp-beyond-threshold",
-        ("threshold", "activation", "loss"),
-        "softplus units and logits of about ±21; seed 32",
-        beyond_threshold,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "mlp-relu-at-zero",
-        ("relu-at-zero",),
-        "the first example has every hidden unit exactly at its kink; seed 25",
-        relu_at_zero,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "mlp-batches",
-        ("batch-fields",),
-        "fields of three mini-batches of four examples; seed 30",
-        lambda: drawn(mlp([4, 5, 5], "softplus"), 30, (3, 4, 4), "softmax"),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-basic",
-        ("padding", "odd-size", "one-channel", "x-eval"),
-        "the smallest MXResNet with everything: both poolings, a strided shortcut with convolution; seed 40",
-        lambda: drawn_mxresnet((2, 2, 2), (2, 3), (1, 1), (2, 1, 10, 6), n_out=3, seed=40),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-batches-training",
-        ("batch-fields", "batch-norm-training", "one-channel"),
-        "two mini-batches of four, batch-norm in training mode; seed 41",
-        lambda: drawn_mxresnet((2, 2, 2), (2,), (1,), (2, 4, 1, 5, 5), n_out=3, training=True, seed=41),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-batches-evaluation",
-        ("batch-fields",),
-        "two mini-batches of four, batch-norm in evaluation mode; seed 42",
-        lambda: drawn_mxresnet((3, 4, 4), (4, 6), (1, 1), (2, 4, 2, 9, 9), seed=42),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-batches-training-wide",
-        ("batch-fields", "batch-norm-training", "odd-size"),
-        "two mini-batches of five, batch-norm in training mode, two stages, softmax; seed 43",
-        lambda: drawn_mxresnet((3, 4, 4), (4, 6), (1, 1), (2, 5, 2, 13, 9), loss="softmax", training=True, seed=43),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-odd",
-        ("odd-size", "loss"),
-        "17 × 23 pictures, three stages, softmax; seed 44",
-        lambda: drawn_mxresnet((3, 4, 4), (4, 6, 6), (1, 1, 1), (2, 3, 17, 23), loss="softmax", seed=44),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-even",
-        ("padding", "loss", "x-eval"),
-        "16 × 16 pictures, where “SAME” padding differs, mse; seed 45",
-        lambda: drawn_mxresnet((3, 4, 4), (4, 6), (1, 1), (2, 3, 16, 16), loss="mse", seed=45),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-bottleneck",
-        ("bottleneck", "odd-size"),
-        "bottleneck blocks, three in two stages, 14 × 11 pictures; seed 46",
-        lambda: drawn_mxresnet((3, 3, 8), (2, 3), (2, 1), (2, 3, 14, 11), expansion=4, seed=46),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-one-channel",
-        ("one-channel", "odd-size"),
-        "one-channel pictures of 5 × 7; seed 47",
-        lambda: drawn_mxresnet((3, 4, 4), (4, 6), (1, 1), (2, 1, 5, 7), seed=47),
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-large-statistics",
-        ("large-statistics",),
-        "running means of ±10 and variances from 2⁻¹³ to 64; seed 26",
-        large_statistics,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-batch-norm-scale",
-        ("batch-norm-scale",),
-        "batch-norm weights zero and negative, one residual branch zero as it is initialised; seed 27",
-        batch_norm_scale,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-max-pool-ties",
-        ("max-pool-ties", "threshold"),
-        "half of the channels before the max-pool are zero everywhere, the first logit is beyond 20; seed 28",
-        max_pool_ties,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "conv-max-pool-border",
-        ("max-pool-border",),
-        "everything before the max-pool is negative; seed 29",
-        max_pool_border,
-        20,
-        MPMATH,
-    ),
-    Recipe(
-        "trained-tiny",
-        ("trained", "x-eval"),
-        "mxresnet-tiny after 2,000 steps on synthetic faces (lie-ref experiment --steps 2000, seed 0), two test faces",
-        lambda: shipped("trained-tiny"),
-        16,
-        EXTENDED,
-    ),
+    *(_recipe(f"mlp-{activation}-{loss}", "activation loss pair-order x-eval", seed,
+              f"MLP with one hidden layer, {activation}, {loss}", drawn, mlp([4, 6, 4], activation), (3, 4), loss)
+      for seed, (activation, loss) in enumerate(product(ACTIVATIONS, LOSSES))),
+    *(_recipe(f"mlp-one-layer-{loss}", "one-layer loss pair-order", seed, f"{kind} regression",
+              drawn, mlp([3, 4]), (3, 3), loss)
+      for seed, (loss, kind) in enumerate(zip(LOSSES, ("logistic", "multinomial", "linear"), strict=True), 12)),
+    _recipe("mlp-deep", "deep activation", 20, "five layers of four Mish units, all but the last weight square",
+            drawn, mlp([4, 4, 4, 4, 4, 5], "mish"), (3, 4)),
+    *(_recipe(f"mlp-saturated-{loss}-{largest}", "saturated loss", 21,
+              f"logits up to ±{largest}, one of each example on the wrong side", problems.saturated, loss, largest)
+      for loss in ("bce", "softmax") for largest in (30, 800)),
+    _recipe("mlp-equal-examples", "equal-examples", 22, "examples 0 and 1 are equal but for their labels",
+            problems.equal_examples),
+    _recipe("mlp-itself", "itself pair-order", 31, "an example paired with itself, and a pair in both orders",
+            drawn, mlp([3, 4, 2], "mish"), (3, 3), "bce", [(1, 1), (0, 2), (2, 0)]),
+    _recipe("mlp-nearly-commuting", "cancellation", 23,
+            "the second example is the first moved by 2⁻¹¹: the bracket is a thousandth of its terms",
+            problems.nearly_commuting),
+    _recipe("mlp-offset-inputs", "input-precision", 24,
+            "inputs 16384 ± 0.004: float32 has no digits left, float64 is exact", problems.offset_inputs),
+    _recipe("mlp-beyond-threshold", "threshold activation loss", 32, "softplus units and logits of about ±21",
+            problems.beyond_threshold),
+    _recipe("mlp-relu-at-zero", "relu-at-zero", 25, "the first example has every hidden unit exactly at its kink",
+            problems.relu_at_zero),
+    _recipe("mlp-batches", "batch-fields", 30, "fields of three mini-batches of four examples",
+            drawn, mlp([4, 5, 5], "softplus"), (3, 4, 4), "softmax"),
+    _recipe("conv-basic", "padding odd-size one-channel x-eval", 40,
+            "the smallest MXResNet with everything: both poolings, a strided shortcut with convolution",
+            drawn_mxresnet, (2, 2, 2), (2, 3), (1, 1), (2, 1, 10, 6)),
+    _recipe("conv-batches-training", "batch-fields batch-norm-training one-channel", 41,
+            "two mini-batches of four, batch-norm in training mode",
+            drawn_mxresnet, (2, 2, 2), (2,), (1,), (2, 4, 1, 5, 5), training=True),
+    _recipe("conv-batches-evaluation", "batch-fields", 42, "two mini-batches of four, batch-norm in evaluation mode",
+            drawn_mxresnet, (3, 4, 4), (4, 6), (1, 1), (2, 4, 2, 9, 9)),
+    _recipe("conv-batches-training-wide", "batch-fields batch-norm-training odd-size", 43,
+            "two mini-batches of five, batch-norm in training mode, two stages, softmax",
+            drawn_mxresnet, (3, 4, 4), (4, 6), (1, 1), (2, 5, 2, 13, 9), "softmax", training=True),
+    _recipe("conv-odd", "odd-size loss", 44, "17 × 23 pictures, three stages, softmax",
+            drawn_mxresnet, (3, 4, 4), (4, 6, 6), (1, 1, 1), (2, 3, 17, 23), "softmax"),
+    _recipe("conv-even", "padding loss x-eval", 45, "16 × 16 pictures, where “SAME” padding differs, mse",
+            drawn_mxresnet, (3, 4, 4), (4, 6), (1, 1), (2, 3, 16, 16), "mse"),
+    _recipe("conv-bottleneck", "bottleneck odd-size", 46, "bottleneck blocks, three in two stages, 14 × 11 pictures",
+            drawn_mxresnet, (3, 3, 8), (2, 3), (2, 1), (2, 3, 14, 11), expansion=4),
+    _recipe("conv-one-channel", "one-channel odd-size", 47, "one-channel pictures of 5 × 7",
+            drawn_mxresnet, (3, 4, 4), (4, 6), (1, 1), (2, 1, 5, 7)),
+    _recipe("conv-large-statistics", "large-statistics", 26, "running means of ±10 and variances from 2⁻¹³ to 64",
+            problems.large_statistics),
+    _recipe("conv-batch-norm-scale", "batch-norm-scale", 27,
+            "batch-norm weights zero and negative, one residual branch zero as it is initialised",
+            problems.batch_norm_scale),
+    _recipe("conv-max-pool-ties", "max-pool-ties threshold", 28,
+            "half of the channels before the max-pool are zero everywhere, the first logit is beyond 20",
+            problems.max_pool_ties),
+    _recipe("conv-max-pool-border", "max-pool-border", 29, "everything before the max-pool is negative",
+            problems.max_pool_border),
+    Recipe("trained-tiny", ("trained", "x-eval"), "mxresnet-tiny after 2,000 steps on synthetic faces "
+           "(lie-ref experiment --steps 2000, seed 0), two test faces", partial(shipped, "trained-tiny"), 16, EXTENDED),
 )
+# fmt: on

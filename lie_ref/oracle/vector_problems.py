@@ -1,29 +1,34 @@
-"""Problems drawn from seeds for the shipped test vectors: generic ones, and those made to catch one kind of bug."""
+"""Problems drawn from seeds for the shipped test vectors: generic ones, and some that are made to catch one bug."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from ..core.layers import EPS
 from ..core.losses import LOSSES
 from ..core.networks import Model, mlp, mxresnet
 from ..core.problem import Problem
-from ..core.types import Array, Arrays
+from ..core.types import Array
 from ..fast.arguments import checked_problem
 
 
 def drawn(
     model: Model,
-    seed: int,
     shape: tuple[int, ...],
     loss: str = "bce",
     pairs: Sequence[tuple[int, int]] = ((0, 1), (2, 0)),
     x_eval: int = 3,
     training: bool = False,
+    seed: int = 0,
 ) -> Problem:
-    """Generic weights, inputs of this shape with all leading axes, and targets that fit the loss, drawn from a seed."""
+    """Generic weights, inputs of this shape, targets that fit the loss, and `x_eval` evaluation inputs.
+
+    The shape is that of all inputs: (n, …), or (b, m, …) for mini-batches.
+    """
     rng = np.random.default_rng(seed)
     params = {}
     for name, p_shape in model.parameter_shapes.items():
@@ -50,148 +55,125 @@ def drawn(
     return checked_problem(model, params, buffers, x, y, pairs, evaluated, loss, training)
 
 
-def drawn_mlp(
-    sizes: Sequence[int],
-    activation: str = "tanh",
-    loss: str = "bce",
-    seed: int = 0,
-    examples: int = 3,
-    pairs: Sequence[tuple[int, int]] = ((0, 1), (2, 0)),
-) -> Problem:
-    """Three examples and two pairs, unless told otherwise, and as many evaluation inputs."""
-    return drawn(mlp(sizes, activation), seed, (examples, sizes[0]), loss, pairs, x_eval=examples)
-
-
 def drawn_mxresnet(
     stem: Sequence[int],
     widths: Sequence[int],
     layers: Sequence[int],
     shape: tuple[int, ...],
-    n_out: int = 3,
-    expansion: int = 1,
-    seed: int = 0,
     loss: str = "bce",
-    training: bool = False,
+    expansion: int = 1,
+    **options: Any,
 ) -> Problem:
-    """`shape` is that of all inputs: (n, channels, height, width), or (b, m, …) of mini-batches."""
-    model = mxresnet(stem, widths, layers, expansion, n_out, n_in=shape[-3])
-    return drawn(model, seed, shape, loss, [(1, 0)], x_eval=2, training=training)
+    """An MXResNet with three outputs, one pair and two evaluation inputs; `options` are those of `drawn`."""
+    model = mxresnet(stem, widths, layers, expansion, n_out=3, n_in=shape[-3])
+    return drawn(model, shape, loss, [(1, 0)], x_eval=2, **options)
 
 
-def _with_params(problem: Problem, changes: Arrays) -> Problem:
-    """The problem with some of its parameters replaced."""
-    return replace(problem, params=problem.params | changes)
+def _changed(problem: Problem, params: dict[str, Any], **fields: Any) -> Problem:
+    """The problem with these parameters, inputs and targets in place of its own."""
+    return replace(problem, params=problem.params | params, **fields)
 
 
-def saturated(loss: str, largest: float) -> Problem:
-    """Logits up to ±`largest`, on either side of the targets; the last layer's weights are scaled to that."""
-    problem = drawn_mlp([3, 4, 4], "tanh", loss, seed=21)
+def _rounded(a: Array) -> Array:
+    """Multiples of 1/64, of which sums are exact."""
+    return np.round(64 * a) / 64
+
+
+def saturated(loss: str, largest: float, seed: int) -> Problem:
+    """Logits up to ±`largest`, right and wrong ones; the weights of the last layer are scaled to that."""
+    problem = drawn(mlp([3, 4, 4]), (3, 3), loss, seed=seed)
     hidden = np.tanh(problem.x @ problem.params["0.weight"].T + problem.params["0.bias"])
-    # in nine digits, for tanh and matrix products differ between processors in the last
+    # rounded to nine digits, because processors differ in the last digits of tanh and of matrix products
     scale = float(f"{largest / np.abs(hidden @ problem.params['2.weight'].T).max():.9g}")
     weight = scale * problem.params["2.weight"]
-    problem = _with_params(problem, {"2.weight": weight, "2.bias": np.zeros(4)})
     z = hidden @ weight.T
-    if loss == "softmax":  # unlikely labels, for a right one leaves nothing; and not the same, or the terms are equal
-        return replace(problem, y=z.argsort(axis=1)[np.arange(len(z)), np.arange(len(z)) % 2])
-    wrong = np.eye(*z.shape) > 0  # another output of each example, for the same reason
-    return replace(problem, y=((z > 0) != wrong).astype(float))
+    if loss == "softmax":  # unlikely labels, because a likely one leaves no gradient; equal ones would give equal terms
+        y = z.argsort(axis=1)[np.arange(len(z)), np.arange(len(z)) % 2]
+    else:  # one wrong output of each example, not the same in all, for the same reasons
+        y = ((z > 0) != (np.eye(*z.shape) > 0)).astype(float)
+    return _changed(problem, {"2.weight": weight, "2.bias": np.zeros(4)}, y=y)
 
 
-def equal_examples() -> Problem:
-    problem = drawn_mlp([3, 4, 2], "mish", seed=22, pairs=[(0, 1), (2, 1)])
-    x = problem.x.copy()
-    x[1] = x[0]
-    return replace(problem, x=x, y=np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+def equal_examples(seed: int) -> Problem:
+    problem = drawn(mlp([3, 4, 2], "mish"), (3, 3), pairs=[(0, 1), (2, 1)], seed=seed)
+    return replace(problem, x=problem.x[[0, 0, 2]], y=np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
 
 
-def nearly_commuting() -> Problem:
-    """The second example is the first, a little moved: the two terms of the bracket agree to about three digits."""
-    problem = drawn_mlp([3, 4, 3], "tanh", "mse", seed=23, examples=2, pairs=[(0, 1)])
-    x, y = problem.x.copy(), problem.y.copy()
-    x[1] = x[0] + x[1] / 2**11
-    y[1] = y[0]
-    return replace(problem, x=x, y=y)
+def nearly_commuting(seed: int) -> Problem:
+    """The second example is the first, slightly moved: the two terms of the bracket agree to about three digits."""
+    problem = drawn(mlp([3, 4, 3]), (2, 3), "mse", [(0, 1)], x_eval=2, seed=seed)
+    x, moved = problem.x
+    return replace(problem, x=np.stack([x, x + moved / 2**11]), y=problem.y[[0, 0]])
 
 
-def offset_inputs() -> Problem:
-    """Inputs of 16,384 ± 0.004, whose offset the first layer's biases take away: float32 sees little of them.
+def offset_inputs(seed: int) -> Problem:
+    """Inputs of 16,384 ± 0.004, whose offset the biases of the first layer remove: float32 sees little of them.
 
-    Inputs, weights and biases have so few bits that the first layer is exact in float64.
+    The inputs, weights and biases have so few bits that the first layer is exact in float64.
     """
     offset, spread = 2.0**14, 2.0**-8
-    problem = drawn_mlp([3, 4, 2], "softplus", seed=24)
-    x, x_eval, w, b = (
-        np.round(64 * a) / 64
-        for a in (problem.x, problem.x_eval, *(problem.params[f"0.{k}"] for k in ("weight", "bias")))
-    )
-    changes = {"0.weight": w / spread, "0.bias": b - w.sum(axis=1) / spread * offset}
-    return replace(_with_params(problem, changes), x=offset + spread * x, x_eval=offset + spread * x_eval)
+    problem = drawn(mlp([3, 4, 2], "softplus"), (3, 3), seed=seed)
+    weight, bias = (_rounded(problem.params[f"0.{key}"]) for key in ("weight", "bias"))
+    x, x_eval = (offset + spread * _rounded(a) for a in (problem.x, problem.x_eval))
+    changes = {"0.weight": weight / spread, "0.bias": bias - weight.sum(axis=1) / spread * offset}
+    return _changed(problem, changes, x=x, x_eval=x_eval)
 
 
-def beyond_threshold() -> Problem:
-    """Two of four softplus units, and two of four logits, are beyond ±20; the others are ordinary.
-
-    All numbers are multiples of 1/64, so that the sums are exact.
-    """
-    problem = drawn_mlp([3, 4, 4], "softplus", seed=32)
-    p = {name: np.round(64 * a) / 64 for name, a in problem.params.items()}
-    x, x_eval = np.round(64 * problem.x) / 64, np.round(64 * problem.x_eval) / 64
-    p["0.bias"] = p["0.bias"] + [21, 21, 0, 0]
-    p["2.weight"][:, 1] = [1, -1, 0, 0] - p["2.weight"][:, 0]
-    p["2.bias"] = p["2.bias"] + [3, -3, 0, 0]
-    return replace(_with_params(problem, p), x=x, x_eval=x_eval)
+def beyond_threshold(seed: int) -> Problem:
+    """Two of four softplus units, and two of four logits, are beyond ±20; the others are ordinary."""
+    problem = drawn(mlp([3, 4, 4], "softplus"), (3, 3), seed=seed)
+    params = {name: _rounded(p) for name, p in problem.params.items()}
+    params["0.bias"] += [21, 21, 0, 0]
+    params["2.weight"][:, 1] = [1, -1, 0, 0] - params["2.weight"][:, 0]
+    params["2.bias"] += [3, -3, 0, 0]
+    return _changed(problem, params, x=_rounded(problem.x), x_eval=_rounded(problem.x_eval))
 
 
-def relu_at_zero() -> Problem:
-    """The first example and all biases of the hidden layers are zero, so that every unit is exactly at its kink."""
-    problem = drawn_mlp([3, 5, 4, 2], "relu", seed=25)
-    x = problem.x.copy()
-    x[0] = 0
-    return replace(_with_params(problem, {"0.bias": np.zeros(5), "2.bias": np.zeros(4)}), x=x)
+def relu_at_zero(seed: int) -> Problem:
+    """The first example and the biases of the hidden layers are zero, so that every unit is exactly at its kink."""
+    problem = drawn(mlp([3, 5, 4, 2], "relu"), (3, 3), seed=seed)
+    x = np.stack([np.zeros(3), *problem.x[1:]])
+    return _changed(problem, {"0.bias": np.zeros(5), "2.bias": np.zeros(4)}, x=x)
 
 
-def large_statistics() -> Problem:
-    problem = drawn_mxresnet((3, 4, 4), (4, 6), (1, 1), (2, 2, 9, 8), seed=26)
-    rng = np.random.default_rng(26)
+def large_statistics(seed: int) -> Problem:
+    problem = drawn_mxresnet((3, 4, 4), (4, 6), (1, 1), (2, 2, 9, 8), seed=seed)
+    rng = np.random.default_rng(seed)
     buffers = {
         name: 10 * rng.standard_normal(b.shape) if name.endswith("mean") else 2.0 ** rng.integers(-13, 7, b.shape)
         for name, b in problem.buffers.items()
     }
-    # the biases keep what follows the large means near zero, and the weights what follows the small variances
+    # the weights and biases keep the outputs of size 1, in spite of small variances and large means
     params = dict(problem.params)
-    for name in (n for n in params if f"{n.removesuffix('.weight')}.running_var" in buffers):
-        layer = name.removesuffix(".weight")
-        root = np.sqrt(buffers[f"{layer}.running_var"] + 1e-5)
-        params[name] = params[name] * root
-        params[f"{layer}.bias"] = params[f"{layer}.bias"] + params[name] * buffers[f"{layer}.running_mean"] / root
+    for layer in (name.removesuffix(".running_var") for name in buffers if name.endswith("var")):
+        root = np.sqrt(buffers[f"{layer}.running_var"] + EPS)
+        params[f"{layer}.weight"] = params[f"{layer}.weight"] * root
+        shift = params[f"{layer}.weight"] * buffers[f"{layer}.running_mean"] / root
+        params[f"{layer}.bias"] = params[f"{layer}.bias"] + shift
     return replace(problem, params=params, buffers=buffers)
 
 
-def batch_norm_scale() -> Problem:
-    """Batch-norm weights of which every third is zero and every third negative; a whole branch has weight zero."""
-    problem = drawn_mxresnet((3, 4, 4), (4, 6), (2, 1), (2, 3, 10, 10), seed=27)
-    params = {
-        name: p * np.resize([1.0, 0.0, -1.0], p.shape) if name.endswith(".1.weight") and name != "2.1.weight" else p
-        for name, p in problem.params.items()
-    }
-    params["4.1.convs.1.1.weight"] = np.zeros_like(params["4.1.convs.1.1.weight"])  # as it is initialised
-    return replace(problem, params=params)
+def batch_norm_scale(seed: int) -> Problem:
+    """Every third weight of a batch-norm is zero and every third negative; those of one whole branch are zero."""
+    problem = drawn_mxresnet((3, 4, 4), (4, 6), (2, 1), (2, 3, 10, 10), seed=seed)
+    names = [name for name in problem.params if name.endswith(".1.weight") and name != "2.1.weight"]
+    changes = {name: problem.params[name] * np.resize([1.0, 0.0, -1.0], problem.params[name].shape) for name in names}
+    return _changed(problem, changes | {"4.1.convs.1.1.weight": np.zeros(4)})  # its initial value
 
 
-def max_pool_ties() -> Problem:
-    """Half of the channels before the max-pool are zero, by batch-norm's weight and bias: every window is a tie.
+def max_pool_ties(seed: int) -> Problem:
+    """Half of the channels before the max-pool are zero by the weight and bias of batch-norm: every window is a tie.
 
-    Not another constant, for its Mish need not round alike everywhere.  The first logit is beyond 20.
+    They are zero because Mish of another constant may be rounded differently in different places.  The first logit is
+    beyond 20.
     """
-    problem = drawn_mxresnet((3, 4, 6), (4, 5), (1, 1), (2, 2, 10, 12), seed=28)
-    half = np.resize([0.0, 1.0], 6)
-    changes = {name: half * problem.params[name] for name in ("2.1.weight", "2.1.bias")}
-    return _with_params(problem, changes | {"8.bias": problem.params["8.bias"] + np.array([24.0, 0.0, 0.0])})
+    problem = drawn_mxresnet((3, 4, 6), (4, 5), (1, 1), (2, 2, 10, 12), seed=seed)
+    changes = {name: np.resize([0.0, 1.0], 6) * problem.params[name] for name in ("2.1.weight", "2.1.bias")}
+    return _changed(problem, changes | {"8.bias": problem.params["8.bias"] + [24.0, 0.0, 0.0]})
 
 
-def max_pool_border() -> Problem:
-    """Everything before the max-pool is negative, so that a zero at the border would be the largest."""
-    problem = drawn_mxresnet((3, 4, 6), (4, 5), (1, 1), (2, 2, 10, 12), loss="mse", seed=29)
+def max_pool_border(seed: int) -> Problem:
+    """Everything before the max-pool is negative, so that a zero at the border would be the maximum."""
+    problem = drawn_mxresnet((3, 4, 6), (4, 5), (1, 1), (2, 2, 10, 12), loss="mse", seed=seed)
     changes = {"2.1.weight": 0.1 * problem.params["2.1.weight"], "2.1.bias": np.linspace(-2.0, -0.6, 6)}
-    return _with_params(problem, changes)
+    return _changed(problem, changes)

@@ -1,4 +1,4 @@
-"""Test vectors and references, the files that implementations are verified against: a problem and its exact answers."""
+"""Test vectors and references: a problem with its exact answers, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -19,34 +19,39 @@ from ..machine.files import first_line, read_npz, write_npz
 from .answers import QUANTITIES, Answers
 
 FORMAT = "lie-ref-vector/1"
+INPUTS = ("x", "y", "pairs", "x_eval")
 MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp, "mxresnet": mxresnet}
 
 
 @dataclass(frozen=True)
 class Vector(Problem):
-    """A problem with its answers, `outputs`, under the keys of its file: `loss`, `logits`, `grad/NAME`, …, float64."""
+    """A problem with its answers, in float64 and under the keys of its file: `loss`, `logits`, `grad/NAME`, …"""
 
     outputs: Arrays = field(default_factory=dict)
     name: str = ""
     flags: tuple[str, ...] = ()
     notes: str = ""
 
+    @classmethod
+    def of(cls, problem: Problem, outputs: Arrays, **about: Any) -> Vector:
+        """The problem with these answers, and with a name, flags and notes."""
+        return cls(**{f.name: getattr(problem, f.name) for f in fields(Problem)}, outputs=outputs, **about)
+
 
 def answered(problem: Problem, **about: Any) -> Vector:
-    """The problem with its answers, in float64; computed in extended precision if its arrays are.
+    """The problem with its answers, in float64, after computing in the precision of its arrays.
 
-    Answers that are rounded from extended precision have the same bits on every machine that has it.  Raises ValueError
-    where they are not finite.
+    Answers rounded from extended precision have the same bits on every machine that has it.  Raises ValueError if an
+    answer is not finite.
     """
-    with np.errstate(all="ignore"):  # what overflows is said below
+    with np.errstate(all="ignore"):  # the check below tells of an overflow
         outputs = {key: a.astype(np.float64) for key, a in Answers(problem).outputs().items()}
     _check_finite(outputs)
-    double = problem.astype(np.float64)
-    return Vector(**{f.name: getattr(double, f.name) for f in fields(Problem)}, outputs=outputs, **about)
+    return Vector.of(problem.astype(np.float64), outputs, **about)
 
 
 def write_vector(path: Path, vector: Vector) -> None:
-    """Write a vector's `.npz`: `param/…`, `buffer/…`, `x`, `y`, `pairs`, `x_eval`, the outputs, and `meta`, JSON."""
+    """Write the `.npz` of a vector: `param/…`, `buffer/…`, the inputs, the outputs, and `meta`, a JSON string."""
     meta = {
         "format": FORMAT,
         "name": vector.name,
@@ -58,35 +63,22 @@ def write_vector(path: Path, vector: Vector) -> None:
         "notes": vector.notes,
     }
     state = {f"param/{k}": p for k, p in vector.params.items()} | {f"buffer/{k}": b for k, b in vector.buffers.items()}
-    inputs = {"x": vector.x, "y": vector.y, "pairs": vector.pairs.astype(np.int64), "x_eval": vector.x_eval}
+    inputs = {key: getattr(vector, key) for key in INPUTS} | {"pairs": vector.pairs.astype(np.int64)}
     write_npz(path, state | inputs | vector.outputs | {"meta": np.array(json.dumps(meta))})
 
 
 def read_vector(path: Path) -> Vector:
-    """The vector in a file; `InputError` naming the file if it is not one, or not whole."""
+    """The vector in a file.  Raises InputError, which names the file, unless it holds a whole vector."""
     arrays = read_npz(path)
     try:
         meta = json.loads(str(arrays["meta"]))
         if meta["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT!r}, got {meta['format']!r}")
-        problem = checked_problem(
-            model_of(meta["model"]),
-            part(arrays, "param"),
-            part(arrays, "buffer"),
-            arrays["x"],
-            arrays["y"],
-            arrays["pairs"],
-            arrays["x_eval"],
-            meta["loss"],
-            meta["training"],
-        )
-        vector = Vector(
-            **{f.name: getattr(problem, f.name) for f in fields(Problem)},
-            outputs={key: a for key, a in arrays.items() if key.partition("/")[0] in QUANTITIES},
-            name=meta["name"],
-            flags=tuple(meta["flags"]),
-            notes=meta["notes"],
-        )
+        model, params, buffers = model_of(meta["model"]), part(arrays, "param"), part(arrays, "buffer")
+        x, y, pairs, x_eval = (arrays[key] for key in INPUTS)
+        problem = checked_problem(model, params, buffers, x, y, pairs, x_eval, meta["loss"], meta["training"])
+        outputs = {key: a for key, a in arrays.items() if key.partition("/")[0] in QUANTITIES}
+        vector = Vector.of(problem, outputs, name=meta["name"], flags=tuple(meta["flags"]), notes=meta["notes"])
         _check_outputs(vector)
     except KeyError as error:
         raise InputError(f"{path}: not a test vector or reference, it lacks {error}") from error
@@ -96,19 +88,16 @@ def read_vector(path: Path) -> Vector:
 
 
 def output_shapes(problem: Problem) -> Shapes:
-    """The keys that an answer may have, and the shape of each."""
+    """The keys of all outputs, and their shapes."""
     pairs, fields = len(problem.pairs), len(problem.x)
-    shapes: Shapes = {
-        "logits": (*problem.x.shape[: 1 + problem.batches], problem.model.n_out),
-        "loss": (fields,),
-    }
+    shapes: Shapes = {"logits": (*problem.x.shape[: 1 + problem.batches], problem.model.n_out), "loss": (fields,)}
     for quantity, lead in (("grad", (fields,)), ("hvp", (pairs, 2)), ("bracket", (pairs,))):
         shapes |= {f"{quantity}/{name}": (*lead, *p.shape) for name, p in problem.params.items()}
     return shapes | {"logit_delta": (pairs, len(problem.x_eval), problem.model.n_out)}
 
 
 def model_of(spec: Any) -> Model:
-    """The network of a specification, a dict of `mlp`'s or `mxresnet`'s keywords and their "kind"; ValueError if none.
+    """The network of a specification: a dict of its "kind" and the keywords of `mlp` or `mxresnet`; else ValueError.
 
     >>> model_of({"kind": "mlp", "sizes": [2, 3, 1], "activation": "tanh"}).parameter_count
     13
@@ -118,12 +107,12 @@ def model_of(spec: Any) -> Model:
     keywords = {key: value for key, value in spec.items() if key != "kind"}
     try:
         return MODELS[spec["kind"]](**keywords)
-    except TypeError as error:  # a keyword that it lacks or does not know
+    except TypeError as error:  # a keyword is missing or unknown
         raise ValueError(f"model: {first_line(error)}") from error
 
 
 def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
-    """The arrays whose names begin with `prefix/`, without it."""
+    """The arrays whose names start with `prefix/`, under the rest of their names."""
     return {key.removeprefix(f"{prefix}/"): a for key, a in arrays.items() if key.startswith(f"{prefix}/")}
 
 

@@ -1,4 +1,4 @@
-"""The verdict on a candidate: agreement in digits, quantity by quantity, and which bug a wrong answer looks like."""
+"""The verdict on a candidate: agreement in digits, quantity by quantity, and the bug that a wrong answer looks like."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .comparison import Comparison
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one quantity compares, in the row and tensor that exceed what is allowed by the largest factor.
+    """How one quantity compares, in the row and tensor whose error exceeds the allowed one by the largest factor.
 
-    `digits` and `required_digits` are −log10(‖a − b‖ / ‖b‖), of the candidate's error and of the error allowed; `place`
+    `digits` and `required_digits` are −log10(‖a − b‖ / ‖b‖) of the candidate's error and of the allowed error; `place`
     says in words which row it is.
     """
 
@@ -33,7 +33,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A bug whose answer the candidate's is: to so many digits, with what was estimated of it."""
+    """A bug whose answers match the candidate's to this many digits; `explains` includes what was estimated."""
 
     name: str
     explains: str
@@ -51,21 +51,10 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as the command line writes it in JSON."""
-        return {
-            "agrees": self.agrees,
-            "quantities": {
-                name: {
-                    "agrees": q.agrees,
-                    "digits": round(q.digits, 2),
-                    "required_digits": round(q.required_digits, 2),
-                    "worst_tensor": q.worst_tensor,
-                }
-                for name, q in self.quantities.items()
-            },
-            "diagnosis": [
-                {"name": e.name, "explains": e.explains, "digits": round(e.digits, 2)} for e in self.diagnosis
-            ],
-        }
+        keys = ("agrees", "digits", "required_digits", "worst_tensor")
+        quantities = {name: _rounded(agreement, keys) for name, agreement in self.quantities.items()}
+        diagnosis = [_rounded(explanation, ("name", "explains", "digits")) for explanation in self.diagnosis]
+        return {"agrees": self.agrees, "quantities": quantities, "diagnosis": diagnosis}
 
     def __str__(self) -> str:
         lines = [f"{self.vector}: {'agrees' if self.agrees else 'DISAGREES'}"]
@@ -78,23 +67,23 @@ class Verdict:
         return "\n".join(lines)
 
     def _located(self) -> str:
-        """What can be said where no known bug explains the answer, or none was looked for."""
+        """Where the candidate goes wrong, if no known bug explains it, or none was looked for."""
         names = list(self.quantities)
         first = next(name for name in names if not self.quantities[name].agrees)
         before = names[: names.index(first)]
+        missing = [name for name in QUANTITIES[: QUANTITIES.index(first)] if name not in names]
         finite = all(q.finite for q in self.quantities.values())
         text = "No bug of the catalogue explains it." if finite else "Numbers that are not finite are not diagnosed."
-        text += f" The first that disagrees is {first}, worst in {self.quantities[first].place}"
-        untold = [name for name in QUANTITIES[: QUANTITIES.index(first)] if name not in names]
+        text += f" The first quantity that disagrees is {first}, worst in {self.quantities[first].place}"
         if before:
             text += f"; {', '.join(before)} agree{'s' if len(before) == 1 else ''}"
-        if untold:
-            text += f"; {', '.join(untold)} would tell more, and {'is' if len(untold) == 1 else 'are'} not there"
+        if missing:
+            text += f"; the candidate lacks {', '.join(missing)}, which would tell more"
         return text + "."
 
 
 def judge(comparison: Comparison) -> Verdict:
-    """The verdict on a comparison; only a finite candidate that disagrees is diagnosed."""
+    """The verdict on a comparison.  A candidate that disagrees is diagnosed if it is finite."""
     quantities = {}
     for quantity in comparison.quantities:
         (key, row), (digits, required) = comparison.worst(quantity), comparison.digits(quantity)
@@ -111,8 +100,8 @@ def judge(comparison: Comparison) -> Verdict:
 def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
     """The bugs that explain a candidate, the best match first.
 
-    What must be estimated is asked only where nothing else explains it, one estimate after the other.  Where a bug
-    explains the first quantity that disagrees and not what follows from it, the candidate has another one as well.
+    Bugs with a parameter to estimate are tried one after the other, and only if no other bug explains the candidate.
+    If a bug explains the first quantity that disagrees but not the later ones, the candidate has another bug as well.
     """
     with np.errstate(all="ignore"):
         suspects = _suspects(CATALOGUE, comparison.beginning)
@@ -120,7 +109,7 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
             estimates = (_suspects([bug], comparison.beginning) for bug in ESTIMATED)
             suspects = next((found for found in estimates if found), [])
         whole = [(bug, explained) for bug, _ in suspects if (explained := bug.explain(comparison))]
-    note = "" if whole else f"; this is right for {comparison.disagreeing[0]}, and there is another bug in what follows"
+    note = "" if whole else f"; this explains {comparison.disagreeing[0]}, and there is another bug in what follows"
     found = [
         Explanation(bug.name, bug.sentence + (f": {detail}" if detail else "") + note, digits)
         for bug, (digits, detail) in whole or suspects
@@ -129,14 +118,14 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
 
 
 def _suspects(bugs: Iterable[Bug], comparison: Comparison) -> list[tuple[Bug, tuple[float, str]]]:
-    """The bugs that explain a comparison, and how well; most are rejected by its worst pair, at less cost."""
+    """The bugs that explain a comparison, and how well.  Most are rejected by its worst pair, which costs less."""
     if len(comparison.vector.pairs) > 1:
         bugs = [bug for bug in bugs if bug.explain(comparison.worst_pair)]
     return [(bug, explained) for bug in bugs if (explained := bug.explain(comparison))]
 
 
 def _named(problem: Problem, quantity: str, row: tuple[int, ...]) -> str:
-    """A row in the reader's terms: an example, a Hessian times a gradient, a pair."""
+    """A row in words: an example, a Hessian times a gradient, a pair."""
     if quantity in ("logits", "loss", "grad"):
         return f"{'mini-batch' if problem.batches else 'example'} {row[0]}"
     i, j = problem.pairs[row[0]]
@@ -151,7 +140,12 @@ def _line(name: str, q: Agreement) -> str:
     said = "agrees to" if q.agrees else "DISAGREES:"
     required = f"{q.required_digits:.1f} required"
     if q.required_digits == 0:
-        required = "none required" if q.agrees else "and further off than rounding brings it"
+        required = "none required" if q.agrees else "and the error is larger than rounding makes it"
     if q.required_digits < np.finfo(q.dtype).precision / 3:
         required += f" (rounding in {q.dtype} leaves {'few' if q.required_digits > 0 else 'none'} here)"
     return f"  {name:<12} {said} {q.digits:.1f} digits, {required}, worst in {q.place}"
+
+
+def _rounded(found: Agreement | Explanation, names: Iterable[str]) -> dict[str, Any]:
+    values = {name: getattr(found, name) for name in names}
+    return {name: round(value, 2) if isinstance(value, float) else value for name, value in values.items()}

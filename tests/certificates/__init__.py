@@ -1,1 +1,1 @@
-"""Certificates: the shipped vectors computed again in multiple precision, by code that shares none with lie_ref."""
+"""Certificates: recomputes the outputs of the shipped test vectors in higher precision, by independent code."""

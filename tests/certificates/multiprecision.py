@@ -1,32 +1,33 @@
-"""Computes every output of a test vector in multiple precision from the VALUE of the loss alone: nothing is derived.
+"""Certifies test vectors: computes every output in multiple precision from values of the loss, without derivatives.
 
-Method.  With a step h = 2⁻ˢ, and gradients by one-sided differences,
+Method.  With a step h = 2⁻ˢ and one-sided differences,
 
     g_i = (L_i(θ + h e) − L_i(θ)) / h                     for each unit vector e
     H_j g_i = (g_j(θ) − g_j(θ − h g_i)) / h
     D_θ z · b = (z(θ + h b) − z(θ)) / h,
 
-so that H_j g_i − H_i g_j is the order swap (θ_ij − θ_ji) / h² itself.  Each is wrong by about h, times what the next
-derivative is.  All of it is done twice, with two steps in two working precisions; the number of digits to which the two
-agree, the smallest of all tensors and rows, is the certificate.
+so H_j g_i − H_i g_j is the order swap (θ_ij − θ_ji) / h².  The error of each quotient is about h times the next
+derivative.  Everything is computed twice, with two steps and two working precisions.  The certificate is the number of
+digits to which the two results agree: the smallest number over all tensors and rows.
 
-Arithmetic.  Numbers are Python integers in units of 2⁻ᵇ.  Sums are exact in any order, so what ties in exact arithmetic
-ties here.  A second difference quotient magnifies the unit by h⁻² = 2²ˢ and is to be right to h, so b = 3s + guard.
+Arithmetic.  Numbers are Python integers in units of 2⁻ᵇ.  Sums are exact in any order, so values that tie in exact
+arithmetic also tie here.  A second difference quotient magnifies the unit by h⁻² = 2²ˢ and should be accurate to h, so
+b = 3s + guard.
 
-The guard holds what is small.  A saturated activation or loss makes derivatives smaller by a factor e⁻ᵃ.  So the
-first evaluation of a field adds up the largest exponents a of its layers: e to the minus that sum bounds what
-saturation leaves of a gradient.  A product or a bracket is made of two gradients, and its push-forward of a third
-derivative; so the guard is three times the sum, and `SPARE_BITS` for the rest.  Softplus, log Σ exp, tanh and Mish are
-written in e⁻ᵃ ≤ 1, so logits of ±800 lose nothing.
+Guard bits.  A saturated activation or loss shrinks derivatives by a factor e⁻ᵃ.  So the first evaluation of a field
+adds up the largest exponent a of each layer, and e to minus that sum bounds how much saturation shrinks a gradient.  A
+product or a bracket combines two gradients, and its push-forward adds a third derivative, so the guard is three times
+the sum, plus `SPARE_BITS`.  Softplus, log Σ exp, tanh and Mish are written in terms of e⁻ᵃ ≤ 1, so logits of ±800 lose
+no digits.
 
-A bracket far smaller than its terms can have as many digits fewer.  Where fewer than `DIGITS` are left, both steps are
-squared, and once more.  Zeros agree with each other; a bracket that is zero though its terms are not, and not the same
-either, stays without digits.
+Cancellation.  A bracket that is much smaller than its terms loses digits.  If fewer than `DIGITS` remain, both steps
+are squared, at most twice.  Two zeros agree to infinitely many digits.  No number of digits can be certified for a
+bracket that is zero although its two terms are neither zero nor computed in the same way.
 
-Kinks.  Where entries of a max-pool window tie, or a ReLU's input is 0, the loss has a kink, and what a one-sided
-difference sees there depends on its direction.  The derivative to be certified is that of the smooth branch which takes
-the first of equal entries in scan order, and slope 0 for ReLU at 0.  So each layer records in its first evaluation,
-which is at θ, the entries and sides that it takes, and takes the same ever after: all differences are of that branch.
+Kinks.  Where entries of a max-pool window tie, or a ReLU's input is 0, the loss has a kink, and a one-sided difference
+depends on its direction.  The certified derivative is that of the smooth branch that takes the first of equal entries
+in scan order and the slope 0 for ReLU at 0.  So each layer records which entries and sides it takes in its first
+evaluation, which is at θ, and takes the same ones from then on: all differences follow that branch.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ from mpmath.libmp import from_man_exp, mpf_exp, mpf_log, to_fixed
 from numpy.lib.stride_tricks import sliding_window_view
 
 Array = np.ndarray
-State = dict[str, Array]  # parameters and buffers, or derivatives by them, in fixed point
+State = dict[str, Array]  # parameters and buffers, or derivatives with respect to them, in fixed point
 STEPS = (128, 160)  # s of the coarse and of the fine computation: h = 3e-39 and 7e-49
 DIGITS = 20
 SPARE_BITS = 64
-EPS = 1e-5  # the double next to it, as in every implementation
-# How many leading axes of a quantity number its rows
+EPS = 1e-5  # the nearest double, as in every implementation
+# The number of leading axes of each quantity that index its rows
 ROW_AXES = {"loss": 1, "logits": -1, "grad": 1, "hvp": 2, "bracket": 1, "logit_delta": 2}
 
 
@@ -58,17 +59,17 @@ ROW_AXES = {"loss": 1, "logits": -1, "grad": 1, "hvp": 2, "bracket": 1, "logit_d
 
 @dataclass
 class FixedPoint:
-    """Numbers as integers in units of 2^−bits, in object arrays; all but sums is rounded, by a unit or a few."""
+    """Numbers as integers in units of 2^−bits, in object arrays; every result except a sum is off by a few units."""
 
     bits: int
-    saturation: float = 0.0  # the sum over all calls of `exp` of their largest |x|
+    saturation: float = 0.0  # the sum of the largest |x| over all calls of `exp`
 
     @property
     def one(self) -> int:
         return 1 << self.bits
 
     def numbers(self, values: Any) -> Array:
-        """From floats: exactly, where their last bits reach no further than ours."""
+        """From floats; exact if their last bits are not below the unit."""
 
         def convert(value: float) -> int:
             numerator, denominator = float(value).as_integer_ratio()
@@ -107,14 +108,14 @@ class FixedPoint:
         return np.where(x < 0, -1, 1) * (((self.one - u) << self.bits) // (self.one + u))
 
     def mish(self, x: Array) -> Array:
-        """x tanh(log(1 + eˣ)) = x (e²ˣ + 2eˣ) / (e²ˣ + 2eˣ + 2); for x ≥ 0 with both divided by e²ˣ."""
+        """x tanh(log(1 + eˣ)) = x (e²ˣ + 2eˣ) / (e²ˣ + 2eˣ + 2), both divided by e²ˣ for x ≥ 0."""
         u = self.exp(-abs(x))
         square = u * u >> self.bits
         top = np.where(x < 0, square + 2 * u, self.one + 2 * u)
         return x * top // (top + np.where(x < 0, 2 * self.one, 2 * square))
 
 
-# Layers, and the networks they make
+# Layers and networks
 
 
 @dataclass
@@ -131,14 +132,18 @@ def run(layers: list[Layer], theta: State, x: Array) -> Array:
     return x
 
 
+def pointwise(function: Callable[[Array], Array]) -> Layer:
+    return Layer(lambda _, x: function(x))
+
+
 def linear(f: FixedPoint, name: str) -> Layer:
-    """(m, in) to (m, out)."""
+    """(m, in) → (m, out)."""
     weight, bias = f"{name}.weight", f"{name}.bias"
     return Layer(lambda theta, x: (x @ theta[weight].T >> f.bits) + theta[bias], [weight, bias])
 
 
 def relu() -> Layer:
-    """max(x, 0), on the sides of the first evaluation."""
+    """max(x, 0), on the sides taken in the first evaluation."""
     sides: list[Array] = []
 
     def apply(_: State, x: Array) -> Array:
@@ -151,35 +156,36 @@ def relu() -> Layer:
 
 @lru_cache
 def windows(height: int, width: int, size: int, stride: int) -> Array:
-    """The positions, flat and −1 outside, of every size × size window, in scan order: (windows, size²).
+    """The flat positions in every size × size window, in scan order, −1 outside: (⌈h/stride⌉, ⌈w/stride⌉, size²).
 
-    They are ⌈height/stride⌉ × ⌈width/stride⌉, padded by size // 2 where it is odd, as `ceil_mode` has it for 2 × 2.
+    An odd window is padded by size // 2 on each side, and a 2 × 2 window at the end only, as with `ceil_mode`.
     """
     padding = ((size - 1) // 2, size // 2)
     positions = np.pad(np.arange(height * width).reshape(height, width), padding, constant_values=-1)
-    return sliding_window_view(positions, (size, size))[::stride, ::stride].reshape(-1, size * size)
+    found = sliding_window_view(positions, (size, size))[::stride, ::stride]
+    return found.reshape(*found.shape[:2], -1)
 
 
-def strided(size: int, stride: int) -> int:
-    return -(-size // stride)
+def patches(x: Array, size: int, stride: int, fill: int) -> Array:
+    """(m, c, h, w) → (m, c, ⌈h/stride⌉, ⌈w/stride⌉, size²): the entries in every window, `fill` outside."""
+    m, channels, height, width = x.shape
+    padded = np.concatenate([x.reshape(m, channels, -1), np.full((m, channels, 1), fill, object)], 2)
+    return padded[:, :, windows(height, width, size, stride)]  # position −1 is the fill
 
 
 def convolution(f: FixedPoint, name: str, stride: int) -> Layer:
-    """(m, in, h, w) to (m, out, ⌈h/stride⌉, ⌈w/stride⌉)."""
+    """(m, in, h, w) → (m, out, ⌈h/stride⌉, ⌈w/stride⌉)."""
 
     def apply(theta: State, x: Array) -> Array:
-        m, channels, height, width = x.shape
-        out, _, size, _ = theta[name].shape
-        maps = np.concatenate([x.reshape(m, channels, -1), np.zeros((m, channels, 1), object)], 2)  # position −1 is 0
-        patches = maps[:, :, windows(height, width, size, stride)].swapaxes(1, 2)  # (m, windows, channels, size²)
-        y = patches.reshape(-1, channels * size * size) @ theta[name].reshape(out, -1).T >> f.bits
-        return y.reshape(m, -1, out).swapaxes(1, 2).reshape(m, out, strided(height, stride), strided(width, stride))
+        weight = theta[name]
+        seen = patches(x, weight.shape[-1], stride, fill=0)
+        return np.moveaxis(np.tensordot(seen, weight.reshape(*weight.shape[:2], -1), [(1, 4), (1, 2)]), -1, 1) >> f.bits
 
     return Layer(apply, [name])
 
 
 def batch_norm(f: FixedPoint, name: str, training: bool) -> Layer:
-    """(m, c, h, w) to the same, by the running statistics or, in training mode, the mean and biased variance of x."""
+    """(m, c, h, w) → the same shape, by running statistics or, in training mode, the mean and biased variance of x."""
     eps = f.numbers(EPS)
 
     def per_channel(theta: State, kind: str) -> Array:
@@ -199,51 +205,35 @@ def batch_norm(f: FixedPoint, name: str, training: bool) -> Layer:
 
 
 def max_pool() -> Layer:
-    """(m, c, h, w) to (m, c, ⌈h/2⌉, ⌈w/2⌉): of each 3 × 3 window the entry taken in the first evaluation."""
+    """(m, c, h, w) → (m, c, ⌈h/2⌉, ⌈w/2⌉): from each 3 × 3 window, the entry taken in the first evaluation."""
     taken: list[Array] = []
 
     def apply(_: State, x: Array) -> Array:
-        m, channels, height, width = x.shape
-        maps = x.reshape(m * channels, -1)
+        seen = patches(x, 3, 2, fill=x.min() - 1)
         if not taken:
-            inside = [[q for q in window if q >= 0] for window in windows(height, width, 3, 2).tolist()]
-            first = [[max(window, key=row.__getitem__) for window in inside] for row in maps]  # of equals, max's first
-            taken.append(np.array(first))
-        return np.take_along_axis(maps, taken[0], 1).reshape(m, channels, strided(height, 2), strided(width, 2))
+            taken.append(seen.argmax(-1)[..., None])  # the first of equal entries
+        return np.take_along_axis(seen, taken[0], -1)[..., 0]
 
     return Layer(apply)
 
 
 def average_pool() -> Layer:
-    """(m, c, h, w) to (m, c, ⌈h/2⌉, ⌈w/2⌉): the mean of those entries that exist of each 2 × 2 window."""
-
-    def apply(_: State, x: Array) -> Array:
-        m, channels, height, width = x.shape
-        maps = x.reshape(m, channels, -1)
-        inside = [window[window >= 0] for window in windows(height, width, 2, 2)]
-        means = np.stack([maps[:, :, window].sum(2) // len(window) for window in inside], 2)
-        return means.reshape(m, channels, strided(height, 2), strided(width, 2))
-
-    return Layer(apply)
+    """(m, c, h, w) → (m, c, ⌈h/2⌉, ⌈w/2⌉): the mean of the entries that each 2 × 2 window really has."""
+    return pointwise(lambda x: patches(x, 2, 2, fill=0).sum(-1) // (windows(*x.shape[2:], 2, 2) >= 0).sum(-1))
 
 
 def global_average() -> Layer:
-    """(m, c, h, w) to (m, c)."""
-    return Layer(lambda _, x: x.sum((2, 3)) // (x.shape[2] * x.shape[3]))
+    """(m, c, h, w) → (m, c)."""
+    return pointwise(lambda x: x.sum((2, 3)) // (x.shape[2] * x.shape[3]))
 
 
 def mlp(f: FixedPoint, model: dict[str, Any]) -> list[Layer]:
-    """Linear layers with an activation between them: 0, 2, 4, … of a `Sequential`."""
-
-    def activation() -> Layer:
-        if model["activation"] == "relu":
-            return relu()
-        function = {"tanh": f.tanh, "mish": f.mish, "softplus": f.softplus}[model["activation"]]
-        return Layer(lambda _, x: function(x))
-
+    """Linear layers 0, 2, 4, … of a `Sequential`, with an activation between them."""
+    functions = {"tanh": f.tanh, "mish": f.mish, "softplus": f.softplus}
     layers = [linear(f, "0")]
     for k in range(1, len(model["sizes"]) - 1):
-        layers += [activation(), linear(f, str(2 * k))]
+        activation = model["activation"]
+        layers += [relu() if activation == "relu" else pointwise(functions[activation]), linear(f, str(2 * k))]
     return layers
 
 
@@ -251,15 +241,11 @@ def conv_bn(f: FixedPoint, prefix: str, stride: int, training: bool) -> list[Lay
     return [convolution(f, f"{prefix}.0.weight", stride), batch_norm(f, f"{prefix}.1", training)]
 
 
-def mish(f: FixedPoint) -> Layer:
-    return Layer(lambda _, x: f.mish(x))
-
-
 def block(f: FixedPoint, prefix: str, stride: int, bottleneck: bool, widens: bool, training: bool) -> Layer:
     """A residual block: Mish(convolutions + shortcut)."""
     main: list[Layer] = []
     for k, s in enumerate((1, stride, 1) if bottleneck else (stride, 1)):
-        main += [mish(f)] if k else []
+        main += [pointwise(f.mish)] if k else []
         main += conv_bn(f, f"{prefix}.convs.{k}", s, training)
     shortcut = [average_pool()] if stride > 1 else []
     shortcut += conv_bn(f, f"{prefix}.idconv", 1, training) if widens else []
@@ -268,10 +254,10 @@ def block(f: FixedPoint, prefix: str, stride: int, bottleneck: bool, widens: boo
 
 
 def mxresnet(f: FixedPoint, model: dict[str, Any], training: bool) -> list[Layer]:
-    """The network of the public `mxresnet.py`, in its names."""
+    """The network of the public `mxresnet.py`, with its names."""
     layers: list[Layer] = []
     for k in range(3):
-        layers += [*conv_bn(f, str(k), 1 if k else 2, training), mish(f)]
+        layers += [*conv_bn(f, str(k), 1 if k else 2, training), pointwise(f.mish)]
     layers.append(max_pool())
     channels, expansion = model["stem"][-1], model["expansion"]
     for stage, (width, depth) in enumerate(zip(model["widths"], model["layers"], strict=True)):
@@ -284,7 +270,7 @@ def mxresnet(f: FixedPoint, model: dict[str, Any], training: bool) -> list[Layer
 
 
 def network(f: FixedPoint, model: dict[str, Any], training: bool = False) -> list[Layer]:
-    """Fresh layers, to be evaluated at θ first."""
+    """Fresh layers; their first evaluation must be at θ."""
     return mlp(f, model) if model["kind"] == "mlp" else mxresnet(f, model, training)
 
 
@@ -328,7 +314,7 @@ class Field:
         return self.loss(self.logits(theta))
 
     def gradient(self, theta: State) -> State:
-        """Each parameter is moved in turn; layers before the one that reads it are not evaluated again."""
+        """Displace each parameter in turn, and evaluate only the layers from the one that reads it."""
         value, x, gradient = self.value(theta), self.x, {}
         for k, layer in enumerate(self.layers):
             for name in layer.names:
@@ -342,7 +328,7 @@ class Field:
         return gradient
 
     def product(self, theta: State, gradient: State, direction: State) -> State:
-        """The Hessian-vector product with `direction`, given the gradient at θ."""
+        """The Hessian-vector product with `direction`, from the gradient at θ and one behind θ."""
         behind = self.gradient(moved(theta, direction, -1, self.step))
         return {name: (g - behind[name]) << self.step for name, g in gradient.items()}
 
@@ -357,7 +343,7 @@ def moved(theta: State, direction: State, sign: int, step: int) -> State:
 
 @dataclass(frozen=True)
 class Vector:
-    """A test vector as its file holds it."""
+    """A test vector, as stored in its file."""
 
     meta: dict[str, Any]
     arrays: dict[str, Array]
@@ -369,34 +355,36 @@ class Vector:
         return cls(json.loads(str(arrays.pop("meta"))), arrays)
 
     def state(self, f: FixedPoint) -> State:
-        """Parameters and buffers, under their names in a `state_dict`."""
+        """Parameters and buffers, with their names in a `state_dict`."""
         groups = {key: key.partition("/") for key in self.arrays}
         return {name: f.numbers(self.arrays[key]) for key, (g, _, name) in groups.items() if g in ("param", "buffer")}
 
-    def field(self, f: FixedPoint, step: int, i: int) -> Field:
-        """That of example or mini-batch i."""
-        these = i if self.meta["fields"] == "batches" else slice(i, i + 1)
-        x, y = f.numbers(self.arrays["x"][these]), self.arrays["y"][these]
-        layers = network(f, self.meta["model"], self.meta["training"])
-        return Field(f, step, layers, x, lambda z: LOSSES[self.meta["loss"]](f, z, y))
+    def fields(self, f: FixedPoint, step: int) -> list[Field]:
+        """One for each example or mini-batch."""
+        x, y, batches = self.arrays["x"], self.arrays["y"], self.meta["fields"] == "batches"
+        loss, found = LOSSES[self.meta["loss"]], []
+        for i in range(len(x)):
+            members = i if batches else slice(i, i + 1)
+            layers = network(f, self.meta["model"], self.meta["training"])
+            found.append(Field(f, step, layers, f.numbers(x[members]), partial(loss, f, y=y[members])))
+        return found
 
     def evaluation(self, f: FixedPoint) -> Callable[[State], Array]:
-        """θ ↦ the logits (n_eval, k) of x_eval, batch-norm in evaluation mode."""
+        """θ ↦ the logits (n_eval, k) of x_eval, with batch-norm in evaluation mode."""
         layers, x = network(f, self.meta["model"]), f.numbers(self.arrays["x_eval"])
         return lambda theta: run(layers, theta, x)
 
 
 def outputs(vector: Vector, f: FixedPoint, step: int) -> State:
     """All outputs of the vector, under the keys of its file."""
-    theta, pairs = vector.state(f), vector.arrays["pairs"].tolist()
-    fields = [vector.field(f, step, i) for i in range(len(vector.arrays["x"]))]
+    theta, fields = vector.state(f), vector.fields(f, step)
     gradients = [each.gradient(theta) for each in fields]
 
     def product(j: int, i: int) -> State:
         """H_j g_i."""
         return fields[j].product(theta, gradients[j], gradients[i])
 
-    products = [(product(j, i), product(i, j)) for i, j in pairs]
+    products = [(product(j, i), product(i, j)) for i, j in vector.arrays["pairs"].tolist()]
     brackets = [{name: a[name] - b[name] for name in a} for a, b in products]
     evaluate = vector.evaluation(f)
     logits = evaluate(theta)
@@ -415,18 +403,14 @@ def outputs(vector: Vector, f: FixedPoint, step: int) -> State:
 
 
 def guard_bits(vector: Vector) -> int:
-    """Enough for what saturation makes of the smallest derivatives, as the module's docstring has it."""
-
-    def saturation(evaluate: Callable[[FixedPoint], Any]) -> float:
-        f = FixedPoint(128)
-        evaluate(f)
-        return f.saturation
-
-    fields = [
-        saturation(lambda f, i=i: vector.field(f, 0, i).value(vector.state(f))) for i in range(len(vector.arrays["x"]))
-    ]
-    evaluation = saturation(lambda f: vector.evaluation(f)(vector.state(f)))
-    return SPARE_BITS + math.ceil(3 * math.log2(math.e) * max(*fields, evaluation))
+    """Enough bits for the smallest derivatives that saturation leaves, as the module's docstring explains."""
+    f = FixedPoint(128)
+    theta, saturations = vector.state(f), []
+    for evaluate in (*(each.value for each in vector.fields(f, step=0)), vector.evaluation(f)):
+        f.saturation = 0.0
+        evaluate(theta)
+        saturations.append(f.saturation)
+    return SPARE_BITS + math.ceil(3 * math.log2(math.e) * max(saturations))
 
 
 # Certificates
@@ -434,32 +418,25 @@ def guard_bits(vector: Vector) -> int:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The outputs of a test vector in multiple precision, by the keys of its file."""
+    """The outputs of a test vector in multiple precision, under the keys of its file."""
 
     values: dict[str, Array]  # rounded to the nearest float64
-    agreement: dict[str, float]  # digits, −log10(‖a − b‖/‖b‖), to which the two computations agree, of the worst row
-    ulps: dict[str, float]  # how far the file's outputs are off in the worst row, in units of 2⁻⁵³ of the row's norm
+    agreement: dict[str, float]  # digits, −log10(‖a − b‖/‖b‖), to which the two computations agree in the worst row
+    ulps: dict[str, float]  # the error of the file's outputs in the worst row, in units of 2⁻⁵³ of the row's norm
 
     @property
     def worst(self) -> str:
+        """The key of the output that has the fewest digits."""
         return min(self.agreement, key=self.agreement.__getitem__)
 
     @property
     def digits(self) -> float:
-        """What is certified: the fewest digits of any row."""
+        """The certified number of digits: the fewest in any row of any output."""
         return self.agreement[self.worst]
-
-    def table(self) -> dict[str, tuple[float, float]]:
-        """For each quantity (`loss`, `grad`, …) its fewest digits and most ulps, nan where the file lacks it."""
-
-        def of(quantity: str, figures: dict[str, float]) -> list[float]:
-            return [figure for key, figure in figures.items() if key.split("/")[0] == quantity]
-
-        return {q: (min(of(q, self.agreement)), max(of(q, self.ulps), default=math.nan)) for q in ROW_AXES}
 
 
 def certify(path: str | PathLike[str]) -> Certificate:
-    """All outputs of the test vector at `path`, in multiple precision, and how far the file's are from them."""
+    """All outputs of the test vector at `path` in multiple precision, and the error of the outputs in the file."""
     vector = Vector.load(path)
     for power in (1, 2, 4):
         certificate = compare(vector, *(power * step for step in STEPS))
@@ -469,7 +446,7 @@ def certify(path: str | PathLike[str]) -> Certificate:
 
 
 def compare(vector: Vector, coarse_step: int, step: int) -> Certificate:
-    """The outputs by steps 2^−s, s = `step`, compared with those of the coarser and with the file's."""
+    """The outputs with step 2^−step, compared with those with step 2^−coarse_step and with those in the file."""
     guard = guard_bits(vector)
     coarse_f, f = FixedPoint(3 * coarse_step + guard), FixedPoint(3 * step + guard)
     coarse, fine = outputs(vector, coarse_f, coarse_step), outputs(vector, f, step)
@@ -483,12 +460,12 @@ def compare(vector: Vector, coarse_step: int, step: int) -> Certificate:
 
 
 def rows(key: str, a: Array) -> Array:
-    """As a matrix: one row for each example, pair, (pair, side) or (pair, input)."""
+    """As a matrix with one row per example, pair, (pair, side) or (pair, input)."""
     return a.reshape(math.prod(a.shape[: ROW_AXES[key.split("/")[0]]]), -1)
 
 
 def square(row: Array) -> int:
-    """The norm squared, exactly."""
+    """The squared norm, exactly."""
     return (row**2).sum()
 
 
@@ -501,7 +478,7 @@ def digits(a: Array, b: Array) -> float:
 
 
 def ulps(f: FixedPoint, a: Array, b: Array) -> float:
-    """‖a − b‖ in units of 2⁻⁵³ ‖b‖, or of the smallest float where that is more."""
+    """‖a − b‖ in units of 2⁻⁵³ ‖b‖, or of the smallest float where that is larger."""
     error, norm = square(a - b), square(b)
     unit = max(math.log2(norm) / 2 - f.bits - 53, -1074) if norm else -1074
     return 2 ** min(math.log2(error) / 2 - f.bits - unit, 1023) if error else 0.0

@@ -73,5 +73,5 @@ def test_false_labels_are_other_examples_labels_of_the_share_that_was_asked_for(
 
 def test_a_data_set_without_one_hair_colour_is_refused(faces: Dataset) -> None:
     bald = replace(faces, labels=np.zeros_like(faces.labels))
-    with pytest.raises(InputError, match="no picture of the train split has just one hair colour"):
+    with pytest.raises(InputError, match="no image of the train split has exactly one hair colour"):
         hair(bald)

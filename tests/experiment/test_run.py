@@ -267,7 +267,7 @@ def test_another_seed_gives_another_training(faces: Dataset, small_run: Path, tm
 
 
 def test_resuming_where_there_is_no_run_is_refused(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere: holds no run to go on with; without --resume one is begun"):
+    with pytest.raises(InputError, match=r"nowhere: holds no run to continue; start one without --resume"):
         run_experiment(SMALL, tmp_path / "nowhere", cache, resume=True)
     assert not (tmp_path / "nowhere").exists()
 
@@ -294,7 +294,7 @@ def test_ctrl_c_is_answered_with_one_line_and_resume_goes_on(cache: Path, small_
     process = start(out, cache, *SMALL_OPTIONS)
     error = stop(process, signal.SIGINT, lambda: steps_logged(out) >= 4)
     assert process.returncode == 130
-    assert error == "lie-ref: stopped (--resume goes on with an experiment, the same command with the others)\n"
+    assert error == "lie-ref: stopped (continue an experiment with --resume, anything else with the same command)\n"
     logged = steps_logged(out)
     assert 4 <= logged < 12
     assert read_npz(out / "state.npz")["counters"][0] >= logged - 1
@@ -309,7 +309,7 @@ def test_ctrl_c_while_images_are_prepared_leaves_one_line_and_no_cache(tmp_path:
     process = start(out, cache, "--faces", "20000")
     error = stop(process, signal.SIGINT, lambda: cache.exists() and any(cache.iterdir()), 0.3)
     assert process.returncode == 130
-    assert error == "lie-ref: stopped (--resume goes on with an experiment, the same command with the others)\n"
+    assert error == "lie-ref: stopped (continue an experiment with --resume, anything else with the same command)\n"
     assert not any(cache.iterdir())
     assert not content(out)
 
@@ -367,7 +367,7 @@ def test_resuming_with_another_setting_names_it(
     """It is refused before any image is prepared: the folder for them is not even made."""
     cache = tmp_path / "no cache"
     message = refusal(run_copy, cache, replace(SMALL, **change), resume=True)
-    assert message == f"config.json: the run has {said}; give the same options to go on, or --force to start anew"
+    assert message == f"config.json: the run has {said}; give the same options to continue it, or --force to start anew"
     assert not cache.exists()
 
 
@@ -516,7 +516,7 @@ def test_resuming_with_a_foreign_evaluation_names_it(cache: Path, run_copy: Path
 # --- Folders that hold something
 
 
-REMEDIES = "--out takes another folder, --resume goes on with it, --force replaces it"
+REMEDIES = "--out takes another folder, --resume continues it, --force replaces it"
 
 
 def test_a_folder_that_holds_a_run_is_left_as_it_is(cache: Path, run_copy: Path) -> None:

@@ -1,1 +1,1 @@
-"""Known bugs."""
+"""Known bugs, and the answers of implementations that have them."""

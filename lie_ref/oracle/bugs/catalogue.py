@@ -1,7 +1,7 @@
-"""The catalogue of bugs: what an implementation with each would have answered, from the problem's own inputs.
+"""The catalogue of known bugs, each with a function that tells how well it explains the answers of a candidate.
 
-An entry has a name, one sentence, and one function that tells how well the bug explains a candidate.  Most make a
-faulty solution, by replacing a stage or a layer, and compare; some first estimate what the bug leaves open.
+Most of these functions compute what an implementation with the bug answers, by replacing a quantity or a layer, and
+compare.  Some must first estimate something from the candidate, such as a factor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from ...core.activations import relu
-from ...core.layers import AvgPool, BatchNorm, MaxPool
+from ...core.layers import EPS, AvgPool, BatchNorm, MaxPool
 from ..answers import Answers
 from ..comparison import Comparison
 from . import solutions as faults
@@ -30,14 +30,14 @@ from .layers import (
     swapped,
 )
 from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
-from .solutions import Faulty, other_layers, other_loss, other_targets
+from .solutions import Faulty, loss_times, other_layers, other_loss, other_targets, other_variance, running_statistics
 
-Explain = Callable[[Comparison], tuple[float, str] | None]  # digits explained, and what was estimated
+Explain = Callable[[Comparison], tuple[float, str] | None]  # the digits that match, and a note, or None
 
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug's name, what it does in one sentence, and how well it explains a candidate."""
+    """The name of a bug, one sentence that says what it does, and how well it explains a candidate."""
 
     name: str
     sentence: str
@@ -45,18 +45,18 @@ class Bug:
 
 
 def predicted(make: Callable[[Answers], Faulty]) -> Explain:
-    """Explains what one faulty solution answers."""
+    """Explains a candidate by the answers of one faulty implementation."""
     return one_of(lambda exact: iter([("", make(exact))]))
 
 
 def one_of(variants: Callable[[Answers], Iterator[tuple[str, Faulty]]]) -> Explain:
-    """Explains what the first matching of several faulty solutions answers; each has a name for what is special."""
+    """Explains a candidate by the first of several faulty answers that matches, each with a note for the verdict."""
 
     def explain(comparison: Comparison) -> tuple[float, str] | None:
         for note, faulty in variants(comparison.exact):
             try:
                 digits = None if faulty is None else comparison.explained_by(faulty)
-            except ValueError:  # batch-norm of a single value in training mode, say
+            except ValueError:  # such as that of batch-norm in training mode for a single value
                 continue
             if digits is not None:
                 return digits, note
@@ -66,7 +66,7 @@ def one_of(variants: Callable[[Answers], Iterator[tuple[str, Faulty]]]) -> Expla
 
 
 def layerwise(comparison: Comparison) -> tuple[float, str] | None:
-    """One tensor first, for there is a product for each; and not from the changes of logits alone."""
+    """Compares one tensor first, because every tensor takes a product; logit changes alone are not explained."""
     if not {"hvp", "bracket"} & set(comparison.quantities):
         return None
     name = list(comparison.vector.params)[-1]
@@ -83,11 +83,12 @@ def _bug(name: str, sentence: str, make: Callable[[Answers], Faulty]) -> Bug:
 
 # fmt: off
 CATALOGUE = (
-    _bug("sum-over-outputs", "the loss is summed over the outputs, not averaged", faults.summed_over_outputs),
+    _bug("sum-over-outputs", "the loss is summed over the outputs, not averaged",
+         partial(loss_times, lambda p: p.model.n_out if p.loss in ("bce", "mse") else None)),
     _bug("mean-over-examples", "each example's loss is divided by the number of examples",
-         faults.averaged_over_examples),
+         partial(loss_times, lambda p: None if p.batches else 1 / len(p.x))),
     _bug("sum-over-batch", "a mini-batch's field descends the sum of its losses, not their mean",
-         faults.summed_over_batch),
+         partial(loss_times, lambda p: p.x.shape[1] if p.batches else None)),
     _bug("targets-plus-minus-one", "targets are −1 and 1 where the loss expects 0 and 1",
          partial(other_targets, "bce", lambda p: 2 * p.y - 1)),
     _bug("shifted-labels", "labels are one too high",
@@ -109,7 +110,7 @@ CATALOGUE = (
     _bug("transposed-weight", "square weights of linear layers are transposed",
          partial(faults.reindexed, lambda a: np.swapaxes(a, -1, -2), lambda p: p.ndim == 2 and p.shape == p.T.shape)),
     _bug("same-padding", "strided convolutions and the max-pool pad as “SAME”, less before than after",
-         faults.padded_same),
+         partial(other_layers, faults.padded_same)),
     _bug("max-pool-zero-padding", "the max-pool is padded with zeros, not with −∞",
          partial(other_layers, swapped(MaxPool, ZeroPaddedMaxPool))),
     _bug("max-pool-shares-ties", "equal entries of a max-pool window share the derivative",
@@ -128,11 +129,11 @@ CATALOGUE = (
          partial(faults.in_training, swapped(BatchNorm, UnbiasedVariance))),
     Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(faults.other_epsilon)),
     _bug("epsilon-outside-root", "batch-norm divides by √variance + ε, not by √(variance + ε)",
-         faults.epsilon_outside_root),
+         partial(other_variance, lambda v: (v**0.5 + EPS) ** 2 - EPS)),
     _bug("fresh-statistics", "batch-norm's running statistics were not loaded: mean 0, variance 1",
-         faults.fresh_statistics),
+         partial(running_statistics, lambda name, b: np.full_like(b, name.endswith("var")))),
     _bug("variance-for-deviation", "batch-norm divides by variance + ε, not by its root",
-         faults.variance_for_deviation),
+         partial(running_statistics, lambda name, b: (b + EPS) ** 2 - EPS if name.endswith("var") else b)),
     _bug("gauss-newton", "products are with the Gauss–Newton matrix, not with the Hessian", faults.gauss_newton),
     _bug("hessian-of-sum", "Hessians are of the sum over the outputs, gradients of the mean", faults.hessian_of_sum),
     _bug("normalised-direction", "directions are normalised", faults.normalised_direction),
@@ -152,7 +153,7 @@ CATALOGUE = (
          faults.changed_finitely),
 )
 
-# Only asked where none of the above explains the candidate: they fit something to it, and are slower.
+# Only tried if no bug above explains the candidate: they fit something to it and are slower.
 ESTIMATED = (
     Bug("factor", "quantities are multiples of what they should be", estimated_factors),
     Bug("finite-differences", "products are differences of gradients over too large a step", estimated_step),

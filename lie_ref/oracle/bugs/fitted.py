@@ -1,26 +1,26 @@
-"""What a bug leaves open, estimated from a candidate: factors, the step of differences, the bits of the precision."""
+"""Bugs with a free parameter, estimated from a candidate: factors, the step of differences, bits of precision."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from ...core.problem import Problem
 from ...core.types import Array, Arrays
-from ..answers import Answers, both_ways, gradient_norms, keyed
+from ..answers import Answers, both_ways, gradient_norms, keyed, mapped
 from ..comparison import LEAST, Comparison
-from ..tolerance import MARGIN, ROWS, allowed_errors, row_norms
+from ..tolerance import MARGIN, allowed_errors, norms
 
 PRECISIONS = {"bfloat16": 8, "half or TF32": 11, "float32": 24}  # bits
-Estimate = tuple[float, str] | None  # digits explained, and the estimate in words
+Estimate = tuple[float, str] | None  # the digits that match, and the estimate in words
 
 
 def estimated_factors(comparison: Comparison) -> Estimate:
-    """Whether every quantity that disagrees is c times what it should be, each with its own c."""
+    """Whether each quantity that disagrees is a multiple of the exact one, with a factor of its own."""
     exact = comparison.exact
     factors = {}
     for quantity in comparison.disagreeing:
@@ -28,18 +28,20 @@ def estimated_factors(comparison: Comparison) -> Estimate:
         a, b = _vector(comparison.candidate, keys), _vector(comparison.vector.outputs, keys)
         factors[quantity] = float(a @ b / (b @ b)) if b.any() else 1.0
     found = np.array(list(factors.values()))
-    if not np.isfinite(found).all() or not found.all():  # squares that vanish; what is zero is no multiple
+    if not np.isfinite(found).all() or not found.all():  # squares underflow, or an answer is zero
         return None
     if np.allclose(found, 1, rtol=0, atol=1e-6):
         return None
-    digits = comparison.explained_by(exact.known({q: _times(c, exact[q]) for q, c in factors.items()}))
+    digits = comparison.explained_by(
+        exact.known({q: mapped(partial(np.multiply, c), exact[q]) for q, c in factors.items()})
+    )
     names = _numbers(exact.problem)
     words = ", ".join(f"{quantity} × {_named(c, names)}" for quantity, c in factors.items())
     return None if digits is None else (digits, words)
 
 
 def estimated_step(comparison: Comparison) -> Estimate:
-    """Whether the products are differences of gradients, and over which step."""
+    """Whether the products are differences of gradients, and with which step."""
     first = comparison.disagreeing[0]
     if first not in ("hvp", "bracket"):
         return None
@@ -60,9 +62,9 @@ def estimated_step(comparison: Comparison) -> Estimate:
 def _fitted_step(
     comparison: Comparison, quantity: str, step: float, central: bool, relative: bool
 ) -> tuple[float, Answers] | None:
-    """The step whose error of differences is the candidate's error, by fixed-point iteration from a first guess.
+    """The step for which the error of differences is the candidate's error, by fixed-point iteration from a guess.
 
-    To leading order the error of forward differences grows as the step, and that of central ones as its square.
+    To leading order, the error of forward differences grows like the step, and that of central ones like its square.
     """
     exact, keys = comparison.exact, comparison.keys(quantity)
     b = _vector(comparison.vector.outputs, keys)
@@ -81,7 +83,7 @@ def _fitted_step(
 
 
 def differenced(exact: Answers, step: float, central: bool, relative: bool) -> Answers:
-    """Products as (g(θ + h d) − g(θ)) / h, or central (g(θ + h d) − g(θ − h d)) / 2h; h is step, or step / ‖d‖."""
+    """Products as (g(θ + h d) − g(θ)) / h, or central (g(θ + h d) − g(θ − h d)) / 2h, with h = step or step / ‖d‖."""
     problem, norms = exact.problem, gradient_norms(exact.grad)
 
     def gradient(field: int, direction: int, h: float) -> Arrays:
@@ -99,7 +101,7 @@ def differenced(exact: Answers, step: float, central: bool, relative: bool) -> A
 
 
 def estimated_precision(comparison: Comparison) -> Estimate:
-    """Whether the answers or the inputs were rounded, or else the errors are as large as those of fewer bits."""
+    """Whether the answers or the inputs were rounded, or else whether the errors are as large as with fewer bits."""
     agreement = min(comparison.digits(quantity)[0] for quantity in comparison.disagreeing)
     for name, bits in PRECISIONS.items() if agreement >= LEAST else ():
         wrong = [comparison.candidate[key] for q in comparison.disagreeing for key in comparison.keys(q)]
@@ -114,21 +116,21 @@ def estimated_precision(comparison: Comparison) -> Estimate:
 
 
 def _noise(comparison: Comparison) -> str | None:
-    """The bits at which moving the inputs makes errors like the candidate's, if most rows have such errors."""
+    """The bits at which rounding the inputs makes errors like the candidate's, if most rows have such errors."""
     keys = [key for quantity in comparison.disagreeing for key in comparison.keys(quantity)]
-    errors = np.concatenate([comparison.errors[key].ravel() for key in keys])
-    sizes = np.concatenate(
-        [row_norms(comparison.vector.outputs[key], ROWS[key.partition("/")[0]]).ravel() for key in keys]
-    )
+
+    def rows(arrays: Arrays) -> Array:
+        return np.concatenate([arrays[key].ravel() for key in keys])
+
+    errors = rows(comparison.errors)
+    sizes = rows({key: norms(comparison.vector.outputs[key], key) for key in keys})
     some = errors > 0
-    limits = np.concatenate([comparison.allowed[key].ravel() for key in keys])
-    if np.mean(errors > limits) < 0.5:  # noise is everywhere, a wrong entry is not
+    if np.mean(errors > rows(comparison.allowed)) < 0.5:  # noise is everywhere, a wrong entry is not
         return None
 
     def excess(allowed: Arrays) -> Array:
-        """log2 of each error relative to the usual one of a precision."""
-        usual = np.concatenate([allowed[key].ravel() for key in keys]) / MARGIN
-        return np.log2(errors[some]) - np.log2(usual[some])  # their quotient may overflow
+        """log2 of each error relative to the usual error of a precision; the quotient itself may overflow."""
+        return np.log2(errors[some]) - np.log2(rows(allowed)[some] / MARGIN)
 
     own = min(np.finfo(comparison.candidate[key].dtype).nmant + 1 for key in keys)
     bits = round(own - float(np.median(excess(comparison.allowed))))
@@ -145,33 +147,26 @@ def _noise(comparison: Comparison) -> str | None:
 
 def _rounded_inputs(exact: Answers) -> Iterator[tuple[str, Answers]]:
     """The exact answers to the problem with its weights, its inputs or both rounded."""
-    problem = exact.problem
+    inputs, weights = ("x", "x_eval"), ("params", "buffers")
     for name, bits in PRECISIONS.items():
-        inputs = {"x": _rounded(problem.x, bits), "x_eval": _rounded(problem.x_eval, bits)}
-        weights = {
-            key: {name: _rounded(a, bits) for name, a in getattr(problem, key).items()} for key in ("params", "buffers")
-        }
-        for what, changes in (("weights and inputs", inputs | weights), ("inputs", inputs), ("weights", weights)):
-            yield f"{what} are {name} numbers", Answers(replace(problem, **changes))
+        for what, keys in (("weights and inputs", inputs + weights), ("inputs", inputs), ("weights", weights)):
+            changes = {key: mapped(partial(_rounded, bits=bits), getattr(exact.problem, key)) for key in keys}
+            yield f"{what} are {name} numbers", Answers(replace(exact.problem, **changes))
 
 
 def _rounded(a: Array, bits: int) -> Array:
-    """The nearest numbers with so many bits."""
+    """The nearest numbers with this many bits."""
     mantissa, exponent = np.frexp(a)
     return np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent)
 
 
 def _vector(arrays: Arrays, keys: list[str]) -> Array:
-    """These arrays in one axis, in float64."""
+    """These arrays as one vector, in float64."""
     return np.concatenate([arrays[key].ravel().astype(np.float64) for key in keys])
 
 
-def _times(factor: float, found: Any) -> Any:
-    return {name: factor * a for name, a in found.items()} if isinstance(found, dict) else factor * found
-
-
 def _numbers(problem: Problem) -> dict[float, str]:
-    """What a factor may be, by its value."""
+    """The meanings of a factor, by its value."""
     n, outputs, pairs = len(problem.x), problem.model.n_out, len(problem.pairs)
     counts = {"outputs C": outputs, "fields n": n, "C²": outputs**2, "n²": n**2, "pairs": pairs}
     if problem.batches:

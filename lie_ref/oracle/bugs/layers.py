@@ -1,4 +1,4 @@
-"""Layers as they are often got wrong, with the names and shapes of the right ones."""
+"""Layers with common mistakes; their parameters have the names and shapes of the right ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from autograd.tracer import getval
 
 from ...core.activations import softplus
-from ...core.layers import EPS, AvgPool, BatchNorm, Conv, Layer, MaxPool
+from ...core.layers import AvgPool, BatchNorm, Conv, Layer, MaxPool
 from ...core.types import Array
 from ...fast.convolution import framed, scatter, windows
 from ...fast.dual import Number, linear, value
@@ -21,7 +21,7 @@ from ...fast.rules import Sweep, backward, forward
 def swapped(
     right: type[Layer], wrong: Callable[..., Layer], where: Callable[[Any], bool] = lambda layer: True
 ) -> Callable[[Layer], Layer]:
-    """The change of every layer of exactly one class into one of another that takes the same arguments."""
+    """The change of layers of exactly one class into layers of another, which takes the same arguments."""
 
     def change(layer: Layer) -> Layer:
         if type(layer) is not right or not where(layer):
@@ -42,39 +42,39 @@ def silu(x: Any) -> Any:
 
 
 def threshold_softplus(x: Any) -> Any:
-    """Softplus that is the identity beyond 20, as PyTorch's is."""
+    """Softplus that is the identity beyond 20, as in PyTorch."""
     return anp.where(x > 20, x, softplus(x))
 
 
 class SamePaddedConv(Conv):
-    """Strides pad as "SAME" does: no more than needed, the smaller half before."""
+    """Padded as "SAME": as little as the stride allows, with the smaller half before."""
 
     def padding(self, length: int) -> tuple[int, int]:
         return _same(length, self.kernel, self.stride)
 
 
 class SamePaddedMaxPool(MaxPool):
-    """The same for the max-pool."""
+    """The max-pool with the same padding."""
 
     def padding(self, length: int) -> tuple[int, int]:
         return _same(length, kernel=3, stride=2)
 
 
 class ZeroPaddedMaxPool(MaxPool):
-    """Zeros around the picture take part in the maximum."""
+    """The padding is zeros, which take part in the maximum."""
 
     fill = 0.0
 
 
 class FourDividingAvgPool(AvgPool):
-    """The sum is divided by four at odd edges, too."""
+    """The sum is divided by four, even at odd edges."""
 
     def counts(self, height: int, width: int) -> Array:
         return np.full_like(super().counts(height, width), 4)
 
 
 class TieSharingMaxPool(MaxPool):
-    """Equal largest entries share the derivative."""
+    """Equal largest entries of a window share the derivative."""
 
 
 @forward.register
@@ -104,7 +104,7 @@ def _(layer: TieSharingMaxPool, sweep: Sweep, cotangent: Number) -> Number:
 
 
 class LeftOut(BatchNorm):
-    """Nothing is done, and the parameters change nothing."""
+    """Batch-norm that returns its input and ignores its parameters."""
 
 
 @forward.register
@@ -119,30 +119,22 @@ def _(layer: LeftOut, sweep: Sweep, cotangent: Number) -> Number:
     return cotangent
 
 
-# The batch-norms below are only defined: their answers come from autograd.
+# The batch-norms below have no rules for sweeps: autograd differentiates them.
 
 
 @dataclass(frozen=True)
-class OtherEpsilon(BatchNorm):
-    """Batch-norm with an ε of its own."""
+class OtherVariance(BatchNorm):
+    """Batch-norm with a function of the variance in its place."""
 
-    eps: float = EPS
-
-    def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
-        mean, variance = super().statistics(buffers, x, training)
-        return mean, variance + (self.eps - EPS)
-
-
-class EpsilonOutsideRoot(BatchNorm):
-    """(x − mean) / (√variance + ε)."""
+    change: Callable[[Any], Any]
 
     def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
         mean, variance = super().statistics(buffers, x, training)
-        return mean, (variance**0.5 + EPS) ** 2 - EPS
+        return mean, self.change(variance)
 
 
 class UnbiasedVariance(BatchNorm):
-    """The variance of the mini-batch with one less in its divisor."""
+    """The unbiased variance of the mini-batch."""
 
     def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
         mean, variance = super().statistics(buffers, x, training)
@@ -151,14 +143,14 @@ class UnbiasedVariance(BatchNorm):
 
 
 class DetachedStatistics(BatchNorm):
-    """The statistics of the mini-batch as if they were constants."""
+    """The statistics of the mini-batch, differentiated as constants."""
 
     def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
         return super().statistics(buffers, getval(x), training)
 
 
 class EvaluationMode(BatchNorm):
-    """The running statistics, whatever the mode."""
+    """The running statistics in every mode."""
 
     def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
         return super().statistics(buffers, x, training=False)

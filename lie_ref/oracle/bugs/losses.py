@@ -1,4 +1,4 @@
-"""Losses as they are often got wrong.  They are only defined: autograd differentiates them."""
+"""Losses with common mistakes.  They have no rules for sweeps: autograd differentiates them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _probabilities(z: Any) -> Any:
 
 
 def _clipped(z: Any) -> Any:
-    """The logits of probabilities that are clipped to [1e-7, 1 − 1e-7]."""
+    """The logits of the probabilities after clipping them to [1e-7, 1 − 1e-7]."""
     largest = numpy.log((1 - 1e-7) / 1e-7)
     return np.clip(z, -largest, largest)
 

@@ -1,6 +1,7 @@
-"""Faulty answers: what an implementation with a known bug would have answered to a problem.
+"""Faulty answers: what an implementation with a known bug answers to a problem.
 
-Each function takes the exact answers and makes faulty ones, or None where the problem has nothing to get wrong so.
+Each function takes the exact answers and makes faulty ones, or None if the bug does not apply to the problem.  What the
+bug is, its entry in the catalogue says.
 """
 
 from __future__ import annotations
@@ -18,50 +19,33 @@ from ...core.engine import AUTOGRAD, Autograd, at
 from ...core.fields import Loss, directional_derivative, hvp_forward_over_reverse, vector_field
 from ...core.layers import EPS, Activation, BatchNorm, Conv, Layer, MaxPool
 from ...core.losses import LossFunction
-from ...core.problem import Problem, Weights
+from ...core.problem import Engine, Problem, Weights
 from ...core.types import Array, Arrays
-from ...fast import engine
+from ...fast import engine as sweeps
 from ...fast.dual import Dual, elementwise
 from ...fast.scalar_rules import probabilities, sigmoid_derivatives
 from ...fast.trees import with_layers
-from ..answers import Answers, both_ways, gradient_norms
-from .layers import (
-    EpsilonOutsideRoot,
-    OtherEpsilon,
-    SamePaddedConv,
-    SamePaddedMaxPool,
-    swapped,
-    threshold_softplus,
-)
+from ..answers import QUANTITIES, Answers, both_ways, gradient_norms, mapped
+from .layers import OtherVariance, SamePaddedConv, SamePaddedMaxPool, swapped, threshold_softplus
 from .losses import ONE_THRESHOLD, TWO_THRESHOLDS
 
 Faulty = Answers | None
 
 
-def loss_times(exact: Answers, factor: float) -> Answers:
-    """Losses, gradients and Hessians times a factor."""
+def loss_times(factor: Callable[[Problem], float | None], exact: Answers) -> Faulty:
+    """Losses, gradients and Hessians times a factor; so both factors of a product are multiplied by it."""
+    c = factor(exact.problem)
+    if c is None:
+        return None
     return exact.replaced(
-        loss=lambda _: factor * exact.loss,
-        grad=lambda _: {name: factor * g for name, g in exact.grad.items()},
-        hvp=lambda _: {name: factor**2 * h for name, h in exact.hvp.items()},
+        loss=lambda _: c * exact.loss,
+        grad=lambda _: mapped(lambda g: c * g, exact.grad),
+        hvp=lambda _: mapped(lambda h: c**2 * h, exact.hvp),
     )
 
 
-def summed_over_outputs(exact: Answers) -> Faulty:
-    mean = exact.problem.loss in ("bce", "mse")
-    return loss_times(exact, exact.problem.model.n_out) if mean else None
-
-
-def averaged_over_examples(exact: Answers) -> Faulty:
-    return None if exact.problem.batches else loss_times(exact, 1 / len(exact.problem.x))
-
-
-def summed_over_batch(exact: Answers) -> Faulty:
-    return loss_times(exact, exact.problem.x.shape[1]) if exact.problem.batches else None
-
-
 def other_targets(loss: str, change: Callable[[Problem], Array], exact: Answers) -> Faulty:
-    """With this loss, the solution for changed targets, of the shape of y; the logits stay."""
+    """For this loss, the answers for other targets; the logits stay."""
     problem = exact.problem
     if problem.loss != loss:
         return None
@@ -69,33 +53,22 @@ def other_targets(loss: str, change: Callable[[Problem], Array], exact: Answers)
 
 
 def other_loss(loss: str, wrong: LossFunction, exact: Answers) -> Faulty:
-    """The solution for another loss in place of this one."""
+    """The answers for another loss in place of this one."""
     return Answers(replace(exact.problem, loss=wrong)) if exact.problem.loss == loss else None
 
 
-def other_layers(change: Callable[[Layer], Layer], exact: Answers) -> Faulty:
-    """The answers of the network with other layers, by sweeps, for which the layers must have rules."""
+def other_layers(change: Callable[[Layer], Layer], exact: Answers, engine: Engine = sweeps) -> Faulty:
+    """The answers of the network with other layers.  Layers without a rule for sweeps need autograd."""
     model = with_layers(exact.problem.model, change)
-    return None if model is exact.problem.model else Answers(replace(exact.problem, model=model))
+    return None if model is exact.problem.model else Answers(replace(exact.problem, model=model), engine)
 
 
-def reindexed(turn: Callable[[Array], Array], where: Callable[[Array], bool], exact: Answers) -> Faulty:
-    """The answers of an implementation that takes some parameters in another order; `turn` is its own inverse."""
-    names = [name for name, p in exact.problem.params.items() if where(p)]
-    if not names:
-        return None
+def instead_of_mish(function: Callable[[Any], Any]) -> Callable[[Layer], Layer]:
+    return swapped(Activation, lambda name, _: Activation(name, function), lambda a: a.function is mish)
 
-    def turned(arrays: Arrays) -> Arrays:
-        return {name: turn(a) if name in names else a for name, a in arrays.items()}
 
-    inside = Answers(replace(exact.problem, params=turned(exact.problem.params)))
-    return exact.replaced(
-        logits=lambda _: inside.logits,
-        loss=lambda _: inside.loss,
-        grad=lambda _: turned(inside.grad),
-        hvp=lambda _: turned(inside.hvp),
-        logit_delta=lambda _: inside.logit_delta,
-    )
+def padded_same(layer: Layer) -> Layer:
+    return swapped(Conv, SamePaddedConv)(swapped(MaxPool, SamePaddedMaxPool)(layer))
 
 
 def threshold_softplus_for_softplus(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -114,63 +87,44 @@ def threshold_softplus_for_softplus(exact: Answers) -> Iterator[tuple[str, Fault
                 yield f"in the activations and the loss {form}", Answers(replace(changed, loss=loss))
 
 
-def other_batch_norm(change: Callable[[Layer], Layer], exact: Answers) -> Faulty:
-    """The same for batch-norm layers that are only defined, by autograd."""
-    model = with_layers(exact.problem.model, change)
-    return None if model is exact.problem.model else Answers(replace(exact.problem, model=model), AUTOGRAD)
+def reindexed(turn: Callable[[Array], Array], where: Callable[[Array], bool], exact: Answers) -> Faulty:
+    """The answers of an implementation that reads some parameters in another order; `turn` is its own inverse."""
+    names = [name for name, p in exact.problem.params.items() if where(p)]
+
+    def turned(found: Any) -> Any:
+        return found | {name: turn(found[name]) for name in names} if isinstance(found, dict) else found
+
+    inside = Answers(replace(exact.problem, params=turned(exact.problem.params)))
+    outside = {q: lambda _, q=q: turned(inside[q]) for q in QUANTITIES}  # type: ignore[misc]
+    return exact.replaced(**outside) if names else None
 
 
 def in_training(change: Callable[[Layer], Layer], exact: Answers) -> Faulty:
-    return other_batch_norm(change, exact) if exact.problem.training else None
+    """The answers of other batch-norm layers, in training mode."""
+    return other_layers(change, exact, AUTOGRAD) if exact.problem.training else None
 
 
-def other_scale(layer: Callable[..., BatchNorm], variance: Callable[[Array], Array], exact: Answers) -> Faulty:
-    """Batch-norm that divides otherwise: running variances that give the same, or with mini-batches that layer."""
+def other_variance(change: Callable[[Any], Any], exact: Answers) -> Faulty:
+    """Batch-norm with a function of the variance in its place."""
     problem = exact.problem
     if problem.training or not problem.buffers:
-        return other_batch_norm(swapped(BatchNorm, layer), exact)
-    return Answers(
-        replace(problem, buffers={k: variance(b) if k.endswith("var") else b for k, b in problem.buffers.items()})
-    )
-
-
-def epsilon_outside_root(exact: Answers) -> Faulty:
-    return other_scale(EpsilonOutsideRoot, lambda v: (np.sqrt(v) + EPS) ** 2 - EPS, exact)
+        return other_layers(swapped(BatchNorm, partial(OtherVariance, change=change)), exact, AUTOGRAD)
+    return running_statistics(lambda name, b: change(b) if name.endswith("var") else b, exact)
 
 
 def other_epsilon(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     for eps in (1e-3, 1e-6, 0.0, 1e-8, 1e-12):
-        faulty = other_scale(partial(OtherEpsilon, eps=eps), lambda v, eps=eps: v + (eps - EPS), exact)  # type: ignore[misc]
-        yield f"ε = {eps:g}", faulty
+        yield f"ε = {eps:g}", other_variance(lambda v, shift=eps - EPS: v + shift, exact)  # type: ignore[misc]
 
 
 def running_statistics(change: Callable[[str, Array], Array], exact: Answers) -> Faulty:
-    """Other running statistics, as they are used in evaluation mode."""
+    """Other running statistics, which evaluation mode uses."""
     buffers = {name: change(name, b) for name, b in exact.problem.buffers.items()}
     return Answers(replace(exact.problem, buffers=buffers)) if buffers else None
 
 
-def fresh_statistics(exact: Answers) -> Faulty:
-    return running_statistics(lambda name, b: np.full_like(b, name.endswith("var")), exact)
-
-
-def variance_for_deviation(exact: Answers) -> Faulty:
-    return running_statistics(lambda name, b: (b + EPS) ** 2 - EPS if name.endswith("var") else b, exact)
-
-
-def padded_same(exact: Answers) -> Faulty:
-    def change(layer: Layer) -> Layer:
-        return swapped(Conv, SamePaddedConv)(swapped(MaxPool, SamePaddedMaxPool)(layer))
-
-    return other_layers(change, exact)
-
-
-def instead_of_mish(function: Callable[[Any], Any]) -> Callable[[Layer], Layer]:
-    return swapped(Activation, lambda name, _: Activation(name, function), lambda a: a.function is mish)
-
-
 class _EachAlone(Autograd):
-    """Batch-norm in training mode, each input a mini-batch of its own."""
+    """Batch-norm in training mode, with each input as a mini-batch of its own."""
 
     def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
         return anp.concatenate([super(_EachAlone, self).logits(weights, one[None], training=True) for one in x])
@@ -185,7 +139,7 @@ def statistics_of_one(exact: Answers) -> Faulty:
 
 
 class _AllTogether(Autograd):
-    """Batch-norm in training mode, all inputs of a pass one mini-batch."""
+    """Batch-norm in training mode, with all inputs as one mini-batch."""
 
     def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
         return super().logits(weights, x, training=True)
@@ -200,50 +154,38 @@ def statistics_of_all(exact: Answers) -> Faulty:
     return None if problem.batches or not problem.buffers else Answers(problem, _AllTogether())
 
 
-def times(exact: Answers, factors: Callable[[Answers], Array | float]) -> Answers:
-    """Products times a factor each: a number, or (p, 2), for each pair that of H_j g_i and that of H_i g_j."""
-
-    def scaled(_: Answers) -> Arrays:
-        factor = np.asarray(factors(exact))
-        return {name: h * factor.reshape(factor.shape + (1,) * (h.ndim - factor.ndim)) for name, h in exact.hvp.items()}
-
-    return exact.replaced(hvp=scaled)
-
-
 def hessian_of_sum(exact: Answers) -> Faulty:
-    return times(exact, lambda s: s.problem.model.n_out) if exact.problem.loss in ("bce", "mse") else None
-
-
-def normalised_direction(exact: Answers) -> Answers:
-    def inverse_norms(s: Answers) -> Array:
-        norms = gradient_norms(s.grad)
-        return np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)[s.problem.pairs]
-
-    return times(exact, inverse_norms)
-
-
-def products_along(exact: Answers, directions: Arrays) -> Arrays:
-    """The products for each pair with other directions in place of the gradients, name → (fields, *shape)."""
-    return engine.products(exact.problem, directions)
+    c = exact.problem.model.n_out
+    averaged = exact.problem.loss in ("bce", "mse")
+    return exact.replaced(hvp=lambda _: mapped(lambda h: h * c, exact.hvp)) if averaged else None
 
 
 def along(exact: Answers, directions: Arrays) -> Answers:
-    """The solution with other directions in place of the gradients in the products, name → (fields, *shape)."""
-    return exact.replaced(hvp=lambda _: products_along(exact, directions))
+    """The answers with other directions in place of the gradients in the products, name → (fields, *shape)."""
+    return exact.replaced(hvp=lambda _: sweeps.products(exact.problem, directions))
 
 
-GROUPS: dict[str, Callable[[str, Array, Problem], bool]] = {
-    "biases": lambda name, p, problem: name.endswith("bias"),
-    "batch-norm": lambda name, p, problem: f"{name.rpartition('.')[0]}.running_mean" in problem.buffers,
-    "the last layer": lambda name, p, problem: name in list(problem.params)[-2:],
-    "convolutions": lambda name, p, problem: p.ndim == 4,
-    "weights": lambda name, p, problem: name.endswith("weight"),
+def normalised_direction(exact: Answers) -> Answers:
+    def products(_: Answers) -> Arrays:
+        norms = gradient_norms(exact.grad)
+        scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)[exact.problem.pairs]
+        return mapped(lambda h: h * scale.reshape(*scale.shape, *(1,) * (h.ndim - 2)), exact.hvp)
+
+    return exact.replaced(hvp=products)
+
+
+GROUPS: dict[str, Callable[[str, Problem], bool]] = {
+    "biases": lambda name, problem: name.endswith("bias"),
+    "batch-norm": lambda name, problem: f"{name.rpartition('.')[0]}.running_mean" in problem.buffers,
+    "the last layer": lambda name, problem: name in list(problem.params)[-2:],
+    "convolutions": lambda name, problem: problem.params[name].ndim == 4,
+    "weights": lambda name, problem: name.endswith("weight"),
 }
 
 
 def lacking_group(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     for group, belongs in GROUPS.items():
-        names = [name for name, p in exact.problem.params.items() if belongs(name, p, exact.problem)]
+        names = [name for name in exact.problem.params if belongs(name, exact.problem)]
         if names:
             directions = {name: g * (name not in names) for name, g in exact.grad.items()}
             yield group, along(exact, directions)
@@ -251,7 +193,7 @@ def lacking_group(exact: Answers) -> Iterator[tuple[str, Faulty]]:
 
 def layerwise_product(exact: Answers, name: str) -> Array:
     """The products with the Hessian's block of one tensor alone, (p, 2, *shape)."""
-    return products_along(exact, {other: g * (other == name) for other, g in exact.grad.items()})[name]
+    return along(exact, {other: g * (other == name) for other, g in exact.grad.items()}).hvp[name]
 
 
 def layerwise(exact: Answers) -> Answers:
@@ -262,64 +204,58 @@ def own_gradient(exact: Answers) -> Answers:
     def products(_: Answers) -> Arrays:
         fields = exact.problem.pairs[:, ::-1].ravel()  # of the pair (i, j): H_j g_j and H_i g_i
         own = replace(exact.problem, pairs=np.stack([fields, fields], axis=1))
-        return {name: h[:, 0].reshape(-1, 2, *h.shape[2:]) for name, h in engine.products(own, exact.grad).items()}
+        return mapped(lambda h: h[:, 0].reshape(-1, 2, *h.shape[2:]), sweeps.products(own, exact.grad))
 
     return exact.replaced(hvp=products)
 
 
 def hessian_of_mean(exact: Answers) -> Faulty:
     problem = exact.problem
-    if problem.batches:
-        return None
+    whole = replace(problem, x=problem.x[None], y=problem.y[None])  # one mini-batch
 
     def products(_: Answers) -> Arrays:
-        whole = replace(problem, x=problem.x[None], y=problem.y[None])  # one mini-batch
-        return {name: h[:, 0][problem.pairs] for name, h in engine.hvps(whole, exact.grad).items()}
+        return mapped(lambda h: h[:, 0][problem.pairs], sweeps.hvps(whole, exact.grad))
 
-    return exact.replaced(hvp=products)
+    return None if problem.batches else exact.replaced(hvp=products)
 
 
 def gauss_newton(exact: Answers) -> Answers:
-    """Jᵀ (∂²L/∂z²) J d for each pair and side, by autograd."""
+    """Jᵀ (∂²L/∂z²) J d for both sides of each pair, by autograd."""
     problem, definition = exact.problem, exact.problem.loss_function.definition
     x, y = problem.groups
 
-    def product(field: int, direction: Arrays) -> Arrays:
+    def product(field: int, direction: int) -> Arrays:
         def network(params: Any) -> Any:
             return problem.model.apply(params, problem.buffers, x[field], problem.training)
 
         def loss(z: Any) -> Any:
             return definition(z, y[field]).mean()
 
-        change = directional_derivative(network, problem.params, direction)
+        change = directional_derivative(network, problem.params, at(exact.grad, direction))
         weight = hvp_forward_over_reverse(loss, network(problem.params), change)
         return vector_field(lambda params: -anp.sum(network(params) * weight))(problem.params)
 
-    def products(_: Answers) -> Arrays:
-        return both_ways(problem.pairs, lambda field, direction: product(field, at(exact.grad, direction)))
-
-    return exact.replaced(hvp=products)
+    return exact.replaced(hvp=lambda _: both_ways(problem.pairs, product))
 
 
 def combined(first: float, second: float, exact: Answers) -> Answers:
-    """first · H_j g_i + second · H_i g_j."""
-    return exact.replaced(bracket=lambda s: {name: first * h[:, 0] + second * h[:, 1] for name, h in s.hvp.items()})
+    """The bracket as first · H_j g_i + second · H_i g_j."""
+    return exact.replaced(bracket=lambda s: mapped(lambda h: first * h[:, 0] + second * h[:, 1], s.hvp))
 
 
 def swapped_pairs(exact: Answers) -> Answers:
-    return exact.replaced(hvp=lambda _: {name: h[:, ::-1] for name, h in exact.hvp.items()})
+    return exact.replaced(hvp=lambda _: mapped(lambda h: h[:, ::-1], exact.hvp))
 
 
 def pushed_onto_x(exact: Answers) -> Faulty:
     problem = exact.problem
     if problem.x.shape != problem.x_eval.shape or (problem.x == problem.x_eval).all():
         return None
-    moved = Answers(replace(problem, x_eval=problem.x))
-    return exact.replaced(logit_delta=lambda s: moved.known({"bracket": s.bracket})["logit_delta"])
+    return exact.replaced(logit_delta=lambda s: exact.engine.push_forward(problem, problem.x, s.bracket)[1])
 
 
 def changed_probabilities(exact: Answers) -> Answers:
-    """What the logits' changes do to σ(z), or with labels to softmax(z)."""
+    """What the logit changes do to σ(z), or to softmax(z) if the targets are labels."""
     problem = exact.problem
 
     def changes(_: Answers) -> Array:
@@ -337,6 +273,7 @@ def changed_finitely(exact: Answers) -> Answers:
         params = {name: p + step * exact.bracket[name][k] for name, p in problem.params.items()}
         return problem.model.apply(params, problem.buffers, problem.x_eval)
 
-    return exact.replaced(
-        logit_delta=lambda _: np.stack([logits(k, 1) - logits(k, 0) for k in range(len(problem.pairs))])
-    )
+    def changes(_: Answers) -> Array:
+        return np.stack([logits(k, 1) - logits(k, 0) for k in range(len(problem.pairs))])
+
+    return exact.replaced(logit_delta=changes)

@@ -1,1 +1,1 @@
-"""Pieces of pages."""
+"""What the pages of both studies share: markup, charts and the style sheet."""

@@ -1,11 +1,12 @@
-"""Pieces of the pages: cells of tables, rows of findings, small pictures, and the policy that nothing is loaded by."""
+"""Pieces of HTML that both pages use: the security policy, rows and cells of tables, and thumbnails."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files as package_files
 from typing import Any
@@ -13,62 +14,78 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-THUMBNAIL = 64  # pixels: sharp where a pair is shown large, yet 32 faces weigh half a MiB at most
+THUMBNAIL = 64  # pixels: sharp even where a pair is shown large, and 32 faces take at most half a MiB
 WORDS = ' class="words"'
 
 
 def source(package: str, name: str) -> str:
-    """The text of a file beside a page's code, in this package."""
+    """The text of a file that belongs to this package."""
     return (package_files(package) / name).read_text(encoding="utf-8")
 
 
-def content_policy(style: str, script: str | None = None) -> str:
-    """The content security policy of a page with this inline style and, if any, script: it loads nothing else."""
-    scripts = "'none'" if script is None else _hash(script)
-    return (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {scripts}; "
-        "base-uri 'none'; form-action 'none'"
-    )
+def content_policy(style: str, script: str = "") -> str:
+    """The content security policy of a page with this inline style and script, which loads nothing else."""
+    names = (f"'sha256-{to_base64(hashlib.sha256(text.encode()).digest())}'" for text in (style, script))
+    rules = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src {}; script-src {}"
+    return rules.format(*names)
 
 
-def _hash(text: str) -> str:
-    """What a content security policy calls an inline script or style by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
-
-
-def _data_uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def to_base64(data: bytes) -> str:
+    """Bytes as base64 text."""
+    return base64.b64encode(data).decode("ascii")
 
 
 def thumbnails(x: np.ndarray) -> list[str]:
-    """PNG data URIs of images (n, 3, height, width) with values pixel/127.5 − 1."""
-    pixels = np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
-    pictures = [Image.fromarray(image) for image in pixels]
-    for picture in pictures:
+    """PNG data URIs of images (n, 3, height, width), whose values are pixel/127.5 − 1."""
+    found = []
+    for pixels in np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1):
+        picture, file = Image.fromarray(pixels), io.BytesIO()
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    return [_data_uri(picture) for picture in pictures]
+        picture.save(file, "PNG", optimize=True)
+        found.append("data:image/png;base64," + to_base64(file.getvalue()))
+    return found
 
 
 def number(value: float | None, form: str = ".3g") -> str:
-    """A number in this format, and a dash for what is undefined."""
+    """A number in this format, or a dash if it is undefined."""
     return "–" if value is None else format(value, form)
 
 
-def cells(texts: Sequence[str], kind: str = "") -> str:
+def interval(found: Mapping[str, Any], form: str = ".3g") -> str:
+    """The interval from `low` to `high` in this format, or a dash if it is undefined."""
+    return "–" if found["low"] is None else f"{found['low']:{form}} … {found['high']:{form}}"
+
+
+def cells(texts: Iterable[str], kind: str = "") -> str:
     """Cells of a table; the texts are markup already."""
     return "".join(f"<td{kind}>{text}</td>" for text in texts)
 
 
-def claim_row(finding: dict[str, Any]) -> str:
-    """The row of a finding: id, claim, verdict, value, interval, statistic, runs, note; first what fits on a phone."""
+def row(head: str, *rest: str, kind: str = "") -> str:
+    """A row of a table: the text of its head, which is markup already, and its cells."""
+    return f'<tr><th scope="row"{kind}>{head}</th>{"".join(rest)}</tr>'
+
+
+def heads(names: Iterable[str]) -> str:
+    """Heads of columns; the names are plain text."""
+    return "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+
+
+def claim_row(finding: Mapping[str, Any]) -> str:
+    """The row of a finding.  Claim and verdict come first, so that they fit on a phone."""
     words = {key: escape(finding[key]) for key in ("id", "claim", "statistic", "verdict", "note")}
-    low, high = number(finding["low"]), number(finding["high"])
-    interval = f"{low} … {high}" if (low, high) != ("–", "–") else "–"
-    return (
-        f'<tr><th scope="row">{words["id"]}</th>{cells([words["claim"]], WORDS)}'
-        f'<td class="verdict {words["verdict"]}">{words["verdict"]}</td>'
-        f"{cells([number(finding['value']), interval])}{cells([words['statistic']], WORDS)}"
-        f"{cells([str(finding['runs'])])}{cells([words['note']], WORDS)}</tr>"
+    return row(
+        words["id"],
+        cells([words["claim"]], WORDS),
+        cells([words["verdict"]], f' class="verdict {words["verdict"]}"'),
+        cells([number(finding["value"]), interval(finding)]),
+        cells([words["statistic"]], WORDS),
+        cells([str(finding["runs"])]),
+        cells([words["note"]], WORDS),
     )
+
+
+def settings_rows(settings: Mapping[str, Any]) -> str:
+    """A row for each setting."""
+    texts = {key: escape(json.dumps(value, ensure_ascii=False)) for key, value in settings.items()}
+    return "".join(row(escape(key), cells([text])) for key, text in texts.items())
