@@ -214,7 +214,7 @@ class Connection(Job):
         parent, model, ends = work.state(task, self.number, self.step), work.model(task), []
         for child in range(2):
             training = work.training(task, self.number)
-            training.go_on_from(parent)
+            training.continue_from(parent)
             training.sampler = Sampler(task.rows, settings.batch, CHILDREN + 2 * self.number + child)
             for _ in _steps(training, settings.steps):
                 pass

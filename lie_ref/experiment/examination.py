@@ -22,7 +22,7 @@ from ..study.checkpoint import Checkpoint
 from .exclusive import attribute_probabilities
 from .reading import EVALUATION
 from .settings import Settings
-from .statistics import beats_majority, checkpoint_findings, shares_of_hair, swap_findings
+from .statistics import beats_majority, checkpoint_statistics, shares_of_hair, swap_statistics
 
 INPUTS, EXAMPLES = 32, 6  # test examples with logits that are watched; the first of them have brackets
 SCORED = 1000  # first images of each split, on which loss and accuracy are measured
@@ -42,11 +42,11 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
     z, attributes = engine.logits(problem, x), dataset.attributes
     first = replace(problem, x=x[:2], y=y[:2], pairs=problem.pairs[:1])  # the examples 0 and 1
     x_two, y_two = (a[:8].reshape(2, 4, *a.shape[1:]) for a in (x, y))  # two mini-batches
-    findings = {
+    statistics = {
         **{split: _scores(settings, problem, dataset, split) for split in ("train", "validation")},
-        **checkpoint_findings(plain, problem.pairs, attributes, shuffled_rms(solution, checkpoint.step)),
+        **checkpoint_statistics(plain, problem.pairs, attributes, shuffled_rms(solution, checkpoint.step)),
         "hair_shares": shares_of_hair(z, plain.logit_delta, attributes, exclusive),
-        "views": {view: swap_findings(found, problem.pairs, attributes) for view, found in views.items()},
+        "views": {view: swap_statistics(found, problem.pairs, attributes) for view, found in views.items()},
         "checks": {
             "pair": problem.pairs[0].tolist(),
             **asdict(check_bracket(first, at(engine.brackets(first, solution.grad), 0))),
@@ -66,7 +66,7 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
         "y": y,
         "format": np.array(EVALUATION),
         "step": np.array(checkpoint.step),
-        "findings": np.array(to_json(findings)),
+        "statistics": np.array(to_json(statistics)),
     }
 
 

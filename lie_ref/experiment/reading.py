@@ -17,7 +17,7 @@ from ..images.labels import HAIR
 from ..machine.errors import InputError
 from ..machine.files import first_line, read_npz
 
-SUMMARY, EVALUATION = "lie-ref-run/1", "lie-ref-evaluation/2"  # the formats of the files
+SUMMARY, EVALUATION = "lie-ref-run/1", "lie-ref-evaluation/3"  # the formats of the files
 VIEWS = ("plain", "preconditioned", "momentum")  # the steps that are swapped; every evaluation has the first view
 SWAPS = ("preconditioned", "sgd-momentum", "adam")  # the optimizers under which swaps are carried out
 _ARRAYS = ("norm", "logit_delta", "rms_gradient", "rms_bracket")  # of each view

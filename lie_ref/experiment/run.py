@@ -96,7 +96,7 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
     state, log = out / "state.npz", out / "log.csv"
     make_folders(out / "checkpoints")
     if saved := _newest(settings, model, out):
-        training.go_on_from(saved)
+        training.continue_from(saved)
     write_text(log, "".join(f"{line}\n" for line in ("step,loss", *_logged(log, training.step))))
     last_save = monotonic()
     with (
@@ -152,9 +152,9 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
                 write_npz(path, examine(settings, model, dataset, read_trained(out, model, step)))
             arrays = read_evaluation(path, step)
             try:
-                found.append({"step": step, **json.loads(str(arrays["findings"]))})
+                found.append({"step": step, **json.loads(str(arrays["statistics"]))})
             except (KeyError, ValueError, TypeError) as error:
-                raise InputError(f"{path}: holds no findings of this version ({error})") from error
+                raise InputError(f"{path}: holds no statistics of this version ({error})") from error
             bar.advance()
     return found
 

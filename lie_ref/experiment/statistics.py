@@ -16,7 +16,7 @@ from .exclusive import attribute_probabilities
 RMS_GRADIENT = "the root of the mean of the two examples' squared RMS gradients, tensor by tensor"
 
 
-def checkpoint_findings(plain: Swaps, pairs: Array, attributes: Sequence[str], rms_shuffled: Array) -> dict[str, Any]:
+def checkpoint_statistics(plain: Swaps, pairs: Array, attributes: Sequence[str], rms_shuffled: Array) -> dict[str, Any]:
     """The statistics of the brackets of pairs (p, 2), for logits of `attributes`: ready for JSON, None if undefined.
 
     `brackets` has the norm of each pair's bracket and its `proportionality` to the gradients; `mean_…` are means over
@@ -37,7 +37,7 @@ def checkpoint_findings(plain: Swaps, pairs: Array, attributes: Sequence[str], r
     }
 
 
-def swap_findings(swaps: Swaps, pairs: Array, attributes: Sequence[str]) -> dict[str, Any]:
+def swap_statistics(swaps: Swaps, pairs: Array, attributes: Sequence[str]) -> dict[str, Any]:
     """The statistics of swaps under an optimizer: only the means over the pairs (p, 2), and the ranks of hair."""
     return {
         **mean_fits(pair_fits(swaps.rms_bracket, swaps.rms_gradient, pairs)),

@@ -143,7 +143,7 @@ class Training:
         counters = self.step, self.adam.count, self.sampler.epoch, self.sampler.position
         return Checkpoint(self.params, self.buffers, self.adam.mean, self.adam.square, *counters)
 
-    def go_on_from(self, checkpoint: Checkpoint) -> None:
+    def continue_from(self, checkpoint: Checkpoint) -> None:
         """Take the state of a checkpoint of this model."""
         weights, adam = checkpoint.weights(self.model, np.float32), checkpoint.adam(self.adam.betas, np.float32)
         self.params, self.buffers = weights.params, weights.buffers

@@ -138,7 +138,7 @@ def test_velocities_are_between_the_states_that_the_run_kept(work: Work) -> None
         np.testing.assert_allclose(found["velocity"][:, b], expected, rtol=1e-4)
 
 
-def test_children_go_on_from_their_parents_state_on_different_orders(
+def test_children_continue_from_their_parents_state_on_different_orders(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = work.tasks["hair", False]

@@ -97,7 +97,7 @@ def test_shuffled_directions_have_the_norms_of_the_gradients_and_nothing_else_of
         np.testing.assert_allclose(rms[:, t], expected, rtol=1e-9)
 
 
-def test_the_control_is_in_the_findings(late: Checkpoint) -> None:
-    found = json.loads(str(late.found["findings"]))
+def test_the_control_is_in_the_statistics(late: Checkpoint) -> None:
+    found = json.loads(str(late.found["statistics"]))
     assert found["shuffled"].keys() == {"mean_correlation", "mean_slope", "mean_constant"}
     assert found["shuffled"]["mean_correlation"] != found["mean_correlation"]

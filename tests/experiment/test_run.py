@@ -138,8 +138,8 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
         of_views = {f"{name}/{view}" for name in VIEW for view in views}
         for name in of_views:
             assert (arrays[name].shape, arrays[name].dtype) == (shapes[name.partition("/")[0]], np.float64)
-        assert arrays.keys() - shapes.keys() - of_views == {"tensor_names", "format", "step", "findings", "views"}
-        assert (str(arrays["format"]), int(arrays["step"])) == ("lie-ref-evaluation/2", step)
+        assert arrays.keys() - shapes.keys() - of_views == {"tensor_names", "format", "step", "statistics", "views"}
+        assert (str(arrays["format"]), int(arrays["step"])) == ("lie-ref-evaluation/3", step)
 
 
 def test_evaluation_is_computed_in_float64_from_the_weights_of_the_checkpoint(small_run: Path) -> None:
@@ -474,14 +474,14 @@ def test_the_log_is_on_the_disk_before_any_state_that_needs_it(
     assert saved == [(step, step) for step in (0, 1, 2, 3, 3)]
 
 
-def test_findings_that_are_not_finite_are_null(cache: Path, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_that_are_not_finite_are_null(cache: Path, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_bracket = examination.check_bracket
     monkeypatch.setattr(
         examination, "check_bracket", lambda *given: replace(check_bracket(*given), richardson=float("nan"))
     )
     (run_copy / "evaluation/step_000012.npz").unlink()
     run_experiment(SMALL, run_copy, cache, resume=True)
-    found = str(read_npz(run_copy / "evaluation/step_000012.npz")["findings"]), (run_copy / "summary.json").read_text()
+    found = str(read_npz(run_copy / "evaluation/step_000012.npz")["statistics"]), (run_copy / "summary.json").read_text()
     for text in found:
         assert '"richardson": null' in text
         assert "NaN" not in text
@@ -505,12 +505,12 @@ def test_resuming_with_foreign_passes_names_them(cache: Path, run_copy: Path, pa
         run_experiment(SMALL, run_copy, cache, resume=True)
 
 
-@pytest.mark.parametrize("findings", [None, "{", "3"])
-def test_resuming_with_a_foreign_evaluation_names_it(cache: Path, run_copy: Path, findings: str | None) -> None:
+@pytest.mark.parametrize("statistics", [None, "{", "3"])
+def test_resuming_with_a_foreign_evaluation_names_it(cache: Path, run_copy: Path, statistics: str | None) -> None:
     path = run_copy / "evaluation/step_000010.npz"
-    arrays = read_npz(path) | {"findings": np.array(findings)}
-    write_npz(path, {name: a for name, a in arrays.items() if name != "findings" or findings})
-    assert refusal(run_copy, cache, resume=True).startswith("evaluation/step_000010.npz: holds no findings of this")
+    arrays = read_npz(path) | {"statistics": np.array(statistics)}
+    write_npz(path, {name: a for name, a in arrays.items() if name != "statistics" or statistics})
+    assert refusal(run_copy, cache, resume=True).startswith("evaluation/step_000010.npz: holds no statistics of this")
 
 
 # --- Folders that hold something

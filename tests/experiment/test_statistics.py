@@ -1,4 +1,4 @@
-"""The findings of summary.json are what anyone computes from the arrays in evaluation/."""
+"""The statistics in summary.json are what anyone computes from the arrays in evaluation/."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import lie_ref
 from lie_ref.core.problem import Solution
 from lie_ref.experiment.statistics import (
     beats_majority,
-    checkpoint_findings,
+    checkpoint_statistics,
     proportionality,
     rank_attributes,
     shares_of_hair,
@@ -32,7 +32,7 @@ PAIRS = np.array([(0, 1), (0, 2), (1, 2)])
 
 @pytest.fixture(scope="module")
 def points(small_run: Path) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    """The findings of each checkpoint of a real run, and the arrays that they came from."""
+    """The statistics of each checkpoint of a real run, and the arrays that they came from."""
     summary = json.loads((small_run / "summary.json").read_text())
     assert tuple(summary["attributes"]) == ATTRIBUTES
     return [
@@ -170,19 +170,19 @@ def plain() -> Swaps:
 
 def test_the_order_of_a_pair_does_not_matter(plain: Swaps) -> None:
     swapped = replace(plain, logit_delta=-plain.logit_delta)
-    one = checkpoint_findings(plain, PAIRS, ATTRIBUTES, plain.rms_bracket)
-    other = checkpoint_findings(swapped, PAIRS[:, ::-1], ATTRIBUTES, plain.rms_bracket)
+    one = checkpoint_statistics(plain, PAIRS, ATTRIBUTES, plain.rms_bracket)
+    other = checkpoint_statistics(swapped, PAIRS[:, ::-1], ATTRIBUTES, plain.rms_bracket)
     for fit in other["brackets"]:
         fit["pair"].reverse()
     assert one == other
 
 
-def test_findings_without_any_bracket_are_undefined_and_not_wrong(plain: Swaps) -> None:
+def test_statistics_without_any_bracket_are_undefined_and_not_wrong(plain: Swaps) -> None:
     nothing = replace(plain, rms_bracket=np.zeros_like(plain.rms_bracket), norm=np.zeros_like(plain.norm))
-    findings = checkpoint_findings(nothing, PAIRS, ATTRIBUTES, nothing.rms_bracket)
-    assert {findings[key] for key in ("mean_correlation", "mean_slope", "mean_constant")} == {None}
-    assert set(findings["shuffled"].values()) == {None}
-    assert findings["brackets"][0] == {
+    statistics = checkpoint_statistics(nothing, PAIRS, ATTRIBUTES, nothing.rms_bracket)
+    assert {statistics[key] for key in ("mean_correlation", "mean_slope", "mean_constant")} == {None}
+    assert set(statistics["shuffled"].values()) == {None}
+    assert statistics["brackets"][0] == {
         "pair": [0, 1],
         "norm": 0.0,
         "correlation": None,
@@ -190,7 +190,7 @@ def test_findings_without_any_bracket_are_undefined_and_not_wrong(plain: Swaps) 
         "constant": None,
         "tensors": 0,
     }
-    assert "NaN" not in json.dumps(findings)
+    assert "NaN" not in json.dumps(statistics)
 
 
 @pytest.mark.parametrize("zeros", ["bracket", "gradient"])

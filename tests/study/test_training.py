@@ -151,7 +151,7 @@ def test_a_loaded_checkpoint_goes_on_bit_for_bit(faces: Dataset, tmp_path: Path)
     at_save = state(run)
     losses = [run.advance().loss for _ in range(3)]
     again = training(faces, batch=100)
-    again.go_on_from(Checkpoint.read(tmp_path / "a.npz", again.model, 2, 2))
+    again.continue_from(Checkpoint.read(tmp_path / "a.npz", again.model, 2, 2))
     assert (again.step, again.adam.count) == (2, 2)
     assert_same(state(again), at_save)
     again.checkpoint().write(tmp_path / "b.npz")

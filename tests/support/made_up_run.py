@@ -102,7 +102,7 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
         },
     }
     evaluation = {
-        "format": np.array("lie-ref-evaluation/2"),
+        "format": np.array("lie-ref-evaluation/3"),
         "step": np.array(step),
         "pairs": np.array(PAIRS),
         "x": images,
