@@ -94,3 +94,15 @@ def test_the_code_stays_within_its_budget_of_lines(folder: Path, most: int) -> N
 def test_params_pass_through_at_most_5_functions_on_their_way_into_brackets() -> None:
     walk = Walk(attributes=()).enter(("measure.derivatives", "brackets"), "params")
     assert 1 < len(walk.passed) <= 5, sorted(walk.passed)
+
+
+def test_pixels_pass_through_at_most_30_functions_on_their_way_from_the_file_to_the_heat_map() -> None:
+    walk = Walk(attributes=("x", "x_eval", "groups", "logit_delta"))
+    on_the_way = "images.dataset", "experiment.examination", "core.problem", "measure.evaluation", "experiment.page"
+    walk.passed = {function: set() for function in walk.functions if function[0] in (*on_the_way, "fast.engine")}
+    walk.enter(("images.celeba", "centre_square"), returns=True)  # Pillow's image becomes an array of pixels
+    walk.enter(("images.dataset", "_decode_rows"), "pixels", returns=True)
+    walk.enter(("images.dataset", "Dataset.batch"), "x", returns=True)
+    walk.enter(("fast.sweeps", "channels_last"), "x", returns=True)
+    walk.enter(("measure.evaluation", "_swaps"), "delta")  # the changes of the logits
+    assert 20 < walk.count() <= 30, sorted(function for function, names in walk.passed.items() if names)

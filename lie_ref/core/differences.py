@@ -1,6 +1,6 @@
 """Brackets without second derivatives: by differences of gradients, and by carrying out the order swap itself.
 
-The gradients may be any functions of a point θ, which is an array or a flat dict of arrays.
+The gradients ∇L may be any functions of a point θ, which is an array or a flat dict of arrays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AGREEMENT = 1e-7
 def hvp_by_differences(gradient: Field, theta: Point, direction: Point, steps: Sequence[float] = STEPS) -> Point:
     """∇²L(θ)·d by central differences D(h) of the gradient, extrapolated: (4 D(h/2) − D(h)) / 3, error O(h⁴).
 
-    `steps` are |h d| / |θ|.  The first at which D(h) and D(h/2) agree to `AGREEMENT` is used; if none does, the last.
+    `steps` are |h d| / |θ|.  It uses the first at which D(h) and D(h/2) agree to `AGREEMENT`, or else the last.
 
     >>> hvp_by_differences(lambda t: t**3, np.array([1.0]), np.array([2.0])).round(9)
     array([6.])
@@ -55,7 +55,8 @@ def order_swap(
 ) -> Point:
     """(θ(x then y) − θ(y then x)) / ε^order: for steps θ ↦ θ − ε g(θ), the bracket [v_x, v_y] up to O(ε).
 
-    Both ends are kept as displacements from θ, so that the difference of two nearly equal points loses few digits.
+    For an optimizer with memory, `order` 1 gives its first-order effect, up to O(ε).  Both ends are kept as
+    displacements from θ, so that the difference of two nearly equal points loses few digits.
 
     >>> order_swap(lambda t: t, lambda t: np.array([1.0, 0.0]), np.array([2.0, 3.0]), epsilon=0.5)
     array([-1.,  0.])

@@ -1,4 +1,4 @@
-"""The answers by autograd alone, from the definitions of the network and the loss: the plain twin of `fast.engine`."""
+"""Solves a problem by autograd alone, from the definitions of network and loss: the plain twin of `fast.engine`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Vector fields, Hessian-vector products and Lie brackets of any loss written in `autograd.numpy`.
 
-A point θ is an array or a flat dict of arrays, and a vector field maps a point to a tangent of the same form.  A loss L
-makes the field v(θ) = −∇L(θ), and two fields v and w have the Lie bracket [v, w] = (v·∇)w − (w·∇)v.  For v = −∇L_x and
-w = −∇L_y it is H_y g_x − H_x g_y, with g = ∇L and H = ∇²L, and it is what the order of two small steps changes:
+A point θ is an array or a flat dict of arrays, and a vector field maps a point to a direction (a tangent) of the same
+form.  A loss L makes the field v(θ) = −∇L(θ).  Two fields v and w have the Lie bracket [v, w] = (v·∇)w − (w·∇)v.  For
+v = −∇L_x and w = −∇L_y it is H_y g_x − H_x g_y, with g = ∇L and H = ∇²L: what the order of two small steps changes.
 
     θ(v then w) − θ(w then v) = ε² [v, w] + O(ε³)        (Dherin 2023)
 """
@@ -16,9 +16,9 @@ from typing import Any
 import autograd.numpy as np
 import numpy
 from autograd import grad, make_jvp
-from autograd.builtins import dict, isinstance, tuple  # these see through autograd's boxes
+from autograd.builtins import dict, isinstance, tuple  # they also accept what autograd traces with
 
-Point = Any  # an array, or a flat dict name -> array; autograd boxes of either while differentiating
+Point = Any  # an array, or a flat dict name -> array; while differentiating, autograd's tracing wrappers of either
 Loss = Callable[[Point], Any]
 Field = Callable[[Point], Point]
 
@@ -64,9 +64,9 @@ def directional_derivative(f: Callable[[Point], Point], theta: Point, direction:
         names[:] = result
         return tuple([result[name] for name in names])
 
-    with warnings.catch_warnings():  # a constant has a derivative, too
+    with warnings.catch_warnings():  # a constant function is nothing to warn of
         warnings.filterwarnings("ignore", "Output seems independent of input", UserWarning)
-        derivative = make_jvp(arrays)(theta)(direction)[1]
+        _, derivative = make_jvp(arrays)(theta)(direction)  # it calls `arrays` once, which notes the names
     return {name: derivative[i] for i, name in enumerate(names)} if names else derivative
 
 

@@ -37,7 +37,7 @@ class Layer:
         return {name: shape for layer in self.inner for name, shape in layer.buffer_shapes().items()}
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        """The output for x.  In training mode, batch-norm replaces its running statistics in `buffers`."""
+        """The output for x.  In training mode, batch-norm updates `buffers` in place (`Model.apply` passes a copy)."""
         raise NotImplementedError
 
 

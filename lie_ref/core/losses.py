@@ -15,7 +15,7 @@ from .types import Array
 
 @dataclass(frozen=True)
 class LossFunction:
-    """`definition(z, y)` gives the losses (…,) of logits z (…, k), in `autograd.numpy`.  Errors call it `name`.
+    """`definition(z, y)` gives the losses (…,) of logits z (…, k), in `autograd.numpy`.  Error messages call it `name`.
 
     Targets y are (…, k), between 0 and 1 if `binary` is set; with `labels` they are integers (…,) from 0 to k − 1.
     """
@@ -23,7 +23,7 @@ class LossFunction:
     definition: Callable[[Any, Array], Any]
     labels: bool = False
     binary: bool = False
-    name: str = "of your own"
+    name: str = "custom"
 
 
 def bce(z: Any, y: Array) -> Any:
@@ -41,7 +41,7 @@ def softmax(z: Any, y: Array) -> Any:
         return 0.0 * z[..., 0]
     hot = one_hot(z, y)
     excess = np.where(hot, -np.inf, z - np.sum(z * hot, axis=-1, keepdims=True))
-    largest = numpy.max(getval(excess), axis=-1, keepdims=True)
+    largest = numpy.max(getval(excess), axis=-1, keepdims=True)  # it cancels, so it needs no derivative
     return np.logaddexp(0.0, largest[..., 0] + np.log(np.sum(np.exp(excess - largest), axis=-1)))
 
 

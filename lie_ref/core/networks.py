@@ -23,7 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A network without its weights; `spec` holds the keywords from which it can be made again.
+    """A network without its weights; `spec` holds the keywords that `mlp` or `mxresnet` made it from.
 
     `n_in` is the number of channels of pictures (n, channels, height, width), or of features (n, features).
     """
@@ -49,7 +49,7 @@ class Model:
     def init(self, seed: int = 0, dtype: Any = np.float64) -> tuple[Arrays, Arrays]:
         """Parameters and buffers, name → array: Kaiming-normal weights (variance 2 / fan-in) and zero biases.
 
-        Batch-norm starts as the identity, except that the last weight of each residual block is zero.
+        Vectors named `…weight` start as 1, except the last of each residual block.  All others start as 0.
 
         >>> params, buffers = mlp([2, 3, 1]).init(seed=0)
         >>> {name: array.shape for name, array in params.items()}
@@ -71,7 +71,7 @@ class Model:
     def apply(self, params: Mapping[str, Any], buffers: Mapping[str, Any], x: Any, training: bool = False) -> Any:
         """Logits (n, n_out) by the definitions of the layers, which autograd differentiates to any order.
 
-        Batch-norm uses the running statistics or, with `training`, those of x as one mini-batch; `buffers` never
+        Batch-norm uses the running statistics or, with `training`, those of x as one mini-batch; `buffers` do not
         change.  Raises ValueError for names or shapes that are not the model's.
         """
         check_shapes("params", params, self.parameter_shapes)
@@ -80,7 +80,7 @@ class Model:
         return self.network.apply(params, dict(buffers), x, training)
 
     def check_input(self, argument: str, x: Any, lead: str) -> None:
-        """Raise ValueError unless x has these leading axes, such as "b, m", then the network's own, and none is 0."""
+        """Raise ValueError unless x has these leading axes, such as "b, m", then the network's own, none 0."""
         axes, shape = lead.count(",") + 1, np.shape(x)
         if len(shape) != axes + (3 if self.pictures else 1) or shape[axes] != self.n_in or 0 in shape:
             rest = ", height, width" if self.pictures else ""
@@ -143,7 +143,7 @@ def mxresnet(
             stride = 2 if stage > 0 and block == 0 else 1
             network.append(_residual_block(f"{4 + stage}.{block}", width, stage_width, expansion, stride))
             width = stage_width
-    end = 4 + len(widths)
+    end = 4 + len(widths)  # in PyTorch, a Flatten without weights has the number after it
     network += [GlobalAvgPool(str(end)), Linear(str(end + 2), width * expansion, n_out)]
     shape = {"stem": list(stem), "widths": list(widths), "layers": list(layers)}
     spec = {"kind": "mxresnet", **shape, "expansion": expansion, "n_out": n_out, "n_in": n_in}

@@ -1,11 +1,11 @@
 """What swapping two examples does under the optimizer in use, to second order in the learning rate.
 
 An optimizer turns the gradient into an update u that depends on its state, and θ moves by −εu.  Steps on i and then on
-j move it by
+j move it by −ε u(g_i(θ)) − ε u'(g_j(θ − ε u_i)), where u' is u with the state that the step on i left.  Write
 
-    −ε u_i − ε u_ij,    u_i = u(g_i(θ)),    u_ij = u'(g_j(θ − ε u_i)),    u' with the state that the step on i left.
+    u_i = u(g_i(θ)),    u_ij = u'(g_j(θ)),    s_ij = ∂u'/∂g at g_j(θ), entry by entry, as these optimizers work.
 
-Optimizers here work entry by entry.  With the slope s_ij = ∂u'/∂g at g_j(θ), the order makes the difference
+Then the order of the two steps makes the difference
 
     θ(i then j) − θ(j then i) = ε [u_j + u_ji − u_i − u_ij] + ε² [s_ij H_j u_i − s_ji H_i u_j] + O(ε³).
 
@@ -39,7 +39,7 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True)
 class GradientDescent:
-    """u = g: torch.optim.SGD, which has no state."""
+    """u = g, with slope 1: torch.optim.SGD, which has no state."""
 
     def step(self, gradient: Point) -> tuple[Point, GradientDescent]:
         return gradient, self
@@ -63,7 +63,7 @@ class FixedPreconditioner:
 
 @dataclass(frozen=True)
 class Momentum(GradientDescent):
-    """torch.optim.SGD with momentum μ (Polyak 1964): b ← μ b + g, u = b; `buffer` is b, zeros before the first step."""
+    """torch.optim.SGD with momentum μ (Polyak 1964): b ← μ b + g, u = b, slope 1; `buffer` is b, at first zeros."""
 
     buffer: Point
     momentum: float = 0.9
@@ -75,7 +75,7 @@ class Momentum(GradientDescent):
 
 @dataclass(frozen=True)
 class AdamState:
-    """torch.optim.Adam (Kingma & Ba 2015) after `count` steps: running means of g and g², zeros before the first.
+    """torch.optim.Adam (Kingma & Ba 2015) after `count` steps: running means of g and g², at first zeros.
 
     m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,  u = m̂ / (√v̂ + ε̂),  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ).
     """
@@ -97,13 +97,13 @@ class AdamState:
         after, (beta1, beta2) = self.step(gradient)[1], self.betas
         unbias1, unbias2 = after._unbias()
 
-        def of(m: Array, v: Array, g: Array) -> Array:
+        def slope(m: Array, v: Array, g: Array) -> Array:
             root = np.sqrt(v / unbias2)
             # ∂√v̂/∂g; where v is 0, so is g
-            turn = (1 - beta2) / unbias2 * np.divide(g, root, out=np.zeros_like(root), where=root > 0)
-            return ((1 - beta1) - m * turn / (root + self.eps)) / (unbias1 * (root + self.eps))
+            d_root = (1 - beta2) / unbias2 * np.divide(g, root, out=np.zeros_like(root), where=root > 0)
+            return ((1 - beta1) - m * d_root / (root + self.eps)) / (unbias1 * (root + self.eps))
 
-        return tree_map(of, after.mean, after.square, gradient)
+        return tree_map(slope, after.mean, after.square, gradient)
 
     def preconditioner(self) -> Point:
         """1 / (√v̂ + ε̂) after the last step.  Raises ValueError before the first step."""

@@ -25,12 +25,12 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Problem(Weights):
+class Problem(Weights):  # the fields model, params and buffers come first
     """The vector fields of some examples at these weights, and the pairs of fields that should be bracketed.
 
-    Each example has a field, x (n, …) and y (n, …).  If x has one more axis than x_eval, each mini-batch has a field,
-    that of its mean loss: x (b, m, …) and y (b, m, …), with batch-norm in training mode if `training` is set.  `pairs`
-    is (p, 2), and `x_eval` (n_eval, …) holds inputs whose logits are watched.
+    Each example has a field: x is (n, …), y is (n, …).  If x has one axis more than x_eval, it holds mini-batches, and
+    the mean loss of each has a field: x is (b, m, …), y is (b, m, …), and `training` puts batch-norm into training
+    mode.  `pairs` is (p, 2), and `x_eval` (n_eval, …) holds inputs whose logits are watched.
     """
 
     x: Array
@@ -63,7 +63,7 @@ class Problem(Weights):
 
 
 class Engine(Protocol):
-    """What computes a solution: `core.engine.Autograd` from the definitions, or `fast.engine` by sweeps."""
+    """What computes a solution: `core.engine.Autograd`, or `fast.engine` with rules of its own for each layer."""
 
     def logits(self, weights: Weights, x: Array, training: bool = False) -> Array: ...
     def gradients(self, problem: Problem) -> Arrays: ...
@@ -73,7 +73,7 @@ class Engine(Protocol):
 
 
 class Solution:
-    """The six quantities of a problem.  Each is computed once, from those before it, when it is first asked for.
+    """The six quantities of a problem.  Each is computed when it is first asked for, and kept.
 
     >>> from lie_ref.core import engine, networks
     >>> model, x, y = networks.mlp([2, 3, 1]), np.eye(2), np.array([[0.0], [1.0]])
@@ -114,9 +114,9 @@ class Solution:
     @cached_property
     def bracket(self) -> Arrays:
         """[v_i, v_j] = H_j g_i − H_i g_j for each pair: name → (p, *shape)."""
-        if "hvp" in vars(self):
+        if "hvp" in vars(self):  # already computed
             return {name: h[:, 0] - h[:, 1] for name, h in self.hvp.items()}
-        return self.engine.brackets(self.problem, self.grad)  # without all products in memory
+        return self.engine.brackets(self.problem, self.grad)  # which need not keep all products in memory
 
     @cached_property
     def logit_delta(self) -> Array:

@@ -7,21 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.differences import (
-    PLAIN,
-    STEPS,
-    bracket_by_differences,
-    observed_order,
-    order_swap,
-    relative_error,
-)
+from ..core.differences import PLAIN, STEPS, bracket_by_differences, observed_order, order_swap, relative_error
 from ..core.engine import Autograd, at
 from ..core.fields import Field, Point, difference, hvp_reverse_over_reverse, norm, tree_map
 from ..core.optimizers import AdamState, FixedPreconditioner, Momentum, Optimizer
 from ..core.problem import Problem
 from ..core.types import Arrays
 from ..fast import engine
-from .derivatives import first_order_swap, second_order_swap
+from .derivatives import swap_effect
 
 # Order swaps at four steps give two extrapolations to ε = 0.  They may differ by this part of the change between the
 # steps, for an effect of first and of second order in ε.  A jump of the gradient between the steps adds 1/ε to a swap
@@ -96,7 +89,7 @@ def check_swaps(problem: Problem, adam: AdamState) -> dict[str, OrderSwap]:
     g_i, g_j = (_gradient_of(problem, int(i)) for i in problem.pairs[0])
     g, found = engine.gradients(problem), {}
     for name, (optimizer, order) in optimizers.items():
-        limit = at((second_order_swap if order == 2 else first_order_swap)(problem, g, optimizer), 0)
+        limit = at(swap_effect(problem, g, optimizer, order), 0)
         found[name] = order_swap_convergence(g_i, g_j, problem.params, limit, optimizer, order)
     return found
 

@@ -192,19 +192,15 @@ def swap_effects(
         ) from error
     check_shapes("optimizer", updates, {name: p.shape for name, p in problem.params.items()})
     g = engine.gradients(problem)
-    return first_order_swap(problem, g, optimizer), second_order_swap(problem, g, optimizer)
+    return swap_effect(problem, g, optimizer, 1), swap_effect(problem, g, optimizer, 2)
 
 
-def first_order_swap(problem: Problem, g: Arrays, optimizer: Optimizer) -> Arrays:
-    """The factor of ε for each pair, from the gradients g of all fields: name → (p, *shape)."""
+def swap_effect(problem: Problem, g: Arrays, optimizer: Optimizer, order: int) -> Arrays:
+    """The factor of ε, or of ε² for order 2, for each pair, from the gradients g of all fields: name → (p, *shape)."""
     g_i, g_j = ({name: a[problem.pairs[:, side]] for name, a in g.items()} for side in range(2))
-    return first_order_effect(optimizer, g_i, g_j)
-
-
-def second_order_swap(problem: Problem, g: Arrays, optimizer: Optimizer) -> Arrays:
-    """The factor of ε² for each pair, from the gradients g of all fields: name → (p, *shape)."""
+    if order == 1:
+        return first_order_effect(optimizer, g_i, g_j)
     products = engine.products(problem, optimizer.step(g)[0])
-    g_i, g_j = ({name: a[problem.pairs[:, side]] for name, a in g.items()} for side in range(2))
     sides = ({name: h[:, side] for name, h in products.items()} for side in range(2))
     return second_order_effect(optimizer, g_i, g_j, *sides)
 

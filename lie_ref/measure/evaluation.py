@@ -14,7 +14,7 @@ from ..core.problem import Problem, Solution
 from ..core.types import Array, Arrays
 from ..fast import engine
 from ..fast.arguments import LossLike, checked_problem
-from .derivatives import first_order_swap, second_order_swap, squared_norms, tensor_norms
+from .derivatives import squared_norms, swap_effect, tensor_norms
 
 HELD = 2**24  # effects of swaps in memory at a time, in numbers: 128 MiB in float64
 
@@ -105,9 +105,8 @@ def optimizer_swaps(solution: Solution, optimizer: Optimizer, order: int) -> Swa
 
     The first order comes from the memory of the optimizer; the second contains the Lie bracket.
     """
-    effect = second_order_swap if order == 2 else first_order_swap
     updates = optimizer.step(solution.grad)[0]
-    return _swaps(solution, updates, lambda part: effect(part, solution.grad, optimizer))
+    return _swaps(solution, updates, lambda part: swap_effect(part, solution.grad, optimizer, order))
 
 
 def shuffled_rms(solution: Solution, seed: int) -> Array:

@@ -60,20 +60,28 @@ class Walk:
             m: {here: (of, there) for of, there, here in imports(m, t, self.code)} for m, t in self.code.items()
         }
 
-    def enter(self, function: Function, *names: str) -> Walk:
-        """Follow these names of a function until nothing new is found."""
+    def enter(self, function: Function, *names: str, returns: bool = False) -> Walk:
+        """Follow these names of a function, and what it returns if it `returns` the value, until nothing new is found."""
         self.passed.setdefault(function, set()).update(names)
+        self.returning.update({function} if returns else ())
         before = None
         while before != (before := (sum(map(len, self.passed.values())), len(self.returning))):
             for key in list(self.passed):
                 self._read(key)
         return self
 
+    def count(self) -> int:
+        """How many functions the value passes through."""
+        return sum(bool(names) or key in self.returning for key, names in self.passed.items())
+
     def _read(self, key: Function) -> None:
         node, names = self.functions[key], self.passed[key]
         for inner in ast.walk(node):
             if isinstance(inner, ast.Assign) and self._is_value(key, inner.value):
-                names.update(n.id for t in inner.targets for n in ast.walk(t) if isinstance(n, ast.Name))
+                for target in inner.targets:
+                    parts = target.elts if isinstance(target, ast.Tuple) else [target]
+                    found = {part.id for part in parts if isinstance(part, ast.Name)}
+                    names.update(found & set(self.attributes) if len(parts) > 1 else found)
             if isinstance(inner, ast.Return) and inner.value is not None and self._is_value(key, inner.value):
                 self.returning.add(key)
             if isinstance(inner, ast.Call):
@@ -108,6 +116,8 @@ class Walk:
     def _is_value(self, key: Function, node: ast.expr) -> bool:
         if isinstance(node, ast.Name):
             return node.id in self.passed.get(key, ())
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            return node.slice.value in self.attributes or self._is_value(key, node.value)
         if isinstance(node, (ast.Subscript, ast.Starred)):
             return self._is_value(key, node.value)
         if isinstance(node, ast.Tuple):
