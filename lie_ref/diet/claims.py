@@ -1,7 +1,4 @@
-"""Judges the published claims about data diets, and our own about brackets, from the results of one task.
-
-A claim's values are those of its statistic in each run or retraining.  Verdicts are as in `study.verdicts`.
-"""
+"""Judges the published claims about data diets, and our own about brackets, from the results of one task."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from ..study.verdicts import Claim, finding
 from .results import BRACKETS, RIVALS
 
 Task = dict[str, Any]  # what `task_results` returns
-Values = Sequence[float]  # one for each run or retraining
+Values = Sequence[float]  # of a statistic, one for each run or retraining
 
 
 def _correlation(a: str, b: str, task: Task) -> Values:
@@ -63,13 +60,13 @@ def _top_window(noisy: bool, task: Task) -> Values:
 
 
 def _top_window_fall(task: Task) -> Values:
-    pair = _top_window(True, task), _top_window(False, task)
-    return _mean_difference([pair] if all(pair) else [])
+    noisy, clean = _top_window(True, task), _top_window(False, task)
+    return _mean_difference([noisy], [clean]) if noisy and clean else []
 
 
 def _velocity_gap(task: Task) -> Values:
-    high, low = (task["velocities"]["bands"][band][1:] for band in ("highest", "lowest"))
-    return _mean_difference([(a["values"], b["values"]) for a, b in zip(high, low, strict=True)])
+    bands = task["velocities"]["bands"]
+    return _mean_difference(*([at["values"] for at in bands[band][1:]] for band in ("highest", "lowest")))
 
 
 def _barriers(group: str, task: Task) -> list[Values]:
@@ -78,16 +75,16 @@ def _barriers(group: str, task: Task) -> list[Values]:
 
 def _barrier_fall(task: Task) -> Values:
     of = _barriers("all", task)
-    return _mean_difference([(of[0], of[-1])] if len(of) > 1 else [])
+    return _mean_difference(of[:1], of[-1:]) if len(of) > 1 else []
 
 
 def _barrier_gap(task: Task) -> Values:
-    return _mean_difference(list(zip(_barriers("highest", task), _barriers("lowest", task), strict=True)))
+    return _mean_difference(_barriers("highest", task), _barriers("lowest", task))
 
 
-def _mean_difference(pairs: Sequence[tuple[Values, Values]]) -> Values:
-    """a − b in each run, averaged over the pairs (a, b)."""
-    return np.mean([np.subtract(a, b) for a, b in pairs], axis=0).tolist() if pairs else []
+def _mean_difference(a: Sequence[Values], b: Sequence[Values]) -> Values:
+    """a − b in each run, averaged over the statistics a and b."""
+    return np.mean(np.subtract(a, b), axis=0).tolist() if a else []
 
 
 ABOVE = 1e-9  # above zero: no difference at all is not a gain

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ..measure.derivatives import logits
 from ..measure.kernels import kernel_velocity, ntk
 from ..measure.scores import ROWS, bracket_score, el2n, forgetting, grand, right
 from ..study.checkpoint import Checkpoint
-from ..study.training import Sampler, Step, Training
+from ..study.training import Sampler, Training
 from .settings import CHILDREN, RETRAINED, TIMES, DietSettings
 from .tasks import Task
 
@@ -63,43 +63,37 @@ class Job(ABC):
 
     task: str
     number: int  # of the run or retraining
+    pattern: ClassVar[str]  # of the name, filled in from the fields
 
     @property
-    @abstractmethod
-    def name(self) -> str: ...
+    def name(self) -> str:
+        return self.pattern.format(**vars(self))
 
     @abstractmethod
     def run(self, work: Work) -> Arrays: ...
 
+    def path(self, work: Work) -> Path:
+        """The job's file."""
+        return work.out / "jobs" / f"{self.name}.npz"
 
-def job_path(job: Job, work: Work) -> Path:
-    """The file of a job."""
-    return work.out / "jobs" / f"{job.name}.npz"
+    def perform(self, work: Work) -> None:
+        """Do the job and write its file, which appears only when it is complete."""
+        write_npz(self.path(work), self.run(work) | {"format": np.array(self._origin(work))})
 
+    def read(self, work: Work) -> Arrays:
+        """The arrays in the file; InputError, with the remedy, if it is damaged or comes from another job or diet."""
+        path = self.path(work)
+        try:
+            arrays = read_npz(path)
+            if str(arrays.pop("format", "none")) != self._origin(work):
+                raise InputError(f"{path}: not a file of this job, with these settings and of this version")
+        except InputError as error:
+            raise InputError(f"{error}; delete it, and the same command does it again") from error
+        return arrays
 
-def perform(job: Job, work: Work) -> Path:
-    """Do a job unless its file exists; returns the path of the file, which appears only when it is complete."""
-    path = job_path(job, work)
-    if not path.exists():
-        write_npz(path, job.run(work) | {"format": np.array(_origin(job, work))})
-    return path
-
-
-def read_job(job: Job, work: Work) -> Arrays:
-    """The arrays in a job's file; InputError, with the remedy, if it is damaged or comes from another job or diet."""
-    path = job_path(job, work)
-    try:
-        arrays = read_npz(path)
-        if str(arrays.pop("format", "none")) != _origin(job, work):
-            raise InputError(f"{path}: not a file of this job, with these settings and of this version")
-    except InputError as error:
-        raise InputError(f"{error}; delete it, and the same command does it again") from error
-    return arrays
-
-
-def _origin(job: Job, work: Work) -> str:
-    """What made a file: the version of the format, the job and the settings, which decide all shapes."""
-    return f"{FORMAT} {job.name} {replace(work.settings, celeba=None)}"  # CelebA may be moved
+    def _origin(self, work: Work) -> str:
+        """What made the file: the version of the format, the job and the settings, which decide all shapes."""
+        return f"{FORMAT} {self.name} {replace(work.settings, celeba=None)}"  # CelebA may be moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +115,7 @@ class ScoreRun(Job):
         task, settings = work.tasks[self.task, self.noisy], work.settings
         rows, found = task.rows, {}
         training = work.training(task, self.number)
-        x, y = Images(task.dataset, rows), _targets(task, rows)
+        x, y = Images(task.dataset, rows), task.targets(rows)
         partners = settings.rng("partners", self.number).permutation(len(rows))[: settings.partners]
         times = {settings.scored[time]: time for time in (("early",) if self.noisy else TIMES)}
         seen, is_right = [], []
@@ -136,9 +130,10 @@ class ScoreRun(Job):
                 training.checkpoint().write(work.state_path(self.task, self.number, training.step))
 
         look()
-        for step in _steps(training, settings.steps):
+        for _ in range(settings.steps):
+            step = training.advance()
             seen.append(step.rows)
-            is_right.append(right(step.logits, _targets(task, step.rows), task.loss))
+            is_right.append(right(step.logits, task.targets(step.rows), task.loss))
             look()
         places = np.searchsorted(rows, np.concatenate(seen))
         found["events"], found["never_learnt"] = forgetting(places, np.concatenate(is_right), len(rows))
@@ -155,16 +150,13 @@ class Retraining(Job):
     noisy: bool
     choice: str  # the name of the subset
     rows: Array
-
-    @property
-    def name(self) -> str:
-        return f"{self.task}-{self.choice}-{self.number}"
+    pattern = "{task}-{choice}-{number}"
 
     def run(self, work: Work) -> Arrays:
         task = work.tasks[self.task, self.noisy].keeping(self.rows)
         training = work.training(task, RETRAINED + self.number)
-        for _ in _steps(training, work.settings.steps):
-            pass
+        for _ in range(work.settings.steps):
+            training.advance()
         return _tested(task, training) | {"examples": np.array(len(self.rows))}
 
 
@@ -176,10 +168,7 @@ class Velocities(Job):
     """
 
     bands: dict[str, Array]
-
-    @property
-    def name(self) -> str:
-        return f"{self.task}-velocities-{self.number}"
+    pattern = "{task}-velocities-{number}"
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, False], work.settings
@@ -204,10 +193,7 @@ class Connection(Job):
 
     step: int
     bands: dict[str, Array]
-
-    @property
-    def name(self) -> str:
-        return f"{self.task}-connection-{self.number}-{self.step:06d}"
+    pattern = "{task}-connection-{number}-{step:06d}"
 
     def run(self, work: Work) -> Arrays:
         task, settings = work.tasks[self.task, False], work.settings
@@ -216,8 +202,8 @@ class Connection(Job):
             training = work.training(task, self.number)
             training.continue_from(parent)
             training.sampler = Sampler(task.rows, settings.batch, CHILDREN + 2 * self.number + child)
-            for _ in _steps(training, settings.steps):
-                pass
+            for _ in range(training.step, settings.steps):
+                training.advance()
             ends.append(training.params)
         count, size = STATISTICS
         some = settings.rng("statistics").permutation(task.rows)[: count * size]
@@ -232,16 +218,6 @@ class Connection(Job):
         return {"error": np.array(errors)}
 
 
-def _steps(training: Training, last: int) -> Iterator[Step]:
-    """Train up to the last step; InputError if the numbers overflow float32."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        while training.step < last:
-            step = training.advance()
-            if not (np.isfinite(step.loss) and training.finite):
-                raise InputError(f"--lr: training with {training.adam.lr} went beyond float32 at step {training.step}")
-            yield step
-
-
 def _tested(task: Task, training: Training) -> Arrays:
     """Mean loss and share of correct outputs on the held-out images: the validation and the test split."""
     rows = np.concatenate([task.dataset.indices(split) for split in ("validation", "test")])
@@ -254,10 +230,4 @@ def _outputs(task: Task, rows: Array, model: Model, params: Arrays, buffers: Arr
     """The logits (n, k) of a network for these rows, and their targets."""
     x = Images(task.dataset, rows)
     parts = [logits(model, params, buffers, x[start : start + ROWS]) for start in range(0, len(x), ROWS)]
-    return np.concatenate(parts), _targets(task, rows)
-
-
-def _targets(task: Task, rows: Array) -> Array:
-    """The labels of these rows in the form that the loss takes."""
-    y = task.dataset.labels[rows]
-    return y if y.ndim == 1 else y.astype(np.float32)
+    return np.concatenate(parts), task.targets(rows)

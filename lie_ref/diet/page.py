@@ -107,20 +107,20 @@ def _pruning_charts(task: Task) -> Iterator[str]:
 
 def _figures(task: Task) -> list[Figure]:
     """Windows, velocities and barriers.  Steps are at equal distances, because the gaps between them grow."""
-    true, false = (
-        [(window["offset"], window["accuracy"]["values"]) for window in task["windows"] if window["noisy"] == noisy]
-        for noisy in (False, True)
-    )
-    starts = {offset: f"{offset:.0%}" for offset, _ in true}
+    windows = {
+        labels: [(at["offset"], at["accuracy"]["values"]) for at in task["windows"] if at["noisy"] == noisy]
+        for labels, noisy in (("true labels", False), ("false labels", True))
+    }
+    starts = {offset: f"{offset:.0%}" for offset, _ in windows["true labels"]}
     bands, barriers = task["velocities"]["bands"], list(enumerate(task["barriers"]))
     velocities = {band: [(k, at["values"]) for k, at in enumerate(bands[band])] for band in BANDS}
-    kept = {k: str(step) for k, step in enumerate(task["velocities"]["steps"][1:])}
+    saved = {k: str(step) for k, step in enumerate(task["velocities"]["steps"][1:])}
     between = {g: [(k, at["groups"][g]["barrier"]["values"]) for k, at in barriers] for g in (*BANDS, "all")}
-    left = {k: str(at["step"]) for k, at in barriers}
+    copied = {k: str(at["step"]) for k, at in barriers}
     return [
-        ("accuracy with a window", "start of the window", starts, {"true labels": true, "false labels": false}),
-        ("velocity of the kernel", "from the previous kept step to step", kept, velocities),
-        ("error barrier", "children start at step", left, between),
+        ("accuracy by window", "start of the window", starts, windows),
+        ("velocity of the kernel", "from the saved step before to step", saved, velocities),
+        ("error barrier", "children are copied at step", copied, between),
     ]
 
 
@@ -162,28 +162,24 @@ def _noise_row(entry: Mapping[str, Any]) -> str:
 
 
 def _correlation_rows(task: Task, keys: Sequence[str]) -> Iterator[str]:
-    correlations = {frozenset(entry["scores"]): entry for entry in task["correlations"]}
-
-    def cell(a: str, b: str) -> str:
-        if a == b:
-            return "<td>1</td>"
-        found = correlations[frozenset((a, b))]
-        value, kind = found["value"], ""
-        if value is not None:  # the security policy forbids inline styles, so a class sets the colour, in tenths
-            kind = f' class="{"raised" if value > 0 else "lowered"}-{min(9, int(10 * abs(value)))}"'
-        text = number(value and round(value, 2) + 0.0, ".2f")  # without −0.00
-        return f'<td{kind} title="{escape(a)}, {escape(b)}: {interval(found, ".3f")}">{text}</td>'
-
+    found = {frozenset(entry["scores"]): _correlation_cell(entry) for entry in task["correlations"]}
     for a in keys:
-        yield row(escape(a), *(cell(a, b) for b in keys))
+        yield row(escape(a), *(found.get(frozenset((a, b)), "<td>1</td>") for b in keys))
+
+
+def _correlation_cell(found: Mapping[str, Any]) -> str:
+    value, kind = found["value"], ""
+    if value is not None:  # the security policy forbids inline styles, so a class sets the colour, in tenths
+        kind = f' class="{"raised" if value > 0 else "lowered"}-{min(9, int(10 * abs(value)))}"'
+    text = number(value and round(value, 2) + 0.0, ".2f")  # without −0.00
+    return f'<td{kind} title="{escape(", ".join(found["scores"]))}: {interval(found, ".3f")}">{text}</td>'
 
 
 def _extremes_row(key: str, ends: Mapping[str, Sequence[int]], dataset: Dataset) -> str:
     """The images of the examples with the highest and lowest scores."""
     texts = []
-    for end in ("highest", "lowest"):
-        uris = thumbnails(dataset.batch(np.array(ends[end]))[0])
-        names = [escape(str(dataset.files[example])) for example in ends[end]]
-        pairs = zip(uris, names, strict=True)
+    for examples in (ends["highest"], ends["lowest"]):
+        names = (escape(str(dataset.files[example])) for example in examples)
+        pairs = zip(thumbnails(dataset.batch(np.array(examples))[0]), names, strict=True)
         texts.append("".join(f'<img src="{uri}" alt="{name}" title="{name}">' for uri, name in pairs))
     return row(escape(key), cells(texts, WORDS))

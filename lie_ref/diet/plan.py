@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
+
 import numpy as np
 
 from ..core.types import Array, Arrays
@@ -19,14 +22,13 @@ Subset = tuple[str | None, str, float]  # score, end, fraction kept; the score i
 
 def check_sizes(settings: DietSettings, task: Task) -> None:
     """InputError if a subset is smaller than a mini-batch, a band is empty, or there are too few examples."""
-    n, batch = len(task.rows), settings.batch
+    n, batch = len(task.rows), f"a mini-batch of {settings.batch}"
     shares = [("fractions", share) for share in settings.fractions] + [("window", settings.window)]
-    checks = [(option, share, round(share * n), batch, f"a mini-batch of {batch}") for option, share in shares]
+    checks = [(option, share, round(share * n), settings.batch, batch) for option, share in shares]
     checks += [("band", settings.band, int(settings.band * n), 1, "one")]  # rounded down: bands must not overlap
-    if settings.noise:
-        checks += [("noise", settings.noise, round(settings.noise * n), 2, "two")]  # they exchange labels
+    checks += [("noise", settings.noise, round(settings.noise * n), 2, "two")]  # they exchange labels
     for option, share, count, least, expected in checks:
-        if count < least:
+        if share and count < least:
             raise InputError(
                 f"--{option}: {share:g} of the {n:,} training examples of task {task.name} is {count}, "
                 f"expected at least {expected}"
@@ -37,11 +39,9 @@ def check_sizes(settings: DietSettings, task: Task) -> None:
 
 def score_runs(settings: DietSettings) -> list[ScoreRun]:
     """The scoring runs of every task: with the true labels and, if there is noise, with false ones."""
+    kinds = (False, True) if settings.noise else (False,)
     return [
-        ScoreRun(task, number, noisy)
-        for task in settings.tasks
-        for noisy in ((False, True) if settings.noise else (False,))
-        for number in range(settings.runs)
+        ScoreRun(task, number, noisy) for task, noisy, number in product(settings.tasks, kinds, range(settings.runs))
     ]
 
 
@@ -89,22 +89,19 @@ def window_name(noisy: bool, offset: float) -> str:
     return f"window-{'noisy' if noisy else 'clean'}-{label(offset)}"
 
 
-def _retrainings(settings: DietSettings, task: Task, scores: dict[bool, Arrays], number: int) -> list[Job]:
+def _retrainings(settings: DietSettings, task: Task, scores: dict[bool, Arrays], number: int) -> Iterator[Job]:
     """The trainings with one seed, on every subset and every window."""
-    n = len(task.rows)
-    chosen: list[tuple[str, bool, Array]] = []  # name, noisy, positions in task.rows
-    shuffled = settings.rng("choices", number).permutation(n)
+    n, wanted = len(task.rows), []  # (name, noisy, score, where the examples start, their fraction)
     for key, end, fraction in subsets(settings):
+        wanted.append((subset_name(key, end, fraction), False, key, 1.0 if end == "highest" else 0.0, fraction))
+    for noisy, offset in product(scores, settings.offsets):
+        wanted.append((window_name(noisy, offset), noisy, ORDER, offset, settings.window))
+    shuffled = settings.rng("choices", number).permutation(n)
+    for name, noisy, score, offset, fraction in wanted:
+        order = rising(scores[noisy][score], shuffled) if score else shuffled
         count = round(fraction * n)
-        order = rising(scores[False][key], shuffled) if key else shuffled
-        chosen.append((subset_name(key, end, fraction), False, order[-count:] if end == "highest" else order[:count]))
-    count = round(settings.window * n)
-    for noisy, of in scores.items():
-        order = rising(of[ORDER], shuffled)
-        for offset in settings.offsets:
-            start = min(round(offset * n), n - count)
-            chosen.append((window_name(noisy, offset), noisy, order[start : start + count]))
-    return [Retraining(task.name, number, noisy, name, np.sort(task.rows[places])) for name, noisy, places in chosen]
+        start = min(round(offset * n), n - count)
+        yield Retraining(task.name, number, noisy, name, np.sort(task.rows[order[start : start + count]]))
 
 
 def bands(settings: DietSettings, task: Task, score: Array) -> dict[str, Array]:

@@ -1,12 +1,10 @@
-"""Turns the files of a diet's jobs into results: how scores agree, what subsets are worth, which scores find noise.
-
-Everything is a plain value, ready for `results.json`.
-"""
+"""Turns the files of a diet's jobs into `results.json`: how scores agree, what subsets are worth, what finds noise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from functools import partial
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -44,9 +42,9 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
     clean = runs_of(files, settings, task.name, noisy=False)
     noisy = runs_of(files, settings, task.name, noisy=True) if false is not None else []
     size = _input_sizes(task)
+    tested = partial(_tested, settings, task, files)
     pruning = [
-        {"score": key, "end": end, "fraction": fraction}
-        | _tested(settings, task, files, subset_name(key, end, fraction))
+        {"score": key, "end": end, "fraction": fraction} | tested(subset_name(key, end, fraction))
         for key, end, fraction in subsets(settings)
     ]
     return {
@@ -56,29 +54,20 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
         "held_out": sum(len(task.dataset.indices(split)) for split in ("validation", "test")),
         "outputs": list(task.outputs),
         "correlations": [
-            {"scores": [a, b], **_over_runs(spearman(run[a], run[b]) for run in clean)}
+            {"scores": [a, b]} | _over_runs(spearman(run[a], run[b]) for run in clean)
             for a, b in combinations(score_keys(), 2)
         ],
         "input_size": _over_runs(spearman(run["grand/start"], size) for run in clean),
         "beyond": [
-            {"score": key, **_over_runs(beyond(run, key, run["forgetting/end"]) for run in clean)} for key in BRACKETS
+            {"score": key} | _over_runs(beyond(run, key, run["forgetting/end"]) for run in clean) for key in BRACKETS
         ],
-        "noise": [
-            {
-                "score": key,
-                **_over_runs(auroc(run[key], false) for run in noisy),
-                "beyond": _over_runs(beyond(run, key, false) for run in noisy) if key in BRACKETS else None,
-            }
-            for key in score_keys(times=["early"])
-            if false is not None
-        ],
+        "noise": [] if false is None else [_noise(noisy, key, false) for key in score_keys(times=["early"])],
         "forgetting": _forgetting(settings, task, files),
         "pruning": pruning,
         "gains": _gains(pruning),
         "windows": [
-            {"noisy": is_noisy, "offset": offset, **_tested(settings, task, files, window_name(is_noisy, offset))}
-            for is_noisy in ((False, True) if noisy else (False,))
-            for offset in settings.offsets
+            {"noisy": is_noisy, "offset": offset} | tested(window_name(is_noisy, offset))
+            for is_noisy, offset in product((False, True) if noisy else (False,), settings.offsets)
         ],
         "velocities": _velocities(settings, task, files),
         "barriers": _barriers(settings, task, files),
@@ -98,6 +87,12 @@ def _input_sizes(task: Task) -> Array:
     return np.sqrt(np.concatenate([squared_norms(images[start : start + ROWS]) for start in starts]))
 
 
+def _noise(noisy: Sequence[Arrays], key: str, false: Array) -> dict[str, Any]:
+    """How well a score finds the false labels (n,) bool."""
+    found = {"score": key} | _over_runs(auroc(run[key], false) for run in noisy)
+    return found | {"beyond": _over_runs(beyond(run, key, false) for run in noisy) if key in BRACKETS else None}
+
+
 def _over_runs(values: Iterable[Any]) -> dict[str, Any]:
     """The mean of one value per run, its 95 % interval, and the values."""
     each = [float(value) for value in values]
@@ -113,11 +108,7 @@ def _tested(settings: DietSettings, task: Task, files: Files, choice: str) -> di
 
 
 def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Accuracy and loss with each score's subset minus those with other subsets, in each retraining.
-
-    The others are all examples, a random subset of the same size and, for the highest bracket scores, the highest
-    GraNd and EL2N.
-    """
+    """Accuracy and loss with each score's subset minus those with all examples, a random subset, and its rivals."""
     of = {(entry["score"], entry["end"], entry["fraction"]): entry for entry in pruning}
     found = []
     for (score, end, fraction), entry in of.items():
@@ -133,10 +124,7 @@ def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, Any]:
-    """How much there was to forget, and the correlations of forgetting events alone with EL2N and bracket scores.
-
-    Events alone, because the forgetting score ranks first by the outputs that were never learnt.
-    """
+    """How much was forgotten, and how forgetting events, without the outputs never learnt, agree with other scores."""
     of = [files[f"{task.name}-scores-clean-{number}"] for number in range(settings.runs)]
     return {
         "seen": settings.steps * settings.batch / len(task.rows),

@@ -1,7 +1,4 @@
-"""Runs a data diet from end to end: data, scores, retrainings, results and page.
-
-A diet lives in one folder and can be stopped at any point; the same command continues it, keeping finished jobs.
-"""
+"""Runs a data diet from end to end: data, scores, retrainings, results and page."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from ..machine.progress import Progress
 from ..study.folder import check_config, make_folders, with_versions, write_config
 from ..study.verdicts import table
 from .claims import ACCURACY, judge
-from .jobs import Job, Work, job_path, perform, read_job
+from .jobs import Job, Work
 from .page import render_diet
 from .plan import check_sizes, score_runs, trials
 from .results import how_forgotten, mean_scores, runs_of, task_results
@@ -35,9 +32,9 @@ OTHERWISE = "--out takes another folder"
 def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor | None = None) -> dict[str, Any]:
     """Run a data diet in the folder `out`, or continue one that was stopped; returns the content of `results.json`.
 
-    `cache` is the folder for decoded images.  The jobs run on any `concurrent.futures.Executor` whose workers see the
-    same files; without one, in this process.  Raises InputError for settings or files that cannot be used, such as an
-    `out` that holds another diet.
+    A diet keeps its finished jobs and may be stopped at any point.  `cache` is the folder for decoded images.  The jobs
+    run on any `concurrent.futures.Executor` whose workers see the same files; without one, in this process.  Raises
+    InputError for settings or files that cannot be used, such as an `out` that holds another diet.
     """
     settings = settings.checked()
     dataset = settings.open_images(cache)
@@ -71,19 +68,19 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
 
 def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -> dict[str, Arrays]:
     """Do the jobs that have no file yet, with a progress bar; returns the arrays of all of them by name."""
-    done = {job.name: read_job(job, work) for job in jobs if job_path(job, work).exists()}
+    done = {job.name: job.read(work) for job in jobs if job.path(work).exists()}
     left = [job for job in jobs if job.name not in done]
     with Progress(len(jobs), label, start=len(done)) as bar:
         if executor is None:
             for job in left:
-                perform(job, work)
+                job.perform(work)
                 bar.advance()
         else:
-            futures: list[Future[Path]] = []
+            futures: list[Future[None]] = []
             try:
                 with interrupt_held():  # submitting may start the workers
                     for job in left:
-                        futures.append(executor.submit(perform, job, work))
+                        futures.append(executor.submit(job.perform, work))
                 for future in as_completed(futures):
                     future.result()
                     bar.advance()
@@ -93,7 +90,7 @@ def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -
                 for future in futures:  # do not start those that still wait
                     future.cancel()
                 raise
-    return done | {job.name: read_job(job, work) for job in left}
+    return done | {job.name: job.read(work) for job in left}
 
 
 def _begin(out: Path, settings: DietSettings, dataset: Dataset) -> None:

@@ -55,7 +55,7 @@ class DietSettings(StudySettings):
             ("fractions", lambda share: 0 < share <= 1, "a share above 0 and at most 1"),
             ("noise", lambda share: 0 <= share < 1, "a share of at least 0 and below 1"),
             ("window", lambda share: 0 < share <= 1, "a share above 0 and at most 1"),
-            ("offsets", lambda start: 0 <= start <= 1 - self.window + 1e-9, f"a start from 0 to 1 − {self.window}"),
+            ("offsets", lambda start: 0 <= start <= 1 - self.window + 1e-9, f"a start from 0 to {1 - self.window:g}"),
             ("band", lambda share: 0 < share <= 1 / 3, "a share above 0 and at most a third"),  # three must not overlap
         )
         for name, holds, expected in rules:
@@ -75,10 +75,8 @@ class DietSettings(StudySettings):
         return self
 
     def rng(self, purpose: str, number: int = 0) -> np.random.Generator:
-        """A random stream for one purpose.
-
-        With a single stream, the partners would be exactly the first examples with false labels.
-        """
+        """A random stream for one purpose."""
+        # With a single stream, the partners would be exactly the first examples with false labels.
         return np.random.default_rng([self.seed, number, *purpose.encode()])
 
     @property

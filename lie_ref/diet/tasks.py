@@ -29,6 +29,11 @@ class Task:
         """The row numbers of the training examples, ascending."""
         return self.dataset.indices("train")
 
+    def targets(self, rows: Array) -> Array:
+        """The labels of these rows in the form that the loss takes."""
+        y = self.dataset.labels[rows]
+        return y if y.ndim == 1 else y.astype(np.float32)
+
     def keeping(self, rows: Array) -> Task:
         """The task with only these training examples; the other splits stay."""
         split = self.dataset.split.copy()
@@ -54,10 +59,7 @@ def attributes(dataset: Dataset) -> Task:
 
 
 def hair(dataset: Dataset) -> Task:
-    """The hair colour, with one softmax, on the images that are labelled with exactly one.
-
-    InputError if a split has no such image.
-    """
+    """The hair colour, with one softmax, on the images with exactly one; InputError if a split has no such image."""
     columns = [dataset.attributes.index(name) for name in HAIR]
     colours = dataset.labels[:, columns]
     split = np.where(colours.sum(axis=1) == 1, dataset.split, UNUSED).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The page of a diet in a real browser: readable at both widths and in both schemes, named, and silent."""
+"""The page of a diet in a real browser: it is readable on both widths and in both colour schemes, and loads nothing."""
 
 from __future__ import annotations
 
@@ -16,19 +16,12 @@ from selenium import webdriver
 
 pytestmark = pytest.mark.browser
 
+# fmt: off
 SETTINGS = DietSettings(
-    faces=400,
-    size=16,
-    tasks=("hair",),
-    runs=2,
-    retrainings=2,
-    steps=7,
-    early=3,
-    partners=2,
-    fractions=(0.8, 0.4),
-    spawns=(0, 3),
+    faces=400, size=16, tasks=("hair",), runs=2, retrainings=2, steps=7, early=3, fractions=(0.8, 0.4), spawns=(0, 3),
     points=3,
 )
+# fmt: on
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +39,14 @@ def page(driver: webdriver.Chrome, diet: Path) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_itself_does_not_scroll_sideways(page: Page, width: int) -> None:
+def test_the_page_does_not_scroll_sideways(page: Page, width: int) -> None:
     page.resize(width)
     page.open()
     assert page.run("return document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(page: Page, scheme: str) -> None:
+def test_text_has_enough_contrast(page: Page, scheme: str) -> None:
     page.emulate(scheme=scheme)
     page.run("for (const details of document.querySelectorAll('details')) details.open = true")
     found = page.run(CONTRASTS)
@@ -61,9 +54,9 @@ def test_text_has_contrast(page: Page, scheme: str) -> None:
     assert [text for contrast, text in found if contrast < 4.5] == []
 
 
-def test_charts_and_pictures_have_names_and_curves_lie_in_their_frames(page: Page) -> None:
+def test_charts_and_images_have_names_and_charts_fit_into_their_frames(page: Page) -> None:
     charts = page.run("return [...document.querySelectorAll('svg')].map((s) => s.getAttribute('aria-label'))")
-    assert len(charts) == 7 + 3  # the scores that choose; windows, velocities, barriers
+    assert len(charts) == 7 + 3  # the scores that select; windows, velocities, barriers
     assert all(charts)
     assert all(page.run("return [...document.querySelectorAll('img')].map((i) => i.alt)"))
     outside = """
@@ -79,19 +72,17 @@ def test_charts_and_pictures_have_names_and_curves_lie_in_their_frames(page: Pag
     assert page.run(outside) == 0
 
 
-def test_whatever_scrolls_is_reached_by_the_keyboard_and_has_a_name(page: Page) -> None:
-    script = "return [...document.querySelectorAll('.scroll')].map((box) => [box.tabIndex, box.getAttribute('role')])"
-    found = page.run(script)
+def test_scrolling_tables_are_named_regions_that_the_keyboard_reaches(page: Page) -> None:
+    boxes = "[...document.querySelectorAll('.scroll')]"
+    found = page.run(f"return {boxes}.map((box) => [box.tabIndex, box.getAttribute('role')])")
     assert found == [[0, "region"]] * (7 + 1)  # seven of the task, and the settings
+    assert all(page.run(f"return {boxes}.map((box) => box.ariaLabel || box.getAttribute('aria-labelledby'))"))
 
 
-def test_every_figure_of_the_charts_stands_in_a_table(page: Page) -> None:
-    for details in page.run("return [...document.querySelectorAll('details')]"):
-        page.run("arguments[0].open = true", details)
-    rows = page.run(
-        "return [...document.querySelectorAll('details')].map((d) => d.querySelectorAll('tbody tr').length)"
-    )
-    pruning = 1 + 2 * (1 + 2 + 5 * 2)  # all; for two fractions random, two scores at the start, five's two ends
-    gains = 2 * (2 * (2 + 5 * 2) + 2 * 2)  # of those over all and random ones, of two scores' highest over two rivals
+def test_tables_hold_every_number_of_the_charts(page: Page) -> None:
+    script = "return [...document.querySelectorAll('details')].map((d) => d.querySelectorAll('tbody tr').length)"
+    rows = page.run(script)
+    pruning = 1 + 2 * (1 + 2 + 5 * 2)  # all; two fractions of random, two scores at the start, both ends of five scores
+    gains = 2 * (2 * (2 + 5 * 2) + 2 * 2)  # over all and random; two highest bracket scores over two rivals
     curves = 2 * 4 + 3 * 2 + 2 * 4  # windows; three bands over two intervals; three bands and all at two steps
     assert rows == [pruning, gains, curves]

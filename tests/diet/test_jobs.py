@@ -1,4 +1,4 @@
-"""The jobs of a diet leave what they say in their files: recomputed here from the states that they keep."""
+"""The files of a diet's jobs hold what their docstrings say, recomputed here from the saved states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from lie_ref.core.losses import LOSSES
 from lie_ref.core.networks import preset
-from lie_ref.diet.jobs import Connection, Retraining, ScoreRun, Velocities, Work, job_path, perform
+from lie_ref.core.types import Arrays
+from lie_ref.diet.jobs import Connection, Job, Retraining, ScoreRun, Velocities, Work
 from lie_ref.diet.settings import DietSettings
 from lie_ref.diet.tasks import attributes, hair
 from lie_ref.images.dataset import Dataset
@@ -25,43 +26,39 @@ from lie_ref.study.checkpoint import Checkpoint
 from lie_ref.study.training import Training
 
 SETTINGS = DietSettings(
-    size=16,
-    faces=400,
-    runs=1,
-    retrainings=1,
-    steps=24,
-    early=6,
-    partners=2,
-    spawns=(0, 20),
-    points=3,
-    kernel_examples=3,
+    size=16, faces=400, runs=1, retrainings=1, steps=24, early=6, spawns=(0, 20), points=3, kernel_examples=3
 )
 
 
 @pytest.fixture(scope="module")
 def work(faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Work:
-    """A folder in which the hair task has been scored without and with false labels, the attributes without."""
+    """A folder with scoring runs of both tasks, and one with false labels for hair."""
     out = tmp_path_factory.mktemp("diet")
     for name in ("jobs", "states"):
         (out / name).mkdir()
-    few = (task.keeping(task.rows[:96]) for task in (hair(faces), attributes(faces)))  # scores take their time
+    few = (task.keeping(task.rows[:96]) for task in (hair(faces), attributes(faces)))  # scoring is slow
     tasks = {(task.name, False): task for task in few}
-    tasks["hair", True] = tasks["hair", False].with_noise(0.2, np.random.default_rng(0))[0]
+    tasks["hair", True] = tasks["hair", False].with_noise(0.2, np.random.default_rng(0))
     work = Work(SETTINGS, tasks, out)
-    for job in (ScoreRun("hair", False, 0), ScoreRun("hair", True, 0), ScoreRun("attributes", False, 0)):
-        perform(job, work)
+    for job in (ScoreRun("hair", 0, False), ScoreRun("hair", 0, True), ScoreRun("attributes", 0, False)):
+        job.perform(work)
     return work
 
 
+def done(job: Job, work: Work) -> Arrays:
+    job.perform(work)
+    return job.read(work)
+
+
 def state(work: Work, name: str, step: int) -> tuple:
-    """Model, parameters and buffers that a run of a task kept at a step."""
+    """The model, parameters and buffers that a task's run saved at a step."""
     model = preset("mxresnet-tiny", n_out=len(work.tasks[name, False].outputs))
     kept = Checkpoint.read(work.out / "states" / f"{name}-0-{step:06d}.npz", model, step, step)
     return model, kept.params, kept.buffers
 
 
 @pytest.mark.parametrize("name", ["hair", "attributes"])
-def test_scores_are_those_of_the_states_on_the_way(name: str, work: Work) -> None:
+def test_scores_are_those_of_the_saved_states(name: str, work: Work) -> None:
     task = work.tasks[name, False]
     x, y = task.dataset.batch(task.rows)
     found = read_npz(work.out / "jobs" / f"{name}-scores-clean-0.npz")
@@ -75,7 +72,7 @@ def test_scores_are_those_of_the_states_on_the_way(name: str, work: Work) -> Non
         np.testing.assert_allclose(found[f"relative/{time}"], relative, rtol=1e-3)
 
 
-def test_forgetting_is_counted_over_the_steps_of_the_run(work: Work) -> None:
+def test_forgetting_is_counted_over_the_whole_run(work: Work) -> None:
     task = work.tasks["hair", False]
     training = Training(preset("mxresnet-tiny", 4), task.dataset, 0, 32, 5e-3, (0.8, 0.999), LOSSES["softmax"])
     histories: dict[int, list[bool]] = {row: [] for row in task.rows.tolist()}
@@ -90,14 +87,14 @@ def test_forgetting_is_counted_over_the_steps_of_the_run(work: Work) -> None:
     assert sum(events) > 0
 
 
-def test_a_run_with_false_labels_has_other_scores_and_keeps_no_state(work: Work) -> None:
+def test_a_run_with_false_labels_has_different_early_scores_and_saves_no_state(work: Work) -> None:
     clean, noisy = (read_npz(work.out / "jobs" / f"hair-scores-{kind}-0.npz") for kind in ("clean", "noisy"))
     assert {key for key in noisy if "/" in key} == {key for key in clean if key.endswith("/early")}
     assert (clean["el2n/early"] != noisy["el2n/early"]).all()
     assert len(list((work.out / "states").glob("hair-*"))) == len(SETTINGS.watched)
 
 
-def test_a_retraining_sees_its_rows_alone_for_as_many_steps(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retraining_takes_all_steps_on_its_own_rows(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     task = work.tasks["hair", False]
     seen: list[np.ndarray] = []
     advance = Training.advance
@@ -109,13 +106,13 @@ def test_a_retraining_sees_its_rows_alone_for_as_many_steps(work: Work, monkeypa
 
     monkeypatch.setattr(Training, "advance", counted)
     rows = task.rows[::3]
-    found = read_npz(perform(Retraining("hair", False, "third", 0, rows), work))
+    found = done(Retraining("hair", 0, False, "third", rows), work)
     assert len(seen) == 24
     assert set(np.concatenate(seen)) == set(rows)
     assert found["examples"] == len(rows)
 
 
-def test_the_test_is_of_the_images_of_both_other_splits(work: Work) -> None:
+def test_accuracy_and_loss_are_those_on_the_validation_and_test_splits(work: Work) -> None:
     task = work.tasks["hair", False]
     model, params, buffers = state(work, "hair", 24)
     rows = np.flatnonzero(np.isin(task.dataset.split, (1, 2)))
@@ -127,10 +124,10 @@ def test_the_test_is_of_the_images_of_both_other_splits(work: Work) -> None:
     assert found["loss"] == pytest.approx(-np.log(p[np.arange(len(y)), y]).mean(), rel=1e-4)
 
 
-def test_velocities_are_between_the_states_that_the_run_kept(work: Work) -> None:
+def test_velocities_are_those_between_consecutive_saved_states(work: Work) -> None:
     task = work.tasks["hair", False]
     bands = {"lowest": task.rows[:3], "highest": task.rows[-3:]}
-    found = read_npz(perform(Velocities("hair", 0, bands), work))
+    found = done(Velocities("hair", 0, bands), work)
     np.testing.assert_array_equal(found["steps"], [0, 6, 20, 24])
     for b, rows in enumerate(bands.values()):
         kernels = [ntk(*state(work, "hair", step), task.dataset.batch(rows)[0]) for step in (0, 6, 20, 24)]
@@ -138,11 +135,9 @@ def test_velocities_are_between_the_states_that_the_run_kept(work: Work) -> None
         np.testing.assert_allclose(found["velocity"][:, b], expected, rtol=1e-4)
 
 
-def test_children_continue_from_their_parents_state_on_different_orders(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_children_continue_from_their_parent_on_different_orders(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     task = work.tasks["hair", False]
-    begun, orders = [], []
+    begun, orders, ends = [], [], []
     advance = Training.advance
 
     def watched(self):
@@ -156,10 +151,9 @@ def test_children_continue_from_their_parents_state_on_different_orders(
             ends.append(self.params)
         return step
 
-    ends: list = []
     monkeypatch.setattr(Training, "advance", watched)
     bands = {"lowest": task.rows[:9], "highest": task.rows[-9:]}
-    found = read_npz(perform(Connection("hair", 0, 20, bands), work))
+    found = done(Connection("hair", 0, 20, bands), work)
     parent = read_npz(work.out / "states" / "hair-0-000020.npz")
     names = ("adam.mean/0.0.weight", "param/0.0.weight", "buffer/0.1.running_mean")
     for count, *arrays in begun:
@@ -177,24 +171,14 @@ def test_children_continue_from_their_parents_state_on_different_orders(
         z = model.apply(params, batch_norm_statistics(model, params, batches), x)
         wrong = z.argmax(axis=1) != y
         expected = [wrong.mean(), wrong[:9].mean(), wrong[-9:].mean()]
-        np.testing.assert_allclose(
-            found["error"][point], expected, atol=2 / len(y)
-        )  # a logit may be a tie but for rounding
+        np.testing.assert_allclose(found["error"][point], expected, atol=2 / len(y))  # rounding decides ties
 
 
-def test_a_job_that_is_done_is_not_done_again(work: Work) -> None:
-    path = job_path(ScoreRun("hair", True, 0), work)
-    before = path.stat().st_mtime_ns
-    assert perform(ScoreRun("hair", True, 0), work) == path
-    assert path.stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize("lr", [1e30, 1e38])
-def test_a_training_beyond_float32_is_said(lr: float, work: Work, tmp_path: Path) -> None:
-    """By the loss of the next step, or by what a step leaves."""
+@pytest.mark.parametrize("lr", [1e30, 1e38])  # the next loss overflows, or the parameters do
+def test_a_training_that_overflows_float32_is_reported(lr: float, work: Work, tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     wild = Work(replace(SETTINGS, lr=lr), work.tasks, tmp_path)
     rows = wild.tasks["hair", False].rows
     with pytest.raises(InputError, match=rf"--lr: training with {re.escape(str(lr))} went beyond float32 at step"):
-        perform(Retraining("hair", False, "all", 0, rows), wild)
+        Retraining("hair", 0, False, "all", rows).perform(wild)
     assert not list((tmp_path / "jobs").iterdir())

@@ -1,20 +1,23 @@
-"""What the results of a diet say of made-up jobs whose answers are known."""
+"""The results of a diet on made-up jobs whose answers are known."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lie_ref.diet.claims import CLAIMS, _top_window, judge
+from lie_ref.diet import claims
+from lie_ref.diet.claims import CLAIMS, judge
 from lie_ref.diet.plan import trials
 from lie_ref.diet.results import EXTREMES, beyond, how_forgotten, mean_scores, runs_of, task_results
 from lie_ref.diet.settings import DietSettings, score_keys
 from lie_ref.diet.tasks import Task, hair
 from lie_ref.images.dataset import Dataset
-from lie_ref.study.verdicts import Claim, finding
+from lie_ref.study.verdicts import finding
 
 SETTINGS = DietSettings(
     runs=3, retrainings=3, steps=10, early=5, spawns=(0, 5), fractions=(0.6, 0.4, 0.2), offsets=(0.0, 0.3, 0.6)
@@ -27,22 +30,23 @@ def task(faces: Dataset) -> Task:
 
 
 def made_up(task: Task, false: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """Jobs of a world in which EL2N, GraNd and forgetting follow one difficulty, and brackets also see false labels.
+    """Jobs in which EL2N, GraNd and forgetting measure one difficulty; the bracket score also sees false labels.
 
-    Training on the highest EL2N does best, on others as on random ones, but with false labels the middle is best.
+    Training on the highest EL2N is best, and every other subset is like a random one.  With false labels the middle
+    window is best.
     """
     n, rng = len(task.rows), np.random.default_rng(0)
     files: dict[str, dict[str, np.ndarray]] = {}
-    hard = rng.permutation(n) / n
+    difficulty = rng.permutation(n) / n
     for kind in ("clean", "noisy"):
         for number in range(3):
             jitter = lambda: 1e-2 * rng.standard_normal(n)  # noqa: E731
-            scores = {key: hard + jitter() for key in score_keys() if key != "forgetting/end"}
+            scores = {key: difficulty + jitter() for key in score_keys() if key != "forgetting/end"}
             for time in ("start", "early", "end"):
-                scores[f"bracket/{time}"] = hard + jitter() + (kind == "noisy") * false
+                scores[f"bracket/{time}"] = difficulty + jitter() + (kind == "noisy") * false
                 scores[f"relative/{time}"] = rng.standard_normal(n)
             scores["grand/start"] = rng.standard_normal(n)
-            scores |= {"events": (20 * hard).astype(int), "never_learnt": np.zeros(n, int)}
+            scores |= {"events": (20 * difficulty).astype(int), "never_learnt": np.zeros(n, int)}
             files[f"hair-scores-{kind}-{number}"] = scores
     scores = {noisy: mean_scores(runs_of(files, SETTINGS, "hair", noisy)) for noisy in (False, True)}
     for job in trials(SETTINGS, task, scores):
@@ -66,7 +70,7 @@ def made_up(task: Task, false: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def false(task: Task) -> np.ndarray:
-    return task.with_noise(0.15, np.random.default_rng(0))[1][task.rows]
+    return task.with_noise(0.15, np.random.default_rng(0)).false_labels(task)
 
 
 @pytest.fixture(scope="module")
@@ -78,23 +82,22 @@ def verdicts(results: dict[str, Any]) -> dict[str, str]:
     return {finding["id"]: finding["verdict"] for finding in judge(results)}
 
 
-def test_verdicts_are_those_of_the_world_that_was_made_up(results: dict[str, Any]) -> None:
-    found, expected = verdicts(results), {}
-    expected |= dict.fromkeys(("1a", "1b"), "holds")  # one difficulty
-    expected |= dict.fromkeys(("2a", "2b"), "holds")  # the highest EL2N do as well as all, better than random ones
+def test_verdicts_are_right_about_the_made_up_jobs(results: dict[str, Any]) -> None:
+    expected = dict.fromkeys(("1a", "1b"), "holds")  # one difficulty
+    expected |= dict.fromkeys(("2a", "2b"), "holds")  # the highest EL2N are as good as all, and better than random
     expected |= dict.fromkeys(("1c", "1d", "3"), "fails")  # GraNd at initialisation is noise
-    expected |= dict.fromkeys(("2c", "2d"), "fails")  # and GraNd's choices gain nothing
-    expected |= {"4a": "fails", "4b": "holds"}  # the window of the highest is best, but not with false labels
-    expected |= dict.fromkeys(("5a", "5b", "5c"), "fails")  # which of these scores none sees
+    expected |= dict.fromkeys(("2c", "2d"), "fails")  # selecting by GraNd gains nothing
+    expected |= {"4a": "fails", "4b": "holds"}  # the top window is best with true labels, and not with false ones
+    expected |= dict.fromkeys(("5a", "5b", "5c"), "fails")  # these scores do not see false labels
     expected |= dict.fromkeys(("6a", "6b", "6c"), "holds")
-    expected |= dict.fromkeys(("7c", "7e", "7g"), "holds")  # but brackets do
-    expected |= {"7a": "holds"}  # and measure the difficulty a third time, with an error of their own
-    expected |= dict.fromkeys(("7b", "7d", "7f", "7h"), "undecided")  # relative ones are noise
-    expected |= dict.fromkeys((f"7{letter}" for letter in "ijklmn"), "fails")  # neither choose better examples
-    assert found == expected
+    expected |= dict.fromkeys(("7c", "7e", "7g"), "holds")  # the bracket score does see them
+    expected |= {"7a": "holds"}  # and measures the difficulty a third time, with an error of its own
+    expected |= dict.fromkeys(("7b", "7d", "7f", "7h"), "undecided")  # the relative bracket score is noise
+    expected |= dict.fromkeys((f"7{letter}" for letter in "ijklmn"), "fails")  # neither selects better examples
+    assert verdicts(results) == expected
 
 
-def test_correlations_are_of_every_pair_with_every_run(results: dict[str, Any]) -> None:
+def test_correlations_cover_every_pair_of_scores_and_every_run(results: dict[str, Any]) -> None:
     keys = score_keys()
     assert len(results["correlations"]) == len(keys) * (len(keys) - 1) // 2
     (found,) = (entry for entry in results["correlations"] if entry["scores"] == ["grand/early", "el2n/early"])
@@ -103,7 +106,7 @@ def test_correlations_are_of_every_pair_with_every_run(results: dict[str, Any]) 
     assert found["value"] > 0.99
 
 
-def test_what_brackets_know_beyond_is_nothing_where_they_are_el2n_and_noise(
+def test_partial_correlation_is_zero_for_a_score_made_of_the_controls_and_noise(
     results: dict[str, Any], task: Task
 ) -> None:
     of = {entry["score"]: entry["value"] for entry in results["beyond"]}
@@ -115,34 +118,38 @@ def test_what_brackets_know_beyond_is_nothing_where_they_are_el2n_and_noise(
     assert beyond(run, "bracket/early", a - b + 2 * d) > 0.5
 
 
-def test_the_highest_and_lowest_examples_are_those_of_the_mean_scores(results: dict[str, Any], task: Task) -> None:
+def test_extremes_are_training_examples_from_both_ends(results: dict[str, Any], task: Task) -> None:
     ends = results["extremes"]["el2n/early"]
     assert len(ends["highest"]) == len(ends["lowest"]) == EXTREMES
     assert set(ends["highest"]) | set(ends["lowest"]) <= set(task.rows.tolist())
     assert not set(ends["highest"]) & set(ends["lowest"])
 
 
-def test_without_noise_or_without_a_score_claims_about_it_are_undecided(task: Task, false: np.ndarray) -> None:
+def test_claims_about_missing_noise_or_scores_are_undecided(task: Task, false: np.ndarray) -> None:
     files = made_up(task, false)
     found = verdicts(task_results(SETTINGS, task, None, files))
     assert {found[id_] for id_ in ("4b", "5a", "7c", "7e", "7g")} == {"undecided"}
     results = task_results(SETTINGS, task, false, files)
-    assert verdicts(results | {"barriers": results["barriers"][:1]})["6b"] == "undecided"  # there is nothing to compare
+    assert verdicts(results | {"barriers": results["barriers"][:1]})["6b"] == "undecided"  # nothing to compare
     found = verdicts(task_results(replace(SETTINGS, scores=("grand", "relative")), task, false, files))
     assert {found[id_] for id_ in ("2a", "2b", "2d", "7i", "7j", "7k", "7n")} == {"undecided"}
     assert "undecided" not in {found[id_] for id_ in ("2c", "7l", "7m")}
 
 
-def test_claims_have_numbers_of_their_own_and_no_bar_that_would_break_a_table() -> None:
+def test_claims_have_distinct_ordered_numbers_and_no_bar_that_would_break_a_table() -> None:
     numbers = [claim.id for claim in CLAIMS]
     assert len(set(numbers)) == len(numbers)
     assert numbers == sorted(numbers)
     assert not any("|" in claim.claim + claim.statistic for claim in CLAIMS)
 
 
-def test_the_size_of_the_pixels_is_found_where_grand_at_initialisation_is_made_of_it(
-    task: Task, false: np.ndarray
-) -> None:
+def test_the_readme_has_a_row_for_each_claim() -> None:
+    rows = Path(claims.__file__).with_name("README.md").read_text(encoding="utf-8").splitlines()
+    for claim in CLAIMS:
+        assert any(row.startswith(f"| {claim.id} | {claim.claim} | {claim.statistic} | ") for row in rows), claim.id
+
+
+def test_grand_made_of_the_norm_of_the_image_is_recognised(task: Task, false: np.ndarray) -> None:
     x, _ = task.dataset.batch(task.rows)
     files = made_up(task, false)
     for number in range(3):
@@ -152,34 +159,29 @@ def test_the_size_of_the_pixels_is_found_where_grand_at_initialisation_is_made_o
     assert verdicts(results)["1d"] == "holds"
 
 
-def test_the_best_of_others_is_chosen_by_the_other_retrainings(results: dict[str, Any]) -> None:
-    def accuracies(*values: float) -> dict[str, Any]:
-        return {"accuracy": {"values": list(values)}}
+def with_windows(results: dict[str, Any], accuracies: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The results with these accuracies: for each window, from the lowest to the highest scores, one per retraining."""
+    windows = [{"noisy": False, "offset": k / 10, "accuracy": {"values": list(of)}} for k, of in enumerate(accuracies)]
+    return results | {"windows": windows}
 
-    windows = [
-        {"noisy": False, "offset": 0.0, **accuracies(0.9, 0.1, 0.4)},
-        {"noisy": False, "offset": 0.3, **accuracies(0.6, 0.6, 0.5)},
-        {"noisy": False, "offset": 0.6, **accuracies(0.7, 0.8, 0.7)},
-    ]
-    (found,) = (entry for entry in judge(results | {"windows": windows}) if entry["id"] == "4a")
+
+def test_the_best_other_window_is_chosen_by_the_other_retrainings(results: dict[str, Any]) -> None:
+    changed = with_windows(results, [(0.9, 0.1, 0.4), (0.6, 0.6, 0.5), (0.7, 0.8, 0.7)])
+    (found,) = (entry for entry in judge(changed) if entry["id"] == "4a")
     assert found["value"] == pytest.approx(((0.7 - 0.6) + (0.8 - 0.1) + (0.7 - 0.5)) / 3)
 
 
-def test_windows_that_are_all_the_same_but_for_luck_are_not_called_worse_too_often(results: dict[str, Any]) -> None:
-    """Of 2,000 worlds in which no window is better some 2.5 % may say so; the best by all runs would be 5 %."""
-    rng = np.random.default_rng(0)
-    gaps = []
+def test_equal_windows_are_called_worse_in_only_2_5_percent_of_trials(results: dict[str, Any]) -> None:
+    """It would be 5 % if the best other window were chosen by all retrainings."""
+    (claim,) = (claim for claim in CLAIMS if claim.id == "4a")
+    rng, found = np.random.default_rng(0), []
     for _ in range(2_000):
-        windows = [
-            {"noisy": False, "offset": k / 10, "accuracy": {"values": rng.standard_normal(3).tolist()}}
-            for k in range(4)
-        ]
-        gaps.append(_top_window(False, results | {"windows": windows}))
-    verdicts = [finding(Claim("", "", "", high=-1e-9), [[v] for v in gap])["verdict"] for gap in gaps]
-    assert verdicts.count("holds") / 2_000 == pytest.approx(0.025, abs=0.01)
+        gaps = claim.values(with_windows(results, rng.standard_normal((4, 3)).tolist()))
+        found.append(finding(claim, [[gap] for gap in gaps])["verdict"])
+    assert found.count("holds") / 2_000 == pytest.approx(0.025, abs=0.01)
 
 
-def test_how_much_there_was_to_forget_is_said(task: Task, false: np.ndarray) -> None:
+def test_how_much_was_forgotten_is_put_into_words(task: Task, false: np.ndarray) -> None:
     files = made_up(task, false)
     for number in range(3):
         scores = files[f"hair-scores-clean-{number}"]
@@ -188,17 +190,15 @@ def test_how_much_there_was_to_forget_is_said(task: Task, false: np.ndarray) -> 
     found = task_results(SETTINGS, task, false, files)["forgetting"]
     assert found["unforgettable"]["value"] == 0.375
     text = how_forgotten(found)
-    assert text.startswith(
-        "An example is seen 1.6 times by a run that scores; on average 1.00 times one of its outputs is forgotten, and "
-        "0.25 of its outputs are never learnt; 37.5% of the examples have neither. "
-    )
-    assert "by the latter alone its correlation with EL2N, early, is 1.00, and with the bracket scores, " in text
-    found |= {"seen": 0.4, "events_and_el2n": {"value": None}}
-    assert "seen 0.4 times by a run that scores, and 60% never, which count as never learnt; on" in how_forgotten(found)
-    assert "early, is undefined, and" in how_forgotten(found)
+    assert "sees each example 1.6 times on average. An example has on average 1.00 forgetting events and 0.25 " in text
+    assert "outputs that are never learnt; 37.5% of the examples have neither. " in text
+    assert "The correlation of this number alone with early EL2N is 1.00; given GraNd and EL2N" in text
+    text = how_forgotten(found | {"seen": 0.4, "events_and_el2n": {"value": None}})
+    assert "sees each example 0.4 times on average; 60% are never seen and count as never learnt. " in text
+    assert "with early EL2N is undefined; given" in text
 
 
-def test_undefined_values_are_said(results: dict[str, Any]) -> None:
+def test_undefined_values_are_noted(results: dict[str, Any]) -> None:
     forgotten = [entry | {"values": [0.5, np.nan, 0.6]} for entry in results["beyond"]]
     (found,) = (entry for entry in judge(results | {"beyond": forgotten}) if entry["id"] == "7a")
     assert found["note"] == "95 % over 2 runs; 1 of 3 values undefined"
