@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..machine.errors import InputError
-from .labels import ATTRIBUTES, check_count
+from .labels import ATTRIBUTES
 
 # Lengths are in 64ths of the picture's side, from its centre, x to the right and y down. Colours are RGB, 0 to 255.
 
@@ -365,22 +364,10 @@ def draw_face(attributes: np.ndarray, seed: int, index: int, size: int = 64, amb
 
     The same arguments always give the same picture.  A label changes only its own cue: pose, light, background and
     noise depend only on (seed, index).  `ambiguity` scales how much the shade of hair deviates from that of its label:
-    at 0 the colours are easy to tell apart, at 2 hardly.  InputError for labels of another shape, type or value, or a
-    bad number.
+    at 0 the colours are easy to tell apart, at 2 hardly.
     """
-    check_count("seed", seed, 0)
-    check_count("index", index, 0)
-    check_count("size", size, 8)
-    labels = np.asarray(attributes)
-    if labels.shape != (len(ATTRIBUTES),) or labels.dtype.kind not in "biu":
-        raise InputError(f"attributes: expected ({len(ATTRIBUTES)},) integers, found {labels.shape} {labels.dtype}")
-    for name, value in zip(ATTRIBUTES, labels, strict=True):
-        if value not in (0, 1):
-            raise InputError(f"attributes: {name}: expected 0 or 1, found {value}")
-    if not ambiguity >= 0:
-        raise InputError(f"ambiguity: expected a number of at least 0, found {ambiguity!r}")
     rng = np.random.default_rng([seed, index])
-    face = _Face(labels, rng, ambiguity)
+    face = _Face(attributes, rng, ambiguity)
     image = Image.new("RGB", (size * _OVERSAMPLING,) * 2, _rgba(_colour(*face.background[0, 3:]), 1)[:3])
     canvas = _Canvas(ImageDraw.Draw(image, "RGBA"), _pose(face.chance, size * _OVERSAMPLING))
     for draw_part in _PARTS:

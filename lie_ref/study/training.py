@@ -118,7 +118,10 @@ class Training:
         self.partner: Partner | None = None
 
     def advance(self) -> Step:
-        """Take one step on the next mini-batch; with a partner, on this process's half of it."""
+        """Take one step on the next mini-batch; with a partner, on this process's half of it.
+
+        Raises InputError if a number is not finite afterwards.
+        """
         rows = own = self.sampler.next()
         if self.partner:
             own = np.array_split(rows, 2)[0 if self.partner.first else 1]
@@ -127,16 +130,14 @@ class Training:
             self.model, self.params, self.buffers, x[None], y[None], NO_PAIRS, x, self.loss, training=True
         )
         shared = (len(rows), self.partner.total) if self.partner else ()
-        loss, grads, self.buffers, z = training_step(problem, *shared)
-        self.adam.step(self.params, grads)
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss, grads, self.buffers, z = training_step(problem, *shared)
+            self.adam.step(self.params, grads)
         self.step += 1
+        state = {"": np.array(loss)}, self.params, self.buffers, self.adam.mean, self.adam.square
+        if not all(np.isfinite(a).all() for arrays in state for a in arrays.values()):
+            raise InputError(f"--lr: training with {self.adam.lr} went beyond float32 at step {self.step}")
         return Step(loss, own, z)
-
-    @property
-    def finite(self) -> bool:
-        """Whether no number of the state is nan or infinite."""
-        state = self.params, self.buffers, self.adam.mean, self.adam.square
-        return all(bool(np.isfinite(a).all()) for arrays in state for a in arrays.values())
 
     def checkpoint(self) -> Checkpoint:
         """The complete state.  Its arrays belong to this run, and the next step changes them."""

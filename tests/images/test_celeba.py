@@ -58,7 +58,7 @@ def put(path: Path, content: str | bytes) -> None:
 
 
 def put_images(path: Path, pictures: dict[str, bytes] = PICTURES, prefix: str = f"{IMAGES}/") -> None:
-    """Put these pictures into a zip or a folder, in place of the zip that may be beside it."""
+    """Put these pictures into a zip or a folder, and remove the zip beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     (path.parent / ZIP).unlink(missing_ok=True)
     if path.suffix != ".zip":
@@ -67,8 +67,8 @@ def put_images(path: Path, pictures: dict[str, bytes] = PICTURES, prefix: str = 
             put(path / name, picture)
         return
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in ({"__MACOSX/._img": b""} | ({prefix: b""} if prefix else {})).items():
-            archive.writestr(name, content)
+        for name in ("__MACOSX/._img", prefix)[: 2 if prefix else 1]:
+            archive.writestr(name, b"")
         for name, picture in pictures.items():
             archive.writestr(prefix + name, picture)
 
@@ -99,7 +99,7 @@ def refusal(folder: Path, **options: bool) -> str:
 
 
 def check(dataset: Dataset, rows: np.ndarray = ALL) -> None:
-    """The data set is the given rows of the made-up CelebA, pixels and split included."""
+    """The data set has the given rows of the made-up CelebA, with their pixels and splits."""
     assert dataset.attributes == ATTRIBUTES
     np.testing.assert_array_equal(dataset.files, np.array(NAMES)[rows])
     np.testing.assert_array_equal(dataset.labels, LABELS[rows], strict=True)
@@ -117,8 +117,8 @@ FOLDERS = [(path, "") for path in (IMAGES, f"{IMAGES}/{IMAGES}", f"Img/{IMAGES}"
 
 
 @pytest.mark.parametrize(("images", "prefix"), ZIPS + FOLDERS)
-def test_images_are_found_in_a_zip_or_a_folder(folder: Path, images: str, prefix: str) -> None:
-    """And a zip is not hidden by a folder beside it that holds less."""
+def test_images_are_found_in_a_zip_or_a_folder(folder, images, prefix):
+    """A folder that holds less does not hide a zip beside it."""
     (folder / ZIP).unlink()
     put_images(folder / images, prefix=prefix)
     put(folder / IMAGES / ".DS_Store", b"")
@@ -128,26 +128,29 @@ def test_images_are_found_in_a_zip_or_a_folder(folder: Path, images: str, prefix
     assert (dataset.listed, dataset.skipped, dataset.size) == (N, 0, SIZE)
 
 
-def test_kaggle_csv_files_give_the_same_as_the_official_ones(folder: Path) -> None:
-    """With the line ends, byte order mark and blank last line of a Windows editor, too."""
+def put_lists(folder: Path, **lists: str) -> None:
+    """Put these lists in place of the official ones."""
     for name in (ATTR, PARTITION):
         (folder / name).unlink()
-    put(folder / "list_attr_celeba.csv", "\ufeff" + csv(CSV_HEADER, ATTRIBUTE_ROWS) + "\r\n\r\n")
-    put(folder / "list_eval_partition.csv", csv("image_id,partition", PARTITION_ROWS))
+    for name, content in lists.items():
+        put(folder / name, content)
+
+
+def test_kaggles_lists_give_the_same_data_set(folder):
+    """They have the line ends, byte order mark and blank last lines of a Windows editor."""
+    kaggle = "\ufeff" + csv(CSV_HEADER, ATTRIBUTE_ROWS) + "\r\n\r\n", csv("image_id,partition", PARTITION_ROWS)
+    put_lists(folder, **{"list_attr_celeba.csv": kaggle[0], "list_eval_partition.csv": kaggle[1]})
     check(load(folder))
 
 
-def test_lists_are_found_in_the_official_sub_folders_and_matched_by_name(folder: Path) -> None:
-    """The columns of one and the rows of the other may be in any order."""
-    for name in (ATTR, PARTITION):
-        (folder / name).unlink()
+def test_lists_are_found_in_the_official_sub_folders_with_rows_and_columns_in_any_order(folder):
     rows = [" ".join([name, *reversed(values)]) for name, *values in map(str.split, ATTRIBUTE_ROWS)]
-    put(folder / "Anno" / ATTR, attributes(rows, names=ATTRIBUTES[::-1]))
-    put(folder / "Eval" / PARTITION, text(PARTITION_ROWS[::-1]))
+    turned = attributes(rows, names=ATTRIBUTES[::-1]), text(PARTITION_ROWS[::-1])
+    put_lists(folder, **{f"Anno/{ATTR}": turned[0], f"Eval/{PARTITION}": turned[1]})
     check(load(folder))
 
 
-def test_without_a_partition_the_split_is_80_10_10_in_list_order_and_a_note_says_so(folder: Path) -> None:
+def test_without_a_partition_the_split_is_80_10_10_in_list_order_and_a_note_tells_it(folder):
     (folder / PARTITION).unlink()
     dataset = load(folder)
     np.testing.assert_array_equal(dataset.split, np.repeat([0, 1, 2], (320, 40, 40)))
@@ -158,24 +161,22 @@ def test_without_a_partition_the_split_is_80_10_10_in_list_order_and_a_note_says
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F"])
-def test_every_mode_becomes_rgb(mode: str) -> None:
+def test_every_mode_becomes_rgb(mode):
     pixels = centre_square(Image.new("RGB", (30, 20), "white").convert(mode), 8)
     assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)
     assert pixels.min() >= 254
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (30, 10), (10, 30), (89, 109), (178, 218), (1, 1), (3, 200), (1001, 700)])
-def test_square_is_the_middle_of_the_picture(shape: tuple[int, int]) -> None:
-    """The central square is green and everything outside it red, and no red reaches the result."""
-    width, height = shape
-    side = min(shape)
-    image = Image.new("RGB", shape, "red")
-    left, top = (width - side) // 2, (height - side) // 2
+def test_square_is_the_middle_of_the_picture(shape):
+    """The central square is green, everything outside it red, and no red reaches the result."""
+    image, side = Image.new("RGB", shape, "red"), min(shape)
+    left, top = ((length - side) // 2 for length in shape)
     image.paste((0, 200, 0), (left, top, left + side, top + side))
     np.testing.assert_array_equal(centre_square(image, 8), np.broadcast_to([0, 200, 0], (8, 8, 3)))
 
 
-def test_large_jpeg_decoded_at_reduced_scale_looks_like_the_whole_one() -> None:
+def test_large_jpeg_decoded_at_reduced_scale_looks_like_the_whole_one():
     ramp = np.linspace(0, 255, 512)
     picture = np.stack([np.tile(ramp, (640, 1)), np.tile(ramp[::-1], (640, 1)), np.full((640, 512), 90)], axis=-1)
     file = io.BytesIO()
@@ -190,7 +191,7 @@ def test_large_jpeg_decoded_at_reduced_scale_looks_like_the_whole_one() -> None:
 # --- some of the images
 
 
-def test_subset_takes_the_listed_images_that_are_there_and_says_how_many(folder: Path) -> None:
+def test_subset_takes_the_listed_images_that_exist_and_counts_them(folder):
     put_images(folder / ZIP, {name: PICTURES[name] for name in NAMES[::-2]} | {"999999.jpg": jpeg(1)})
     dataset = load(folder, subset=True)
     check(dataset, np.arange(1, N, 2))
@@ -198,7 +199,7 @@ def test_subset_takes_the_listed_images_that_are_there_and_says_how_many(folder:
     assert dataset.notes[0] == "200 of the 400 listed images taken"
 
 
-def test_subset_accepts_a_list_cut_short_between_rows(folder: Path) -> None:
+def test_subset_accepts_a_list_cut_short_between_rows(folder):
     put(folder / ATTR, attributes(ATTRIBUTE_ROWS[:350]))
     dataset = load(folder, subset=True)
     check(dataset, np.arange(350))
@@ -221,7 +222,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_changed_source_gets_a_cache_of_its_own(folder: Path, change: str) -> None:
+def test_a_changed_source_gets_a_new_cache(folder, change):
     if change == "picture in a folder":
         put_images(folder / IMAGES)
     before = load(folder).images
@@ -230,7 +231,7 @@ def test_changed_source_gets_a_cache_of_its_own(folder: Path, change: str) -> No
 
 
 @pytest.mark.parametrize("images", [ZIP, IMAGES])
-def test_a_source_and_its_copies_are_decoded_once(folder: Path, images: str, monkeypatch) -> None:
+def test_a_source_and_its_copies_are_decoded_once(folder, images, monkeypatch):
     put_images(folder / images)
     before = load(folder).images
     monkeypatch.setattr(celeba, "build_cache", None)
@@ -241,7 +242,7 @@ def test_a_source_and_its_copies_are_decoded_once(folder: Path, images: str, mon
     assert load(copy).images == before
 
 
-def test_sizes_and_options_have_caches_of_their_own(folder: Path) -> None:
+def test_each_size_and_option_has_its_own_cache(folder):
     cache, options = folder.parent / "cache", ({"size": 4}, {"size": 5}, {"size": 4, "subset": True})
     sets = [celeba_dataset(folder, cache, **some) for some in options]
     assert len({dataset.images for dataset in sets}) == 3
@@ -270,8 +271,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults_of_the_folder_are_named(folder: Path, fault: str) -> None:
-    """With `subset`, too, unless the message suggests it."""
+def test_faults_of_the_folder_are_named(folder, fault):
+    """Also with `subset`, unless the message suggests it."""
     change, said = FAULTS[fault]
     change(folder)
     for subset in (False, True)[: 1 if "--subset" in said else 2]:
@@ -283,7 +284,7 @@ BAD = {"truncated": jpeg(77)[:-200], "text": b"<html>", "empty": b"", "cut png":
 
 @pytest.mark.parametrize("images", [ZIP, IMAGES])
 @pytest.mark.parametrize("content", BAD.values(), ids=BAD)
-def test_bad_image_is_named_or_skipped_and_counted(folder: Path, content: bytes, images: str) -> None:
+def test_bad_image_is_named_or_skipped_and_counted(folder, content, images):
     put_images(folder / images, PICTURES | {NAMES[76]: content})
     message = refusal(folder)
     assert message.startswith(f"{ZIP}: {IMAGES}/000077.jpg: " if images == ZIP else f"{IMAGES}/000077.jpg: ")
@@ -344,15 +345,15 @@ BAD_LISTS: dict[str, tuple[str, str | bytes, str]] = {
 
 
 @pytest.mark.parametrize(("file", "content", "said"), BAD_LISTS.values(), ids=BAD_LISTS)
-def test_faults_of_the_lists_are_named(folder: Path, file: str, content: str | bytes, said: str) -> None:
-    """With `subset`, too, unless the message suggests it."""
+def test_faults_of_the_lists_are_named(folder, file, content, said):
+    """Also with `subset`, unless the message suggests it."""
     (folder / file).with_suffix(".txt").unlink()
     put(folder / file, content)
     for subset in (False, True)[: 1 if "--subset" in said else 2]:
         assert refusal(folder, subset=subset).startswith(f"{file}{said}")
 
 
-def test_a_subset_without_test_images_is_told_to_do_without_the_partition(folder: Path) -> None:
+def test_a_subset_without_test_images_gets_the_hint_to_remove_the_partition(folder):
     put_images(folder / ZIP, {NAMES[number]: jpeg(number + 1) for number in np.flatnonzero(SPLIT < 2)})
     hint = "without this file the split follows the list's order"
     said = "list_eval_partition.txt: no image of 300 is in the test split (2)"
@@ -362,8 +363,8 @@ def test_a_subset_without_test_images_is_told_to_do_without_the_partition(folder
 # --- full size, and real images
 
 
-def test_full_size_list_with_some_of_the_images_takes_seconds(folder: Path) -> None:
-    """202,599 rows, of which 400 images are there; two busy cores take about a fifth of the bound."""
+def test_full_size_list_with_some_of_the_images_takes_seconds(folder):
+    """202,599 rows and 400 images; two busy cores take about a fifth of the time allowed."""
     names = [f"{number:06}.jpg" for number in range(1, 202_600)]
     rows = [name + ATTRIBUTE_ROWS[row % N][10:] for row, name in enumerate(names)]
     put(folder / ATTR, attributes(rows, count=len(names)))
@@ -376,7 +377,7 @@ def test_full_size_list_with_some_of_the_images_takes_seconds(folder: Path) -> N
 
 
 @pytest.mark.celeba
-def test_real_images_are_those_of_the_statistics(tmp_path: Path) -> None:
+def test_real_images_look_like_faces_with_the_labelled_hair(tmp_path):
     if "CELEBA" not in os.environ:
         pytest.skip("CELEBA does not name a folder of real images")
     dataset = celeba_dataset(Path(os.environ["CELEBA"]), tmp_path, subset=True)

@@ -1,4 +1,4 @@
-"""The image cache: built in row order by worker processes or not at all, and read back or refused in one line."""
+"""The image cache: worker processes build it in row order or not at all, and it is read or refused in one line."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def folder(dataset: Dataset, tmp_path: Path) -> Path:
     return shutil.copytree(dataset.images.parent, tmp_path / "cache")
 
 
-# --- what is in a data set
+# --- contents
 
 
-def test_cache_holds_what_was_planned_with_the_images_in_row_order(dataset: Dataset) -> None:
+def test_a_cache_holds_the_planned_table_and_the_images_in_row_order(dataset):
     plan = planned(dataset.images.parent)
     for found in (dataset, load_cache(dataset.images.parent)):
         for field in ("name", "attributes", "images", "size", "listed", "skipped", "notes"):
@@ -77,7 +77,7 @@ def test_cache_holds_what_was_planned_with_the_images_in_row_order(dataset: Data
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_batch_scales_pixels_to_minus_one_to_one_with_channels_first(dataset: Dataset, dtype: type) -> None:
+def test_batch_scales_pixels_to_minus_one_to_one_with_channels_first(dataset, dtype):
     x, y = dataset.batch(np.arange(400)[::-1], dtype)
     assert x.dtype == y.dtype == dtype
     assert x.shape == (400, 3, SIZE, SIZE)
@@ -89,13 +89,13 @@ def test_batch_scales_pixels_to_minus_one_to_one_with_channels_first(dataset: Da
 
 
 @linux
-def test_batch_keeps_no_mapping_open(dataset: Dataset) -> None:
+def test_batch_keeps_no_mapping_open(dataset):
     dataset.batch(dataset.indices("train"))
     assert str(dataset.images) not in Path("/proc/self/maps").read_text()
 
 
 @pytest.mark.parametrize(("n", "sizes"), [(400, [320, 40, 40]), (1237, [989, 124, 124])])
-def test_split_in_order_is_80_10_10_and_uses_every_row(tmp_path: Path, n: int, sizes: list[int]) -> None:
+def test_split_in_order_is_80_10_10_and_uses_every_row(tmp_path, n, sizes):
     parts = [planned(tmp_path, n).indices(split) for split in SPLITS]
     assert [len(part) for part in parts] == sizes
     np.testing.assert_array_equal(np.concatenate(parts), np.arange(n))
@@ -103,16 +103,16 @@ def test_split_in_order_is_80_10_10_and_uses_every_row(tmp_path: Path, n: int, s
         planned(tmp_path, n).indices("valid")
 
 
-@pytest.mark.parametrize(
-    ("counts", "said"),
-    [
-        ((0, 9, 40), r"no image of 49 is in the train split \(0\)"),
-        ((9, 0, 40), r"no image of 49 is in the validation split \(1\)"),
-        ((9, 9, 0), r"no image of 18 is in the test split \(2\)"),
-        ((9, 9, 31), "the test split has 31 images, expected at least 32"),
-    ],
-)
-def test_too_small_a_split_is_refused_by_name(counts: tuple[int, ...], said: str) -> None:
+TOO_SMALL = [
+    ((0, 9, 40), r"no image of 49 is in the train split \(0\)"),
+    ((9, 0, 40), r"no image of 49 is in the validation split \(1\)"),
+    ((9, 9, 0), r"no image of 18 is in the test split \(2\)"),
+    ((9, 9, 31), "the test split has 31 images, expected at least 32"),
+]
+
+
+@pytest.mark.parametrize(("counts", "said"), TOO_SMALL)
+def test_a_split_that_is_too_small_is_refused_by_name(counts, said):
     check_splits("partition.txt", np.repeat(np.arange(3), np.maximum(counts, (1, 1, 32))))
     with pytest.raises(InputError, match=f"^partition.txt: {said}$"):
         check_splits("partition.txt", np.repeat(np.arange(3), counts))
@@ -126,13 +126,13 @@ TOO_FEW = r"^pictures \(9 of 400 .* 360\.jpg.*\): the test split has 31 images"
 
 
 @pytest.mark.parametrize(("bad", "said"), [((390, 111, 112), FIRST_BAD), (range(360, 369), TOO_FEW)])
-def test_bad_images_that_stop_a_build_leave_nothing_behind(tmp_path: Path, bad: Sequence[int], said: str) -> None:
+def test_bad_images_that_stop_a_build_leave_nothing_behind(tmp_path, bad, said):
     with pytest.raises(InputError, match=said):
         build_cache(planned(tmp_path / "cache"), functools.partial(picture_or_bad, bad), skip_bad=said == TOO_FEW)
     assert not list(tmp_path.iterdir())
 
 
-def test_skipped_images_are_dropped_counted_and_named(tmp_path: Path) -> None:
+def test_skipped_images_are_dropped_counted_and_named(tmp_path):
     bad = (0, 31, 32, 200, 399)
     plan = planned(tmp_path / "cache")
     dataset = build_cache(plan, functools.partial(picture_or_bad, bad), skip_bad=True)
@@ -144,22 +144,22 @@ def test_skipped_images_are_dropped_counted_and_named(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(dataset, field), getattr(plan, field)[kept])
 
 
-# --- builds that do not end well
+# --- builds that fail
 
 
-def test_dead_worker_is_an_error_and_does_not_hang(tmp_path: Path) -> None:
+def test_a_dead_worker_is_an_error(tmp_path):
     with pytest.raises(RuntimeError):
         build_cache(planned(tmp_path / "cache"), die)
     assert not list(tmp_path.iterdir())
 
 
-def test_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/cache: the cache cannot be written: "):
         build_cache(planned(tmp_path / "file" / "cache"), picture)
 
 
-def test_cache_that_another_process_finished_first_is_kept(folder: Path) -> None:
+def test_a_cache_that_another_process_finished_first_is_kept(folder):
     (folder / "mark").write_text("first")
     build_cache(planned(folder), picture)
     assert (folder / "mark").read_text() == "first"
@@ -167,7 +167,7 @@ def test_cache_that_another_process_finished_first_is_kept(folder: Path) -> None
 
 
 def living(group: int) -> int:
-    """The number of processes of a group, without dead ones that were not waited for."""
+    """The number of processes of a group that still run."""
     count = 0
     for file in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -185,19 +185,19 @@ def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
 
 @pytest.fixture(params=["fork", "forkserver", "spawn", "spawn, still starting"])
 def slow_build(request: pytest.FixtureRequest, tmp_path: Path) -> subprocess.Popen:
-    """A build in its own process group, as in a shell, which writes images or is still starting its workers."""
+    """A build in its own process group, as in a shell, that writes images or is still starting its workers."""
     method, _, starting = request.param.partition(", ")
     command = [sys.executable, __file__, method, tmp_path / "cache"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     if starting:
-        assert wait_until(lambda: living(process.pid) >= 3)  # the build, the tracker that spawning needs, a worker
+        assert wait_until(lambda: living(process.pid) >= 3)  # the build, the resource tracker, a worker
     else:
         assert wait_until(lambda: any(file.stat().st_size > 128 for file in tmp_path.glob(".cache.*/cache/images.npy")))
     return process
 
 
 @linux
-def test_ctrl_c_leaves_no_cache_no_workers_and_no_tracebacks(slow_build: subprocess.Popen, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_cache_no_workers_and_no_tracebacks(slow_build, tmp_path):
     os.killpg(slow_build.pid, signal.SIGINT)
     assert slow_build.communicate(timeout=20)[1] == ""
     assert slow_build.returncode == 130
@@ -206,14 +206,14 @@ def test_ctrl_c_leaves_no_cache_no_workers_and_no_tracebacks(slow_build: subproc
 
 
 @linux
-def test_workers_of_a_killed_build_end_and_the_cache_is_not_there(slow_build: subprocess.Popen, tmp_path: Path) -> None:
+def test_a_killed_build_leaves_no_workers_and_no_cache(slow_build, tmp_path):
     slow_build.kill()
     slow_build.wait()
     assert wait_until(lambda: not living(slow_build.pid))
     assert not (tmp_path / "cache").exists()
 
 
-# --- caches that are refused
+# --- refused caches
 
 
 class Bomb:
@@ -253,13 +253,13 @@ CONTENTS: list[tuple[str, object]] = [  # the images, or arrays of the table
 
 @pytest.mark.parametrize("file", ["images.npy", "table.npz"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_file_of_a_cache_is_named(folder: Path, file: str, damage: str, monkeypatch) -> None:
+def test_a_damaged_file_of_a_cache_is_named(folder, file, damage, monkeypatch):
     DAMAGES[damage](folder / file)
     assert refusal(folder, monkeypatch).startswith(f"{file}: ")
 
 
 @pytest.mark.parametrize(("said", "content"), CONTENTS)
-def test_cache_with_another_content_is_refused(folder: Path, said: str, content: object, monkeypatch) -> None:
+def test_a_cache_with_other_contents_is_refused(folder, said, content, monkeypatch):
     if isinstance(content, dict):
         np.savez(folder / "table.npz", **(read_npz(folder / "table.npz") | content))
     else:
@@ -267,8 +267,8 @@ def test_cache_with_another_content_is_refused(folder: Path, said: str, content:
     assert refusal(folder, monkeypatch).startswith(said)
 
 
-@pytest.mark.filterwarnings("ignore")  # NumPy's own, about headers that it half understands
-def test_changed_bytes_in_the_header_of_the_images_are_refused_or_change_nothing(folder: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # NumPy warns of odd headers
+def test_changed_bytes_in_the_header_of_the_images_are_refused_or_harmless(folder):
     whole = (folder / "images.npy").read_bytes()
     rng = np.random.default_rng(0)
     refused = 0
@@ -283,14 +283,14 @@ def test_changed_bytes_in_the_header_of_the_images_are_refused_or_change_nothing
     assert refused > 300
 
 
-def test_image_file_cut_short_after_loading_is_named_by_the_batch(folder: Path) -> None:
+def test_an_image_file_cut_short_after_loading_is_named_by_batch(folder):
     dataset = load_cache(folder)
     os.truncate(dataset.images, 1000)
     with pytest.raises(InputError, match=r"images\.npy: .*cut short"):
         dataset.batch(np.arange(3))
 
 
-if __name__ == "__main__":  # a slow build, for the tests that end it early
+if __name__ == "__main__":  # a slow build, which tests interrupt
     multiprocessing.set_start_method(sys.argv[1])
     try:
         build_cache(planned(Path(sys.argv[2]), 20_000), slow_picture)

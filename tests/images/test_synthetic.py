@@ -1,4 +1,4 @@
-"""The synthetic faces as a data set: the same form as CelebA's, drawn once, and determined by the arguments."""
+"""The synthetic faces as a data set: it has the form of CelebA, is drawn once, and is determined by the arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lie_ref.machine.errors import InputError
     ("exclusive", "ambiguity", "note"),
     [(True, 1.0, ""), (False, 1.0, ", hair colours independent"), (True, 0.0, ", ambiguity 0")],
 )
-def test_faces_are_those_of_the_arguments(tmp_path: Path, exclusive: bool, ambiguity: float, note: str) -> None:
+def test_faces_follow_from_the_arguments(tmp_path: Path, exclusive: bool, ambiguity: float, note: str) -> None:
     dataset = faces_dataset(tmp_path, n=330, seed=3, size=16, exclusive=exclusive, ambiguity=ambiguity)
     labels = sample_attributes(330, seed=3, exclusive=exclusive)
     assert dataset.name == f"synthetic faces, seed 3{note}"
@@ -30,7 +30,7 @@ def test_faces_are_those_of_the_arguments(tmp_path: Path, exclusive: bool, ambig
         np.testing.assert_array_equal(pixels[index], draw_face(labels[index], 3, index, 16, ambiguity))
 
 
-def test_second_call_draws_no_set_and_another_seed_or_drawing_does(tmp_path: Path, monkeypatch) -> None:
+def test_a_second_call_uses_the_cache_unless_seed_or_drawing_changed(tmp_path: Path, monkeypatch) -> None:
     first = faces_dataset(tmp_path, n=320, size=16)
     for change in ({"seed": 1}, {"ambiguity": 2.0}, {"exclusive": False}):
         assert faces_dataset(tmp_path, n=320, size=16, **change).images != first.images
