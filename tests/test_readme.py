@@ -65,3 +65,11 @@ def test_the_readme_keeps_within_200_lines_and_its_links_lead_somewhere() -> Non
     for name, text in READMES.items():
         for link in re.findall(r"\]\(([^)#]+)\)", text):
             assert link.startswith("https://") or ((ROOT / name).parent / link).exists(), (name, link)
+
+
+def test_the_pictures_of_the_readme_lie_in_data_and_are_small() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", READMES["README.md"])
+    assert pictures
+    for picture in pictures:
+        assert picture.startswith("data/"), picture
+        assert (ROOT / picture).stat().st_size < 300_000, picture

@@ -19,8 +19,8 @@ const VIEWS = {
   },
   preconditioned: {
     label: "preconditioned",
-    words: "Gradient steps in which each parameter is scaled as Adam scales it now, with fixed scales P. Shown is the " +
-      "Lie bracket of the fields −P∇L.",
+    words: "Gradient steps in which each parameter is scaled as Adam scales it now, with fixed scales P. Shown is " +
+      "the Lie bracket of the fields −P∇L.",
     effect: "the bracket",
     gradient: "the scaled gradients",
     unit: "per unit of squared learning rate",
@@ -28,8 +28,8 @@ const VIEWS = {
   },
   momentum: {
     label: "momentum",
-    words: "The next two steps of Adam with its state. Shown is the effect of swapping their examples, to first order. " +
-      "This is not a bracket: Adam’s state alone weighs the two examples differently.",
+    words: "The next two steps of Adam with its state. Shown is the effect of swapping their examples, to first " +
+      "order. This is not a bracket: Adam’s state alone weighs the two examples differently.",
     effect: "the effect of the swap",
     gradient: "Adam’s updates",
     unit: "per unit of learning rate",
@@ -141,9 +141,9 @@ function setChoice(id, value) {
 }
 
 /**
- * Make the elements in `box` one tab stop. `cells()` returns them in rows. Arrow keys, Home and End move between them and
- * call `point`; Enter and Space call `enter`. The box must not be an SVG element, which a focus listener would turn into a
- * tab stop. Returns a function to call when the cells have changed.
+ * Make the elements in `box` one tab stop. `cells()` returns them in rows. Arrow keys, Home and End move between them
+ * and call `point`; Enter and Space call `enter`. The box must not be an SVG element, which a focus listener would turn
+ * into a tab stop. Returns a function to call when the cells have changed.
  */
 function makeRoving(box, cells, { point, enter }) {
   const place = (target) => {
@@ -241,8 +241,9 @@ function drawWords() {
     element("b", {}, "Red"),
     `: the logit is higher after training on example ${i} and then on ${j} than after ${j} and then ${i}. `,
     element("b", {}, "Blue"),
-    `: it is lower. Values are in logits ${words.unit}. Rows are pictures (a bar marks the two of the pair), columns are ` +
-    "the network’s attributes (hair colours in bold).");
+    `: it is lower. Logits are the network’s outputs before they become probabilities; the changes are given ` +
+    `${words.unit}. Rows are pictures (a bar marks the two of the pair), columns are attributes (hair colours in ` +
+    "bold).");
   byId("pair-faces").replaceChildren(face(i), " → ", face(j));
   const { p, sign } = selected();
   const opposite = sign < 0 ? ` This is the negative of ${j}, then ${i}.` : "";
@@ -286,11 +287,12 @@ function drawMatrix() {
   for (const cell of matrixCells.flat()) {
     const [i, j] = [Number(cell.dataset.i), Number(cell.dataset.j)];
     const norm = i === j ? 0 : norms.get(`${i} ${j}`);
+    const size = norm === undefined ? "not available" : format(norm);
     const isSelected = i === state.pair[0] && j === state.pair[1];
     cell.textContent = format(norm, 2);
     cell.style.setProperty("--share", (norm ?? 0) / limit);
     cell.setAttribute("aria-label", i === j ? `example ${i} with itself: 0`
-      : `example ${i}, then ${j}: ${norm === undefined ? "not available" : format(norm)}${i > j ? ", the negative" : ""}`);
+      : `example ${i}, then ${j}: ${size}${i > j ? ", the negative" : ""}`);
     cell.setAttribute("aria-selected", isSelected);
     cell.classList.toggle("opposite", i === state.pair[1] && j === state.pair[0]);
   }
@@ -446,7 +448,8 @@ function makeScatter() {
   circles.forEach((circle, t) => circle.addEventListener("pointerenter", () => pointAtTensor(t)));
   const drawn = () => tensorSizes().map((size, t) => ({ ...size, circle: circles[t] })).filter(isOnAxes);
   const fromLeft = () => drawn().sort((a, b) => a.gradient - b.gradient).map(({ circle }) => circle);
-  plot.settle = makeRoving(byId("scatter"), () => [fromLeft()], { point: (circle) => pointAtTensor(circles.indexOf(circle)) });
+  plot.settle = makeRoving(byId("scatter"), () => [fromLeft()],
+    { point: (circle) => pointAtTensor(circles.indexOf(circle)) });
 }
 
 function makeMultiples() {
@@ -473,8 +476,9 @@ function drawLaw() {
     ? `On the line, the former is ${format(fit.constant)} times the latter. The correlation of the logarithms is ` +
       `${format(fit.correlation)}.`
     : "At this step, no line could be fitted.";
-  byId("law-words").textContent = `Each point is a tensor of the network: the root mean square (RMS) of ${effect} ` +
-    `against that of ${gradient}, for the selected pair and on logarithmic axes. ${line}`;
+  byId("law-words").textContent = "Each point is a parameter tensor of the network (the weights or the biases of a " +
+    `layer): the root mean square (RMS) of ${effect} against that of ${gradient}, for the selected pair. Both axes ` +
+    `are logarithmic. ${line}`;
   drawScatter(range, fit);
   drawMultiples(range);
   fillTable("scatter-table", () => [["tensor", `RMS of ${gradient}`, `RMS of ${effect}`],

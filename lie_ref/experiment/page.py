@@ -24,7 +24,7 @@ from ..study.pages import markup
 from ..study.pages.charts import Axis, Chart
 from ..study.pages.markup import WORDS, cells, claim_row, heads, number, row, source, thumbnails, to_base64
 from .exclusive import attribute_probabilities
-from .reading import SWAPS, RunFiles, read_run, readable, views
+from .reading import SWAPS, RunFiles, evaluation_path, read_run, readable, views
 from .statistics import pair_fits, pair_rms_gradient, rank_attributes
 
 LOG_POINTS = 600  # points of the training loss that are drawn, spread evenly over the logarithmic axis
@@ -36,11 +36,10 @@ DERIVATIONS = ("richardson", "hvp_modes")  # the checks that derive the bracket 
 def render(run: Path) -> Path:
     """Write `report.html` into the folder `run`, whole or not at all, and return its path.
 
-    Raises InputError, which names a file or the folder, if a file of the run is missing or damaged.
+    Raises InputError, which names the file, if a file of the run is missing or damaged.
     """
-    files = read_run(run)
-    page = run / "report.html"
-    with readable(run):
+    files, page = read_run(run), run / "report.html"
+    with readable(run / "summary.json"):
         write_text(page, _page(files))
     return page
 
@@ -55,21 +54,20 @@ def _page(run: RunFiles) -> str:
         style=style,
         script=script,
         data=data.replace("<", "\\u003c"),  # so that no text in it can close the element
-        **{key: escape(summary[key]) for key in ("dataset", "preset")},
-        rms_gradient=escape(summary["rms_gradient"].rstrip(".")),
+        **{key: escape(summary[key].rstrip(".")) for key in ("dataset", "preset", "rms_gradient")},
         **{key: f"{summary[key]:,}" for key in ("steps", "parameters")},
+        **{f"{part}_images": f"{final[part]['images']:,}" for part in PARTS},
+        **{f"without_{key}": "" if summary[key] else " hidden" for key in ("findings", "passes")},
         seed=summary["seed"],
-        examples=len(np.unique(run.evaluations[0]["pairs"])),
+        examples=len({example for bracket in final["brackets"] for example in bracket["pair"]}),
         loss_chart=_loss_chart(run.log, points),
         loss_rows="".join(_row(point, _scores(point, "loss", ".4f")) for point in points),
-        **{f"{part}_images": f"{final[part]['images']:,}" for part in PARTS},
         hair=heads(name.replace("_", " ") for name in HAIR),
         claims="".join(map(claim_row, summary["findings"])),
         epsilons=epsilons,
         passes=passes,
-        **{f"without_{key}": "" if summary[key] else " hidden" for key in ("findings", "passes")},
         findings="".join(map(_findings_row, points)),
-        swaps=heads(f"swap with {name}" for name in SWAPS),
+        swaps=heads(f"swap under {words}" for words in SWAPS.values()),
         checked=_checked(points),
         checks="".join(map(_checks_row, points)),
         config=markup.settings_rows(run.config),
@@ -90,17 +88,16 @@ def _loss_chart(log: np.ndarray, points: list[dict[str, Any]]) -> str:
         curves[part] = 1 + steps[losses > 0], losses[losses > 0]
     shown = np.concatenate([losses for _, losses in curves.values()])
     chart = Chart(Axis.around(1 + np.append(log[:, 0], steps), logarithmic=True), Axis.around(shown, logarithmic=True))
-    places = {step: float(chart.width * chart.x.share(1 + step)) for step in steps.tolist()}
-    uprights = {step: f"M{place:.1f} 0V{chart.height}" for step, place in places.items()}
-    marks = [f'<path d="{"".join(uprights.values())}"/>']
-    marks += [chart.dots("raw", *curves["raw"]), chart.line("mean", *curves["mean"])]
-    marks += [draw(part, *curves[part]) for part in PARTS for draw in (chart.line, chart.dots)]
-    # the explorer shows the line of the selected step
-    marks += [f'<path class="now" data-step="{step}" d="{path}" hidden/>' for step, path in uprights.items()]
-    ticks, end = {}, -math.inf
-    for step, place in places.items():
+    marks, ticks, end = [], {}, -math.inf
+    for step in steps.tolist():
+        place = float(chart.width * chart.x.share(1 + step))
+        upright = f'd="M{place:.1f} 0V{chart.height}"'
+        # the explorer shows the second line if its step is selected
+        marks += [f"<path {upright}/>", f'<path class="now" data-step="{step}" {upright} hidden/>']
         if place - end >= LABEL_WIDTH:
             ticks[1 + step], end = str(step), place
+    marks += [chart.dots("raw", *curves["raw"]), chart.line("mean", *curves["mean"])]
+    marks += [draw(part, *curves[part]) for part in PARTS for draw in (chart.line, chart.dots)]
     return chart.draw("Loss against training step", "step (logarithmic)", ticks, marks, "loss")
 
 
@@ -111,8 +108,8 @@ def running_mean(loss: np.ndarray) -> np.ndarray:
     array([4., 2., 6.])
     """
     counts = np.arange(1, len(loss) + 1)
+    sums = np.cumsum(np.append(0.0, loss))
     starts = counts - np.ceil(counts / 10).astype(int)
-    sums = np.concatenate([[0.0], np.cumsum(loss)])
     return (sums[counts] - sums[starts]) / (counts - starts)
 
 
@@ -121,27 +118,25 @@ def running_mean(loss: np.ndarray) -> np.ndarray:
 
 def _data(run: RunFiles) -> dict[str, Any]:
     """What `explorer.js` draws: numbers as JSON, and larger arrays as base64 of their little-endian bytes."""
-    first, points, attributes = run.evaluations[0], run.summary["checkpoints"], run.summary["attributes"]
+    points, attributes = run.summary["checkpoints"], run.summary["attributes"]
     hair = [attributes.index(name) for name in HAIR if name in attributes]
     exclusive = hair if run.config.get("exclusive_hair") else []
+    checkpoints = []
+    for point in points:
+        step, loss = point["step"], point["validation"]["loss"]
+        with readable(evaluation_path(run.folder, step)):
+            found = run.evaluations[step]
+            shown = _packed(attribute_probabilities(found["logits"], exclusive), "<f4")
+            drawn = {name: _view_data(view, found["pairs"], attributes) for name, view in views(found).items()}
+        checkpoints.append({"step": step, "validation": loss, "probabilities": shown, "views": drawn})
     return {
         "attributes": attributes,
         "hair": hair,
-        "tensors": first["tensor_names"].tolist(),
-        "pairs": first["pairs"].tolist(),
-        "faces": thumbnails(first["x"]),
-        "targets": _packed(first["y"] > 0.5, "u1"),
-        "checkpoints": [
-            {
-                "step": point["step"],
-                "validation": point["validation"]["loss"],
-                "probabilities": _packed(attribute_probabilities(evaluation["logits"], exclusive), "<f4"),
-                "views": {
-                    name: _view_data(view, evaluation["pairs"], attributes) for name, view in views(evaluation).items()
-                },
-            }
-            for point, evaluation in zip(points, run.evaluations, strict=True)
-        ],
+        "tensors": found["tensor_names"].tolist(),
+        "pairs": found["pairs"].tolist(),
+        "faces": thumbnails(found["x"]),
+        "targets": _packed(found["y"] > 0.5, "u1"),
+        "checkpoints": checkpoints,
     }
 
 
@@ -182,15 +177,11 @@ def _scores(point: dict[str, Any], score: str, form: str) -> list[str]:
 
 def _findings_row(point: dict[str, Any]) -> str:
     constants = [bracket["constant"] for bracket in point["brackets"] if bracket["constant"]]
-    figures = [
-        *_scores(point, "loss", ".4f"),
-        *_scores(point, "accuracy", ".2%"),
-        number(point["mean_correlation"], ".3f"),
-        f"{min(constants):.3g} … {max(constants):.3g}" if constants else "–",
-        *(str(point["hair_ranks"][name]) for name in HAIR),
-    ]
+    span = f"{min(constants):.3g} … {max(constants):.3g}" if constants else "–"
+    fit, ranks = [number(point["mean_correlation"], ".3f"), span], [str(point["hair_ranks"][name]) for name in HAIR]
     top = ", ".join(escape(attribute["name"]) for attribute in point["attributes"][:3])
-    return _row(point, figures, cells([top], WORDS))
+    scores = _scores(point, "loss", ".4f") + _scores(point, "accuracy", ".2%")
+    return _row(point, [*scores, *fit, *ranks], cells([top], WORDS))
 
 
 def _checks_row(point: dict[str, Any]) -> str:
@@ -200,8 +191,7 @@ def _checks_row(point: dict[str, Any]) -> str:
 
 def _swaps(point: dict[str, Any]) -> list[dict[str, Any]]:
     """The order swaps of plain gradient steps and under each of SWAPS; empty if a swap was not made."""
-    checks = point["checks"]
-    return [checks["order_swap"], *(checks["swaps"].get(name, {}) for name in SWAPS)]
+    return [point["checks"]["order_swap"], *(point["checks"]["swaps"].get(name, {}) for name in SWAPS)]
 
 
 def _checked(points: list[dict[str, Any]]) -> str:

@@ -25,31 +25,24 @@ def headlines(run: Path) -> list[str]:
 
 
 def _line(point: dict[str, Any]) -> str:
-    checks = point["checks"]
+    checks, validation = point["checks"], point["validation"]
     errors = checks["hvp_modes"], checks["richardson"]
-    figures = [
-        str(point["step"]),
-        *(number(point[split]["loss"], ".4f") for split in ("train", "validation")),
-        number(point["validation"]["accuracy"], ".4f"),
-        number(point["mean_correlation"], ".3f"),
-        *map(str, point["hair_ranks"].values()),
-        "undefined" if None in errors else f"{max(errors):.1e}",  # JSON has null for nan
-        number(checks["order_swap"]["observed_order"], ".3f"),
-    ]
+    worst = "undefined" if None in errors else f"{max(errors):.1e}"  # JSON has null for nan
+    scores = [number(score, ".4f") for score in (point["train"]["loss"], validation["loss"], validation["accuracy"])]
+    correlation, order = (number(x, ".3f") for x in (point["mean_correlation"], checks["order_swap"]["observed_order"]))
+    figures = [point["step"], *scores, correlation, *point["hair_ranks"].values(), worst, order]
     return "  ".join(f"{figure:>{width}}" for figure, width in zip(figures, WIDTHS, strict=True))
 
 
 def _sentences(points: list[dict[str, Any]]) -> list[str]:
-    late = [point["hair_ranks"]["Black_Hair"] <= 2 for point in points if point["step"] >= 400]
-    correlations = [p["mean_correlation"] for p in points if p["step"] >= 100 and p["mean_correlation"] is not None]
     last, attributes = points[-1], len(points[-1]["attributes"])
     lines = [
         f"At step {last['step']} the network is clearly better than always giving the more common answer "
         f"(McNemar, z > 2) on {last['validation']['beats_majority']} of {attributes} attributes."
     ]
-    if late:
+    if late := [point["hair_ranks"]["Black_Hair"] <= 2 for point in points if point["step"] >= 400]:
         lines.append(f"Black_Hair is one of the two most moved attributes at {sum(late)} of {len(late)} steps >= 400.")
-    if correlations:
-        least = min(correlations)
-        lines.append(f"The log–log correlation of RMS bracket and RMS gradient is >= {least:.3f} for steps >= 100.")
+    seen = [p["mean_correlation"] for p in points if p["step"] >= 100 and p["mean_correlation"] is not None]
+    if seen:
+        lines.append(f"The log–log correlation of RMS bracket and RMS gradient is >= {min(seen):.3f} for steps >= 100.")
     return lines

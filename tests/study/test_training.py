@@ -1,9 +1,8 @@
-"""Adam by its paper, passes over the data, and training that goes on from a checkpoint as if it had never stopped."""
+"""Adam as in its paper, passes over the data, and training that continues from a checkpoint bit for bit."""
 
 from __future__ import annotations
 
 import multiprocessing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,23 +34,13 @@ def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
 # --- Adam
 
 
-def test_first_step_of_adam_is_the_one_worked_by_hand() -> None:
-    """m = 0.2 · 4 = 0.8 and v = 0.001 · 16 = 0.016, unbiased 4 and 16: the step is 0.1 · 4 / (4 + ε)."""
-    params = {"w": np.array([1.0, 1.0])}
-    adam = Adam(params, lr=0.1, betas=(0.8, 0.999), eps=1e-8)
-    adam.step(params, {"w": np.array([4.0, -1e-8])})
-    np.testing.assert_allclose(adam.mean["w"], [0.8, -2e-9], rtol=1e-14)
-    np.testing.assert_allclose(adam.square["w"], [0.016, 1e-19], rtol=1e-12)
-    np.testing.assert_allclose(params["w"], [1 - 0.4 / 4.00000001, 1 + 0.05], rtol=1e-14)
-
-
-def test_adam_follows_the_formulas_of_its_paper() -> None:
+def test_adam_follows_the_formulas_of_its_paper():
     rng = np.random.default_rng(0)
     alpha, beta1, beta2, eps = 5e-3, 0.8, 0.999, 1e-8
     theta, m, v = rng.standard_normal(50), np.zeros(50), np.zeros(50)
     params = {"w": theta.copy()}
     adam = Adam(params, alpha, (beta1, beta2), eps)
-    scale = np.geomspace(1e-10, 10, 50)  # ε counts in some, and not in others
+    scale = np.geomspace(1e-10, 10, 50)  # ε matters for some entries only
     for t in range(1, 31):
         g = scale * rng.standard_normal(50)
         adam.step(params, {"w": g})
@@ -61,7 +50,7 @@ def test_adam_follows_the_formulas_of_its_paper() -> None:
     np.testing.assert_allclose(params["w"], theta, rtol=1e-12, atol=1e-14)
 
 
-def test_adam_changes_parameters_in_place_and_keeps_their_dtype() -> None:
+def test_adam_changes_parameters_in_place_and_keeps_their_dtype():
     w = np.ones(3, np.float32)
     adam = Adam({"w": w})
     adam.step({"w": w}, {"w": np.ones(3, np.float32)})
@@ -72,7 +61,7 @@ def test_adam_changes_parameters_in_place_and_keeps_their_dtype() -> None:
 # --- Sampler
 
 
-def test_every_row_comes_once_in_each_pass_and_each_pass_has_its_own_order() -> None:
+def test_every_pass_takes_each_row_once_in_a_new_order():
     rows = np.arange(100, 112)
     sampler = Sampler(rows, batch=4, seed=0)
     passes = [np.concatenate([sampler.next() for _ in range(3)]) for _ in range(4)]
@@ -81,17 +70,17 @@ def test_every_row_comes_once_in_each_pass_and_each_pass_has_its_own_order() -> 
     assert len({taken.tobytes() for taken in passes}) == 4
 
 
-def test_an_incomplete_last_batch_is_left_out() -> None:
+def test_an_incomplete_last_batch_is_left_out():
     sampler = Sampler(np.arange(11), batch=4, seed=0)
     batches = [sampler.next() for _ in range(40)]
     assert {len(batch) for batch in batches} == {4}
     for first, second in zip(batches[::2], batches[1::2], strict=True):
         assert len(set(first) | set(second)) == 8
-    assert set(np.concatenate(batches)) == set(range(11))  # another part is left out each time
+    assert set(np.concatenate(batches)) == set(range(11))  # a different part is left out each time
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3, 4, 8])
-def test_a_sampler_goes_on_from_its_epoch_and_position(taken: int) -> None:
+def test_a_sampler_continues_from_an_epoch_and_position(taken):
     sampler = Sampler(np.arange(10), batch=3, seed=5)
     for _ in range(taken):
         sampler.next()
@@ -100,12 +89,12 @@ def test_a_sampler_goes_on_from_its_epoch_and_position(taken: int) -> None:
         np.testing.assert_array_equal(again.next(), sampler.next())
 
 
-def test_another_seed_gives_another_order() -> None:
+def test_another_seed_gives_another_order():
     orders = {Sampler(np.arange(50), batch=50, seed=seed).next().tobytes() for seed in range(5)}
     assert len(orders) == 5
 
 
-def test_a_batch_of_more_rows_than_there_are_is_refused() -> None:
+def test_a_batch_of_more_rows_than_there_are_is_refused():
     with pytest.raises(ValueError, match="batch: expected at most 3, the number of rows, got 4"):
         Sampler(np.arange(3), batch=4, seed=0)
 
@@ -113,7 +102,7 @@ def test_a_batch_of_more_rows_than_there_are_is_refused() -> None:
 # --- Training
 
 
-def test_training_lowers_the_loss_and_takes_train_images_only(faces: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_lowers_the_loss_and_takes_train_images_only(faces, monkeypatch):
     used: list[np.ndarray] = []
     batch = Dataset.batch
     monkeypatch.setattr(Dataset, "batch", lambda self, rows, *dtype: used.append(rows) or batch(self, rows, *dtype))
@@ -124,11 +113,10 @@ def test_training_lowers_the_loss_and_takes_train_images_only(faces: Dataset, mo
     assert set(np.concatenate(used)) == set(faces.indices("train"))
 
 
-def test_a_step_tells_its_examples_and_their_logits_before_it(faces: Dataset) -> None:
+def test_a_step_returns_its_examples_and_their_logits_before_the_step(faces):
     run = training(faces)
     run.advance()
-    before = {name: p.copy() for name, p in run.params.items()}
-    buffers = {name: b.copy() for name, b in run.buffers.items()}
+    before, buffers = ({name: a.copy() for name, a in of.items()} for of in (run.params, run.buffers))
     expected_rows = Sampler(faces.indices("train"), run.sampler.batch, run.sampler.seed)
     expected_rows.next()
     step = run.advance()
@@ -137,13 +125,7 @@ def test_a_step_tells_its_examples_and_their_logits_before_it(faces: Dataset) ->
     np.testing.assert_allclose(step.logits, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_parameters_and_buffers_stay_float32(faces: Dataset) -> None:
-    run = training(faces)
-    run.advance()
-    assert {a.dtype for a in state(run).values()} == {np.dtype(np.float32)}
-
-
-def test_a_loaded_checkpoint_goes_on_bit_for_bit(faces: Dataset, tmp_path: Path) -> None:
+def test_training_continues_from_a_checkpoint_bit_for_bit(faces, tmp_path):
     run = training(faces, batch=100)  # three steps a pass, so that the next pass begins after the checkpoint
     for _ in range(2):
         run.advance()
@@ -164,23 +146,24 @@ def test_a_loaded_checkpoint_goes_on_bit_for_bit(faces: Dataset, tmp_path: Path)
 # --- Two processes
 
 
-def test_two_processes_take_the_steps_of_one_up_to_rounding_and_the_same_bits_every_time(faces: Dataset) -> None:
+def test_two_processes_take_the_steps_of_one_up_to_rounding_and_the_same_bits_every_time(faces):
     def steps(run: Training) -> list[float]:
         return [run.advance().loss for _ in range(3)]
 
     alone, *shared = (training(faces) for _ in range(3))
     losses = []
     for run in shared:
-        with two_processes(run, steps=5):  # fewer are taken than were announced
+        with two_processes(run, steps=5):  # more than are taken
             losses.append(steps(run))
     assert losses[0] == losses[1] == pytest.approx(steps(alone), rel=1e-4)
     assert_same(state(shared[0]), state(shared[1]))
+    assert {a.dtype for a in state(shared[0]).values()} == {np.dtype(np.float32)}
     for name, p in alone.params.items():
         np.testing.assert_allclose(shared[0].params[name], p, atol=1e-3)
-    assert np.isfinite(shared[0].advance().loss)  # goes on by itself
+    assert np.isfinite(shared[0].advance().loss)  # it continues alone
 
 
-def test_a_second_process_that_was_killed_is_said_in_one_line(faces: Dataset) -> None:
+def test_a_killed_second_process_is_reported_in_one_line(faces):
     run = training(faces)
 
     def train() -> None:
@@ -196,7 +179,7 @@ def test_a_second_process_that_was_killed_is_said_in_one_line(faces: Dataset) ->
     assert not multiprocessing.active_children()
 
 
-def test_the_second_process_ends_with_an_error_of_the_first(faces: Dataset) -> None:
+def test_the_second_process_ends_when_the_first_fails(faces):
     with pytest.raises(KeyboardInterrupt), two_processes(training(faces), steps=100):
         raise KeyboardInterrupt
     assert not multiprocessing.active_children()

@@ -37,11 +37,11 @@ def test_the_interval_of_one_run_is_the_range_over_its_checkpoints() -> None:
         (None, None, "undecided"),
     ],
 )
-def test_verdict_is_where_the_interval_lies(low: float | None, high: float | None, expected: str) -> None:
+def test_the_verdict_follows_from_the_interval(low: float | None, high: float | None, expected: str) -> None:
     assert verdict(low, high, 0.9, 1.1) == expected
 
 
-def test_what_is_undefined_is_counted_in_the_note() -> None:
+def test_undefined_values_are_counted_in_the_note() -> None:
     claim = Claim("1", "so", "share", low=0.5)
     found = finding(claim, [[0.9, None, 0.95]])
     assert found["note"] == "range within the one run; 1 of 3 values undefined"
@@ -50,7 +50,7 @@ def test_what_is_undefined_is_counted_in_the_note() -> None:
     assert finding(claim, [[0.9], [0.8], [0.7]])["note"] == "95 % over 3 runs"
 
 
-def test_notes_stand_below_the_table() -> None:
+def test_notes_are_printed_below_the_table() -> None:
     claim = Claim("1", "so", "share", low=0.5)
     one, other = finding(claim, [[0.75], [0.75]]), finding(claim, [[0.75], [math.nan]], "and more")
     lines = table({"faces": [one], "CelebA": [other]})

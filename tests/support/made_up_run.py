@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +18,21 @@ HOSTILE = '<script>alert("&")</script>'
 ATTRIBUTES = [*HAIR, HOSTILE, *(f"Attribute_{k}" for k in range(35))]
 PAIRS = list(itertools.combinations(range(6), 2))
 TENSORS = 20
+KEYS = ("id", "claim", "statistic", "value", "low", "high", "verdict", "runs", "note")
 FINDINGS = [
-    {
-        "id": "1a",
-        "claim": f"Brackets follow gradients {HOSTILE}",
-        "statistic": "correlation",
-        "value": 0.975,
-        "low": 0.96,
-        "high": 0.99,
-        "verdict": "holds",
-        "runs": 5,
-        "note": "from step 100",
-    },
-    {
-        "id": "2",
-        "claim": "Hair colours are moved most",
-        "statistic": "mean rank",
-        "value": None,
-        "low": None,
-        "high": None,
-        "verdict": "undecided",
-        "runs": 1,
-        "note": "",
-    },
+    ("1a", f"Brackets follow gradients {HOSTILE}", "correlation", 0.975, 0.96, 0.99, "holds", 5, "from step 100"),
+    ("2", "Hair colours are moved most", "mean rank", None, None, None, "undecided", 1, ""),
+]
+PASSES = [
+    {"network": network, "mini_batches": k, "epsilon": epsilon, "cosine": cosines, "ratio": ratios}
+    for network in ("as trained", HOSTILE)
+    for k, cosines, ratios in ((2, [0.5], [2.0]), (4, [0.5, 0.75, None], [2.0, 2.0, None]))
+    for epsilon in (0.1, 1e-5)
 ]
 
 
 def make_view(rng: np.random.Generator, inputs: int) -> dict[str, np.ndarray]:
-    """Made-up arrays of one view: brackets that follow the gradients, and change some logits more than others."""
+    """Made-up arrays of one view: brackets that follow the gradients and change some logits more than others."""
     rms_gradient = 10 ** rng.uniform(-5, -1, (1, TENSORS)) * rng.uniform(0.5, 2, (6, TENSORS))
     squares = rms_gradient[np.array(PAIRS)] ** 2
     return {
@@ -55,26 +43,12 @@ def make_view(rng: np.random.Generator, inputs: int) -> dict[str, np.ndarray]:
     }
 
 
-PASSES = [
-    {
-        "network": network,
-        "mini_batches": k,
-        "epsilon": epsilon,
-        "cosine": [0.5, 0.75, None][: k - 1],
-        "ratio": [2.0, 2.0, None][: k - 1],
-    }
-    for network in ("as trained", HOSTILE)
-    for k in (2, 4)
-    for epsilon in (0.1, 1e-5)
-]
-
-
 def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
     """A made-up entry of summary.json and the arrays of its evaluation file."""
     plain = make_view(rng, len(images))
     further = [view for view in VIEWS[1:] if step or view == "momentum"]  # no preconditioner before the first step
     order = np.argsort(-np.abs(plain["logit_delta"]).mean(axis=(0, 1)))
-    rank = {ATTRIBUTES[k]: position + 1 for position, k in enumerate(order)}
+    rank = {ATTRIBUTES[k]: position for position, k in enumerate(order, start=1)}
     loss = 0.2 + 0.5 * float(np.exp(-step / 500))
     point = {
         "step": step,
@@ -85,20 +59,13 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
             for pair, norm, c in zip(PAIRS, plain["norm"], rng.uniform(2, 4, 15), strict=True)
         ],
         "mean_correlation": 0.953,
-        "attributes": [
-            {"name": ATTRIBUTES[k], "rank": rank[ATTRIBUTES[k]], "mean_abs_logit_change": 0.5} for k in order
-        ],
+        "attributes": [{"name": name, "rank": k, "mean_abs_logit_change": 0.5} for name, k in rank.items()],
         "hair_ranks": {name: rank[name] for name in HAIR},
         "checks": {
-            "pair": [0, 1],
             "hvp_modes": 2.1e-15,
             "richardson": 3.4e-10,
-            "order_swap": {"epsilon": [1e-3, 5e-4], "error": [1e-3, 5e-4], "observed_order": 1.002},
-            "swaps": {
-                name: {"epsilon": [1e-3, 5e-4], "error": [1e-3, 5e-4], "observed_order": 0.997}
-                for name in SWAPS
-                if step or name != "preconditioned"
-            },
+            "order_swap": {"observed_order": 1.002},
+            "swaps": {name: {"observed_order": 0.997} for name in SWAPS if step or name != "preconditioned"},
         },
     }
     evaluation = {
@@ -112,13 +79,13 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
         **plain,
         "views": np.array(further),
         **{f"{name}/{view}": array for view in further for name, array in make_view(rng, len(images)).items()},
-        "tensor_names": np.array([f"{k}.weight" for k in range(TENSORS)]),
+        "tensor_names": np.array(["</script><b>", "<!--<script>", *(f"{k}.weight" for k in range(2, TENSORS))]),
     }
     return point, evaluation
 
 
 def make_run(run: Path, steps: tuple[int, ...] = (0, 100), images: np.ndarray | None = None) -> Path:
-    """A made-up run with checkpoints at `steps`, complete but for its checkpoints' parameters."""
+    """A made-up run with checkpoints at `steps`, complete except for the parameters of its checkpoints."""
     rng = np.random.default_rng(7)
     images = rng.uniform(-1, 1, (32, 3, 16, 16)) if images is None else images
     (run / "evaluation").mkdir(parents=True)
@@ -137,23 +104,21 @@ def make_run(run: Path, steps: tuple[int, ...] = (0, 100), images: np.ndarray | 
         "attributes": ATTRIBUTES,
         "rms_gradient": "the root mean square of both examples’ RMS gradients, for each tensor",
         "checkpoints": points,
-        "findings": FINDINGS,
+        "findings": [dict(zip(KEYS, finding, strict=True)) for finding in FINDINGS],
         "passes": PASSES,
     }
     (run / "summary.json").write_text(json.dumps(summary))
-    (run / "config.json").write_text(
-        json.dumps({"preset": "mxresnet-tiny", "out": HOSTILE, "versions": {"numpy": "2"}})
-    )
+    (run / "config.json").write_text(json.dumps({"preset": "mxresnet-tiny", "out": HOSTILE}))
     losses = (0.25 + 0.5 * np.exp(-np.arange(steps[-1]) / 500)) * rng.lognormal(0, 0.1, steps[-1])
     rows = [f"{step},{loss}" for step, loss in enumerate(losses, 1)]
     (run / "log.csv").write_text("\n".join(["step,loss", *rows, ""]))
     return run
 
 
-def edited(run: Path, **changes: Any) -> Path:
-    """The run with `changes` made to the first checkpoint of its summary."""
+def edit_summary(run: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
+    """The run, after `edit` has changed the contents of its summary.json."""
     summary = json.loads((run / "summary.json").read_text())
-    summary["checkpoints"][0].update(changes)
+    edit(summary)
     (run / "summary.json").write_text(json.dumps(summary))
     return run
 

@@ -1,4 +1,4 @@
-"""A page in a real browser: opened, asked, resized, and watched for whatever it should not do."""
+"""A page in a real browser: opens it, reads it, resizes it, and watches it for errors and requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-# The text of every visible element that has some, and its contrast (WCAG 2) with what lies behind it.
+# The contrast (WCAG 2) of every visible text with its background, and the text.
 CONTRASTS = """
 const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
 const over = ([r, g, b, a = 1], behind) => [r, g, b].map((v, k) => a * v + (1 - a) * behind[k]);
@@ -40,7 +40,7 @@ class Page:
         self.driver, self.address = driver, address
 
     def open(self, fragment: str = "") -> None:
-        self.driver.get("about:blank")  # or only the fragment would change
+        self.driver.get("about:blank")  # without this, only the fragment would change
         self.driver.get(f"{self.address}{fragment}")
 
     def run(self, script: str, *arguments: Any) -> Any:
@@ -53,12 +53,12 @@ class Page:
         return self.run("return document.querySelector(arguments[0]).textContent", selector)
 
     def wait_for(self, selector: str, start: str, seconds: float = 10) -> None:
-        """Until the text begins so; TimeoutException if it does not."""
+        """Wait until the text begins with `start`; TimeoutException if it does not."""
         WebDriverWait(self.driver, seconds, 0.01).until(lambda _: self.text(selector).startswith(start))
 
-    def texts(self, selector: str) -> list[str]:
-        script = "return [...document.querySelectorAll(arguments[0])].map((node) => node.textContent)"
-        return self.run(script, selector)
+    def each(self, selector: str, expression: str = "node.textContent") -> list[Any]:
+        """The values of a JavaScript expression for every `node` that the selector finds."""
+        return self.run(f"return [...document.querySelectorAll(arguments[0])].map((node) => {expression})", selector)
 
     def keys(self, *keys: str) -> None:
         ActionChains(self.driver).send_keys(*keys).perform()
@@ -77,7 +77,7 @@ class Page:
 
     @contextmanager
     def watched(self) -> Iterator[Any]:
-        """The page, just opened at 1280 px; at the end of the block no error in the console and no request sent."""
+        """Open the page, 1280 px wide; after the block, assert that it logged no error and sent no request."""
         for log in ("browser", "performance"):
             self.driver.get_log(log)
         self.emulate()
@@ -87,5 +87,5 @@ class Page:
         assert self.driver.get_log("browser") == []
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-        assert self.address in [address.partition("#")[0] for address in sent]  # so the log does tell
+        assert self.address in [address.partition("#")[0] for address in sent]  # so the log works
         assert [address for address in sent if not address.startswith(("file:", "data:", "about:"))] == []

@@ -30,7 +30,7 @@ class Axis:
         return cls(float(back(low - room)), float(back(high + room)), logarithmic)
 
     def share(self, values: Any) -> Any:
-        """Where the values are: 0 at `low`, 1 at `high`, and 0.5 if the two are equal.
+        """The places of the values: 0 at `low`, 1 at `high`, and 0.5 if the two are equal.
 
         >>> Axis(1, 100).share(np.array([1, 100])).tolist(), float(Axis(1, 100, logarithmic=True).share(10))
         ([0.0, 1.0], 0.5)
@@ -59,7 +59,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with these axes.  Its marks look as the style sheet says for the class `kind`."""
+    """A chart with these axes.  `kind` is its class in the style sheet."""
 
     x: Axis
     y: Axis
@@ -81,11 +81,11 @@ class Chart:
         return f'<polygon class="band {kind}" points="{self._points(x, low)} {self._points(x[::-1], high[::-1])}"/>'
 
     def dots(self, kind: str, x: Values, y: Values) -> str:
-        """All points as one path of zero-length strokes with round caps, a tenth of the size of so many circles."""
+        """All points as one path of zero-length strokes with round caps, a tenth of the size of separate circles."""
         return f'<path class="{kind}" d="{"".join(f"M{point}h0" for point in self._points(x, y).split())}"/>'
 
     def draw(self, label: str, across: str, ticks: Mapping[float, str], marks: Sequence[str], up: str = "") -> str:
-        """The whole chart.  `ticks` are the labels of values on the horizontal axis, `across` and `up` axis titles."""
+        """The whole chart.  `ticks` maps values on the horizontal axis to labels; `across` and `up` are axis titles."""
         left, below, grid, texts = 104 if up else 52, self.height + 2 * self.row, "", ""
         for value in self.y.ticks():
             y = self.height * (1 - self.y.share(value))
