@@ -4,8 +4,6 @@ Exit status: 0 done, or the answers agree; 1 the answers were compared and disag
 one line on standard error; 130 stopped by Ctrl-C.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import os

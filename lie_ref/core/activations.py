@@ -1,7 +1,5 @@
 """The activation functions, written so that the first two derivatives by autograd are accurate at every input."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import autograd.numpy as np

@@ -3,8 +3,6 @@
 The gradients ∇L may be any functions of a point θ, which is an array or a flat dict of arrays.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Solves a problem by autograd alone, from the definitions of network and loss: the plain twin of `fast.engine`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

@@ -7,8 +7,6 @@ v = −∇L_x and w = −∇L_y it is H_y g_x − H_x g_y, with g = ∇L and H =
     θ(v then w) − θ(w then v) = ε² [v, w] + O(ε³)        (Dherin 2023)
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """The losses of an example as functions of its logits, written so that nothing overflows or cancels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The networks: a multilayer perceptron and MXResNet, as trees of layers with the names of a PyTorch state_dict."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

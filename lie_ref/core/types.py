@@ -1,7 +1,5 @@
 """The names of the array types that every module uses."""
 
-from __future__ import annotations
-
 import numpy as np
 
 Array = np.ndarray

@@ -1,7 +1,5 @@
 """Judges the published claims about data diets, and our own about brackets, from the results of one task."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean

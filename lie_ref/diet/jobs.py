@@ -1,7 +1,5 @@
 """The independent jobs of a diet: each trains or examines networks and writes one file."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from itertools import pairwise

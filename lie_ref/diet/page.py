@@ -1,7 +1,5 @@
 """Draws the page of a diet: one self-contained HTML file without scripts, from the results and the images."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape

@@ -1,7 +1,5 @@
 """Plans the jobs of a diet: the runs that score, then the trainings on the examples that the scores select."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import product
 

@@ -1,7 +1,5 @@
 """Turns the files of a diet's jobs into `results.json`: how scores agree, what subsets are worth, what finds noise."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations, product

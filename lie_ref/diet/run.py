@@ -1,7 +1,5 @@
 """Runs a data diet from end to end: data, scores, retrainings, results and page."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed

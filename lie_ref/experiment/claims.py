@@ -1,7 +1,5 @@
 """The published claims about brackets, and some more, as statistics of the summaries of runs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

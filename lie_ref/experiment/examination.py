@@ -1,7 +1,5 @@
 """Examines a checkpoint: its brackets, what they move, what swaps do under Adam, and checks that all of it is right."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from typing import Any
 

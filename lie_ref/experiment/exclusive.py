@@ -1,7 +1,5 @@
 """A loss that encodes that some attributes exclude each other, such as hair colours, and its probabilities."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any

@@ -4,8 +4,6 @@ This module draws whatever concerns the whole run.  `explorer.js` draws what dep
 that the page carries and that are computed here.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable

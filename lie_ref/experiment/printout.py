@@ -1,7 +1,5 @@
 """The statistics of a run as a few lines of text, for the end of the run and for the README."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

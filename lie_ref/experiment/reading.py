@@ -1,7 +1,5 @@
 """Reads the files of a run.  An error in any of them becomes one line that names the file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ A run has a folder of its own and can be stopped at any point.  When it is resum
 saved state and finished evaluations are kept, so it ends with the same arrays as an uninterrupted run.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import asdict

@@ -6,8 +6,6 @@ that of `lie-ref experiment`.  The others are only compared with it and train fo
 `summary.json` of the study; those of a set also go to the summary and page of its first plain run.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The statistics of a checkpoint: how closely brackets follow gradients, and which attributes brackets move."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,7 +119,7 @@ def proportionality(rms_bracket: Array, rms_gradient: Array) -> dict[str, Any]:
 
 
 def beats_majority(probabilities: Array, targets: Array) -> Array:
-    """Which of k attributes are predicted clearly better than by always giving the commoner answer: (k,) bool.
+    """Which of k attributes are predicted clearly better than by always giving the more common answer: (k,) bool.
 
     Probabilities and targets are (n, k).  Clearly means by McNemar's test: among the examples on which only one of the
     two is right, the network is right more often, by over two standard deviations.

@@ -1,7 +1,5 @@
 """Checks the arrays that users pass in.  Errors name the argument, what was expected and what came."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

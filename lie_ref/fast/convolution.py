@@ -5,8 +5,6 @@ picture are three matrix products over the *patches* that the kernel sees.  Patc
 and band by band, so that they are still in the cache when they are multiplied.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Every public function has a twin of the same name and meaning among the methods of `core.engine.Autograd`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

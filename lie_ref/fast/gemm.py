@@ -5,8 +5,6 @@ most `SMALL` multiplications, and it keeps its registers full if the rows of the
 Arrays have any dtype; leading axes broadcast as in `np.matmul`.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -8,8 +8,6 @@ Inside a sweep, pictures are (group, member, height, width, channel).  A group i
 single example or a mini-batch, and every product keeps the groups apart.  Parameters have a leading group axis of 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import singledispatch

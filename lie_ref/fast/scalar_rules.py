@@ -5,8 +5,6 @@
 rule here are differentiated by autograd.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -6,8 +6,6 @@ directions (forward over reverse).  Inputs are (group, member, …) with channel
 directions as fit into a set amount of memory, and never splits a group.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any

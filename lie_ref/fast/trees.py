@@ -1,7 +1,5 @@
 """Replaces layers of a network; in particular, folds batch-norm into convolutions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

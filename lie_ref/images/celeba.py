@@ -1,7 +1,5 @@
 """CelebA as it is distributed: images in a folder or a zip, attributes and partition as `.txt` or Kaggle's `.csv`."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import io

@@ -3,8 +3,6 @@
 A cache is a folder of two files: `images.npy`, uint8 (n, size, size, 3), and `table.npz` with everything else.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor

@@ -1,7 +1,5 @@
 """Samples labels of synthetic faces: CelebA's 40 attributes, with CelebA's frequencies and correlations."""
 
-from __future__ import annotations
-
 import json
 from functools import lru_cache
 from statistics import NormalDist

@@ -10,8 +10,6 @@ them, above all about black and brown hair.
 ((2, 40), (64, 64, 3))
 """
 
-from __future__ import annotations
-
 import colorsys
 from dataclasses import dataclass
 from statistics import NormalDist

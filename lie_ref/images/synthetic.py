@@ -1,7 +1,5 @@
 """The synthetic faces as a data set on disk, in the same form as CelebA."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Settings of the whole process: BLAS threads, freed memory, the end of a child process, and Ctrl-C held back."""
 
-from __future__ import annotations
-
 import ctypes
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Parallel work whose results come in the order of the items, and the number of threads to use for it."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

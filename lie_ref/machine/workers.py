@@ -1,7 +1,5 @@
 """A pool of worker processes, one per processor, which stop at once when the program is interrupted."""
 
-from __future__ import annotations
-
 import multiprocessing
 import signal
 import threading

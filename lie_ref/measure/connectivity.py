@@ -5,8 +5,6 @@ hard examples.  Only parameters are interpolated.  The running statistics of bat
 because those of an interpolated network are not the interpolated ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

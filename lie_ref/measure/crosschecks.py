@@ -1,7 +1,5 @@
 """Checks exact brackets in three ways: by reverse over reverse, by finite differences, and by swapping two steps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ Each function checks its arrays, makes a `Problem` of them and passes it to the 
 the parameters.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

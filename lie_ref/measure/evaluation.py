@@ -1,7 +1,5 @@
 """Evaluates a checkpoint: the brackets of a few examples, and what each bracket does to the logits of all examples."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations

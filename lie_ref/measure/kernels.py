@@ -5,8 +5,6 @@ batch-norm is in evaluation mode.  It says how a small gradient step on x' moves
 kernel is defined by Fort et al. 2020; Paul et al. 2021 compare it between easy and hard examples.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -12,8 +12,6 @@ The sum runs over the pairs a, b in which a stands before b in the given order a
 where s_ab is 1 if a and a later b change places, −1 if a and an earlier b do, and otherwise 0.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

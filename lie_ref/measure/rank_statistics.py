@@ -1,7 +1,5 @@
 """Rank statistics: whether two scores order the examples alike, and whether a score finds the marked examples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
 

@@ -7,8 +7,6 @@ Batch-norm is in evaluation mode.  The scores are computed batch by batch, so x 
 has a length and gives arrays for slices, such as a memory map; only one batch is in memory at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol

@@ -1,7 +1,5 @@
 """The folder of a run: its files, its `config.json`, and whether the run can be continued."""
 
-from __future__ import annotations
-
 import json
 import platform
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The settings of a run that both studies have: images, optimizer and number of steps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Trains a network as PyTorch would: Adam on shuffled passes over the data, stopped and resumed at any step."""
 
-from __future__ import annotations
-
 import multiprocessing
 import signal
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ checkpoints.  The claim holds if the whole interval lies within the claim's boun
 undecided otherwise.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

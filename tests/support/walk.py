@@ -61,7 +61,7 @@ class Walk:
         }
 
     def enter(self, function: Function, *names: str, returns: bool = False) -> Walk:
-        """Follow these names of a function, and what it returns if it `returns` the value, until nothing new is found."""
+        """Follow these names of a function, and its result if it `returns` the value, until nothing new is found."""
         self.passed.setdefault(function, set()).update(names)
         self.returning.update({function} if returns else ())
         before = None

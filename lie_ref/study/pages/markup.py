@@ -1,7 +1,5 @@
 """Pieces of HTML that both pages use: the security policy, rows and cells of tables, and thumbnails."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
