@@ -15,18 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.layers import (
-    EPS,
-    MOMENTUM,
-    ONE_VALUE,
-    Activation,
-    BatchNorm,
-    GlobalAvgPool,
-    Layer,
-    Linear,
-    Residual,
-    Sequential,
-)
+from ..core import layers
+from ..core.layers import Activation, BatchNorm, GlobalAvgPool, Layer, Linear, Residual, Sequential
 from ..core.types import Array, Arrays
 from .dual import Dual, Number, elementwise, linear, value
 from .scalar_rules import derivatives
@@ -85,7 +75,7 @@ class Sweep:
     def running_statistics(self) -> Arrays:
         """The buffers after a training pass over one group, as PyTorch updates them."""
         return {
-            name: (1 - MOMENTUM) * self.buffers[name] + MOMENTUM * new.reshape(self.buffers[name].shape)
+            name: (1 - layers.MOMENTUM) * self.buffers[name] + layers.MOMENTUM * new.reshape(self.buffers[name].shape)
             for name, new in self.statistics.items()
         }
 
@@ -184,17 +174,17 @@ def _(layer: BatchNorm, sweep: Sweep, x: Number) -> Number:
     if sweep.training:
         count = sweep.count(x.shape)
         if count == 1:
-            raise ValueError(ONE_VALUE)
+            raise ValueError(layers.ONE_VALUE)
         (mean,) = sweep.means(x.shape, linear(lambda r: _channel_totals(r, layer.channels), rows))
         centred = rows - _along_rows(mean, x)
         squares = centred * centred
         (variance,) = sweep.means(x.shape, linear(lambda r: _channel_totals(r, layer.channels), squares))
         sweep.statistics[f"{layer.name}.running_mean"] = value(mean)
         sweep.statistics[f"{layer.name}.running_var"] = value(variance) * (count / (count - 1))  # unbiased
-        scale = elementwise(_inverse_root, variance + EPS)[0]
+        scale = elementwise(_inverse_root, variance + layers.EPS)[0]
     else:
         centred = rows - _along_rows(sweep.buffers[f"{layer.name}.running_mean"], x)
-        scale = 1 / np.sqrt(sweep.buffers[f"{layer.name}.running_var"] + EPS)
+        scale = 1 / np.sqrt(sweep.buffers[f"{layer.name}.running_var"] + layers.EPS)
     sweep.save(centred, scale)
     y = centred * _along_rows(_per_channel(layer, sweep, "weight") * scale, x)
     y += _along_rows(_per_channel(layer, sweep, "bias"), x)

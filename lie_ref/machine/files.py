@@ -1,7 +1,5 @@
 """Reads and writes files: never unpickling anything, and never leaving half a file in place of a whole one."""
 
-from __future__ import annotations
-
 import io
 import json
 import math
@@ -65,14 +63,20 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -
         raise ValueError("compressed in a way that np.savez does not use")
     with archive.open(member) as file:  # the archive may lie about the size; the check sum is verified at the end
         data = io.BytesIO(file.read(size))
-    array = np.lib.format.read_array(data, allow_pickle=False)
-    if data.read(1):
-        raise ValueError("more data than the header says")
-    return array
+    version = np.lib.format.read_magic(data)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f".npy version {version[0]}.{version[1]}")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(data)
+    promised, there = math.prod(shape) * dtype.itemsize, data.getbuffer().nbytes - data.tell()
+    if promised != there and not dtype.hasobject:  # NumPy would allocate what the header promises
+        raise ValueError(f"the header promises {promised:,} bytes, got {there:,}")
+    data.seek(0)
+    return np.lib.format.read_array(data, allow_pickle=False)
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, at most 300 characters of it, or its type if it says nothing.
+    """The first line of an error's message, cut to 300 characters, or the type of an error without one.
 
     >>> first_line(MemoryError())
     'MemoryError'

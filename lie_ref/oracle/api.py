@@ -1,7 +1,5 @@
 """What the oracle offers: vectors and references, and the verdict on a candidate."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,16 +17,18 @@ from .vector_list import RECIPES, shipped
 from .vectors import Vector, answered, read_vector
 from .verdict import Verdict, judge
 
+Name = str | os.PathLike[str]
+
 
 def names() -> list[str]:
     """The names of the shipped test vectors."""
     return [recipe.name for recipe in RECIPES]
 
 
-def load(name: str | os.PathLike[str]) -> Vector:
+def load(name: Name) -> Vector:
     """A shipped test vector by its name, or a vector or reference by the path of its file.
 
-    Raises `InputError`, a ValueError, for a name or file that is none.
+    Raises `InputError`, a ValueError, for an unknown name or a file that is not a vector.
 
     >>> vector = load("mlp-tanh-bce")
     >>> vector.x.shape, vector.outputs["bracket/0.weight"].shape
@@ -38,11 +38,11 @@ def load(name: str | os.PathLike[str]) -> Vector:
         return shipped(str(name))
     if Path(name).is_file() or os.fspath(name).endswith(".npz"):
         return read_vector(Path(name))
-    raise InputError(f"{name}: no test vector and no file of one; the vectors are {', '.join(names())}")
+    raise InputError(f"{name}: neither a test vector nor a file of one; the vectors are {', '.join(names())}")
 
 
-def verify(vector: Vector | str | os.PathLike[str], candidate: Mapping[str, Any] | str | os.PathLike[str]) -> Verdict:
-    """The verdict on a candidate, a dict key → array or the path of an `.npz`: any of the vector's outputs.
+def verify(vector: Vector | Name, candidate: Mapping[str, Any] | Name) -> Verdict:
+    """The verdict on a candidate, a dict key → array or the path of an `.npz`, with any of the vector's outputs.
 
     The keys are `loss`, `logits`, `grad/NAME`, `hvp/NAME`, `bracket/NAME`, `logit_delta`.  Raises `InputError`, a
     ValueError, for arrays that cannot be compared; nan, inf and wrong numbers are part of the verdict.
@@ -62,10 +62,8 @@ def verify(vector: Vector | str | os.PathLike[str], candidate: Mapping[str, Any]
         return judge(compared(vector, arrays))
 
 
-def assert_agrees(
-    vector: Vector | str | os.PathLike[str], candidate: Mapping[str, Any] | str | os.PathLike[str]
-) -> None:
-    """AssertionError with the verdict as its message unless the candidate agrees; for tests.
+def assert_agrees(vector: Vector | Name, candidate: Mapping[str, Any] | Name) -> None:
+    """Raise AssertionError, with the verdict as its message, unless the candidate agrees; for tests.
 
     >>> assert_agrees("mlp-tanh-bce", load("mlp-tanh-bce").outputs)
     """

@@ -4,8 +4,6 @@ A candidate is refused, with one line that names the array, unless its keys, sha
 No more of a file is read than answers to the vector can take, nothing is unpickled, and no name is used as a path.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -36,7 +34,7 @@ def checked_candidate(vector: Vector, candidate: Mapping[str, Any], source: str 
         try:
             a = np.asarray(candidate[key])
         except Exception as error:  # mappings and array-likes of other libraries raise anything
-            raise InputError(f"{source}: {key!r}: is no array ({first_line(error)})") from error
+            raise InputError(f"{source}: {key!r}: is not an array ({first_line(error)})") from error
         if a.dtype.kind != "f" or a.dtype.itemsize < 4:
             raise InputError(f"{source}: {key!r}: expected float32 or float64, got {_shortened(str(a.dtype))}")
         if a.shape != shapes[key]:

@@ -1,4 +1,4 @@
-"""A candidate's answers beside the exact ones: how far apart they are, how far they may be, what would explain it."""
+"""Compares a candidate with the exact answers: the errors, the allowed errors, and how well a bug explains them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .answers import QUANTITIES, Answers, keyed, quantity_of
 from .tolerance import MARGIN, allowed_errors, norms
 from .vectors import Vector, part
 
-SLACK = 10.0  # times the allowed error is the distance at which an answer still matches a bug
-HUGE = 1e150  # numbers as large as this are compared, but not explained
+SLACK = 10.0  # an answer matches a bug within this multiple of the allowed error
+HUGE = 1e150  # answers with numbers of this size are compared, but not diagnosed
 BEST = 17.0  # the digits that are reported if nothing differs
 LEAST = 1.0  # the digits that an explanation needs
 OF_PAIRS = ("hvp", "bracket", "logit_delta")  # quantities with a row, or two, for each pair
@@ -116,7 +116,8 @@ class Comparison:
         """The digits to which a faulty solution matches everything that the candidate has, or None if it does not.
 
         Quantities are computed only as long as they match.  In the worst row of each quantity that disagrees, the
-        faulty solution must be ten times nearer than the exact one, and at most a tenth of its own size away.
+        candidate's distance from the faulty solution must be at most a tenth of its distance from the exact one, and
+        a tenth of the norm of the row.
         """
         digits = BEST
         for quantity in self.quantities:
@@ -136,9 +137,8 @@ class Comparison:
     def matched(self, key: str, predicted: Array, fraction: float = 0.0) -> float | None:
         """The digits to which one of the candidate's arrays is what a fault predicts, or None if a row is not.
 
-        A row matches within `SLACK` times the error that is allowed to the exact one, in proportion to its size, or
-        within this `fraction` of the error that the fault is to explain.  Rows smaller than the allowed error have no
-        digits.
+        A row matches within `SLACK` times the error allowed to the exact row, in proportion to its size, or within
+        this `fraction` of the error that the fault should explain.  Rows smaller than the allowed error have no digits.
         """
         error = _distance(self.candidate[key], predicted, key)
         size, own = norms(predicted, key), norms(self.vector.outputs[key], key)
@@ -164,11 +164,7 @@ def _distance(a: Array, b: Array, key: str) -> Array:
 
 
 def _digits(error: float, size: float) -> float:
-    """−log10 of a relative error, from 0 to `BEST`.
-
-    >>> _digits(1e-5, 1.0)
-    5.0
-    """
+    """−log10 of a relative error, from 0 to `BEST`."""
     if error == 0:
         return BEST
     return float(np.clip(-np.log10(error / size), 0, BEST)) if error < size else 0.0

@@ -1,7 +1,5 @@
 """Reads a user's own network, weights and inputs from files, and answers them: the references of the command line."""
 
-from __future__ import annotations
-
 import json
 from itertools import combinations
 from pathlib import Path
@@ -20,8 +18,8 @@ from .vectors import Vector, model_of, part
 def read_question(model: str, weights: Path, inputs: Path, loss: str, training: bool) -> Vector:
     """The reference for a model (a preset, JSON or a file of it), an `.npz` of its weights and one of its inputs.
 
-    The weights have the names of a `state_dict`, or those of a run's checkpoint; the inputs are `x`, `y`, and unless
-    they are all pairs and x itself `pairs` and `x_eval`.  Raises `InputError` naming the file for what does not fit.
+    The weights have the names of a `state_dict` or of a run's checkpoint.  The inputs are `x`, `y` and, optionally,
+    `pairs` (all pairs by default) and `x_eval` (x by default).  Raises `InputError`, which names the file.
     """
     state, arrays = _state(read_npz(weights)), read_npz(inputs)
     network = _network(model, state)
@@ -45,7 +43,7 @@ def read_question(model: str, weights: Path, inputs: Path, loss: str, training: 
 
 
 def _state(arrays: Arrays) -> Arrays:
-    """Parameters and buffers by their names alone, whether or not they say which they are."""
+    """Parameters and buffers by their names, without the prefixes of a checkpoint."""
     return (part(arrays, "param") | part(arrays, "buffer")) or arrays
 
 
@@ -53,7 +51,7 @@ def _network(text: str, state: Arrays) -> Model:
     """The network of `--model`; a preset has as many outputs as the bias of its last layer."""
     if text in PRESETS:
         bias = list(preset(text).parameter_shapes)[-1]
-        return preset(text, n_out=np.size(state.get(bias, 0)) or 1)  # one that is missing or empty is told of later
+        return preset(text, n_out=np.size(state.get(bias, 0)) or 1)  # a missing or empty bias is refused later
     spec = _json(text)
     try:
         return model_of(spec)

@@ -1,11 +1,9 @@
-"""How far from the exact answers a sound implementation may be, in a given precision, on a given problem.
+"""The error that a correct implementation may have, in a given precision and on a given problem.
 
 The reference itself is evaluated in that precision with the usual formulas for derivatives, once on the inputs and a
-few times on inputs changed by a rounding error each.  The largest error of these trials, times `MARGIN`, is allowed to
-others, who round in another order.  Near a kink a trial may fall on the other side, and then much is allowed.
+few times on inputs changed by a rounding error each.  Other implementations, which round in another order, may have
+`MARGIN` times the largest error of these trials.  Near a kink a trial may fall on the other side; then much is allowed.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace

@@ -1,10 +1,8 @@
-"""The shipped test vectors: for each its problem, the bugs that it is there to catch, and how it is certified.
+"""The shipped test vectors: the problem of each, the bugs that it is there to catch, and how it is certified.
 
 Everything is drawn from seeded generators, except the weights and faces of the trained network, which are read from the
-shipped file itself.  No weight has its initial value, where a wrong term could be zero, unless a flag says so.
+shipped file itself.  Weights are not initial values, for which a wrong term could be zero, unless a flag says so.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -31,29 +29,29 @@ EXTENDED = "sweeps and reverse over reverse in extended precision (x87)"
 
 FLAGS = {
     "activation": "another activation function, or a wrong derivative of this one",
-    "batch-fields": "the sum of the examples' losses where a mini-batch's field descends their mean",
-    "batch-norm-scale": "batch-norm weights that are zero or negative taken for positive, or left out",
+    "batch-fields": "a mini-batch's field that descends the sum of the losses, not their mean",
+    "batch-norm-scale": "zero or negative batch-norm weights that are taken for positive, or left out",
     "batch-norm-training": "batch statistics that are detached, unbiased or not those of the mini-batch",
     "bottleneck": "blocks of expansion 4: 1 × 1 convolutions, their strides and widths",
     "cancellation": "a bracket lost to rounding because its two terms are nearly equal, or found by differences",
-    "deep": "terms of the chain rule that appear from the second hidden layer on; square weights that are transposed",
+    "deep": "terms of the chain rule that appear only from the second hidden layer on; transposed square weights",
     "equal-examples": "a bracket taken for zero because the inputs are equal, though the labels are not",
     "input-precision": "inputs, weights or activations kept in float32 somewhere, while the answer is float64",
     "itself": "a bracket of an example with itself that is not zero",
     "large-statistics": "running statistics ignored, not loaded, or divided by without the root or ε",
     "loss": "another loss, another reduction over the outputs, or other targets",
     "max-pool-border": "a max-pool padded with zeros instead of −∞",
-    "max-pool-ties": "of equal entries in a max-pool window another than the first in scan order, or several",
+    "max-pool-ties": "a derivative that does not go to the first of equal entries in a max-pool window",
     "odd-size": "padding, strides and the average-pool's ceil_mode at odd edges of pictures that are not square",
-    "one-channel": "pictures whose single channel axis was squeezed away, or taken for a batch",
-    "one-layer": "a Hessian that lacks its Gauss–Newton term: nothing else is there",
-    "padding": "even sizes, where strided layers that pad as “SAME” shift the picture",
+    "one-channel": "a channel axis of length one that is squeezed away, or taken for a batch",
+    "one-layer": "a Hessian that lacks its Gauss–Newton term, which is the whole Hessian here",
+    "padding": "strided layers that pad as “SAME”, which shifts pictures of even size",
     "pair-order": "pairs (j, i) with j > i answered as (i, j), or brackets with the wrong sign",
     "relu-at-zero": "a slope of ReLU at 0 that is not 0",
     "saturated": "losses that overflow, are clipped, or lose all digits for large logits",
     "threshold": "a softplus that is the identity beyond 20, in the activation or in the loss",
-    "trained": "what only weights that were really trained show: small gradients, large curvature, ordinary pictures",
-    "x-eval": "logit changes of x where those of x_eval are asked for",
+    "trained": "errors that show only on trained weights, with small gradients, large curvature and ordinary pictures",
+    "x-eval": "logit changes of x in place of x_eval",
 }
 
 
@@ -82,19 +80,15 @@ def write_vectors(out: Path) -> list[str]:
         vector = answered(problem, name=recipe.name, flags=recipe.flags, notes=recipe.notes)
         path = out / f"{recipe.name}.npz"
         write_vector(path, vector)
-        entries.append(
-            {
-                "name": recipe.name,
-                "file": path.name,
-                "model": vector.model.spec,
-                "loss": vector.loss,
-                "flags": list(recipe.flags),
-                "notes": recipe.notes,
-                "certified_digits": recipe.digits,
-                "certified_by": recipe.by,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-        )
+        entry: dict[str, Any] = {
+            "name": recipe.name,
+            "file": path.name,
+            "model": vector.model.spec,
+            "loss": vector.loss,
+        }
+        entry |= {"flags": recipe.flags, "notes": recipe.notes, "certified_digits": recipe.digits}
+        entry |= {"certified_by": recipe.by, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        entries.append(entry)
     index = {"format": "lie-ref-vectors/1", "flags": FLAGS, "vectors": entries}
     write_text(out / "index.json", json.dumps(index, indent=1, ensure_ascii=False) + "\n")
     return [entry["file"] for entry in entries] + ["index.json"]

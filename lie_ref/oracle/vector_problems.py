@@ -1,7 +1,5 @@
 """Problems drawn from seeds for the shipped test vectors: generic ones, and some that are made to catch one bug."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

@@ -39,7 +39,7 @@ class Vector(Problem):
 
 
 def answered(problem: Problem, **about: Any) -> Vector:
-    """The problem with its answers, in float64, after computing in the precision of its arrays.
+    """The problem with its answers, computed in the dtype of its arrays and rounded to float64.
 
     Answers rounded from extended precision have the same bits on every machine that has it.  Raises ValueError if an
     answer is not finite.
@@ -52,16 +52,9 @@ def answered(problem: Problem, **about: Any) -> Vector:
 
 def write_vector(path: Path, vector: Vector) -> None:
     """Write the `.npz` of a vector: `param/…`, `buffer/…`, the inputs, the outputs, and `meta`, a JSON string."""
-    meta = {
-        "format": FORMAT,
-        "name": vector.name,
-        "model": vector.model.spec,
-        "loss": vector.loss,
-        "fields": "batches" if vector.batches else "examples",
-        "training": vector.training,
-        "flags": list(vector.flags),
-        "notes": vector.notes,
-    }
+    kind = {"fields": "batches" if vector.batches else "examples", "training": vector.training}
+    about = {"format": FORMAT, "name": vector.name, "model": vector.model.spec, "loss": vector.loss}
+    meta = about | kind | {"flags": list(vector.flags), "notes": vector.notes}
     state = {f"param/{k}": p for k, p in vector.params.items()} | {f"buffer/{k}": b for k, b in vector.buffers.items()}
     inputs = {key: getattr(vector, key) for key in INPUTS} | {"pairs": vector.pairs.astype(np.int64)}
     write_npz(path, state | inputs | vector.outputs | {"meta": np.array(json.dumps(meta))})

@@ -1,7 +1,5 @@
 """The verdict on a candidate: agreement in digits, quantity by quantity, and the bug that a wrong answer looks like."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -140,7 +138,7 @@ def _line(name: str, q: Agreement) -> str:
     said = "agrees to" if q.agrees else "DISAGREES:"
     required = f"{q.required_digits:.1f} required"
     if q.required_digits == 0:
-        required = "none required" if q.agrees else "and the error is larger than rounding makes it"
+        required = "none required" if q.agrees else "and the error is larger than rounding errors"
     if q.required_digits < np.finfo(q.dtype).precision / 3:
         required += f" (rounding in {q.dtype} leaves {'few' if q.required_digits > 0 else 'none'} here)"
     return f"  {name:<12} {said} {q.digits:.1f} digits, {required}, worst in {q.place}"

@@ -4,8 +4,6 @@ Most of these functions compute what an implementation with the bug answers, by 
 compare.  Some must first estimate something from the candidate, such as a factor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,19 +14,9 @@ from ...core.activations import relu
 from ...core.layers import EPS, AvgPool, BatchNorm, MaxPool
 from ..answers import Answers
 from ..comparison import Comparison
+from . import layers
 from . import solutions as faults
 from .fitted import estimated_factors, estimated_precision, estimated_step
-from .layers import (
-    DetachedStatistics,
-    EvaluationMode,
-    FourDividingAvgPool,
-    LeftOut,
-    TieSharingMaxPool,
-    UnbiasedVariance,
-    ZeroPaddedMaxPool,
-    silu,
-    swapped,
-)
 from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
 from .solutions import Faulty, loss_times, other_layers, other_loss, other_targets, other_variance, running_statistics
 
@@ -104,7 +92,7 @@ CATALOGUE = (
     _bug("relu-for-mish", "the activation is ReLU, not Mish",
          partial(other_layers, faults.instead_of_mish(relu))),
     _bug("silu-for-mish", "the activation is SiLU, x σ(x), not Mish",
-         partial(other_layers, faults.instead_of_mish(silu))),
+         partial(other_layers, faults.instead_of_mish(layers.silu))),
     _bug("flipped-kernels", "convolutions turn their kernels by 180°",
          partial(faults.reindexed, lambda a: a[..., ::-1, ::-1], lambda p: p.ndim == 4)),
     _bug("transposed-weight", "square weights of linear layers are transposed",
@@ -112,21 +100,23 @@ CATALOGUE = (
     _bug("same-padding", "strided convolutions and the max-pool pad as “SAME”, less before than after",
          partial(other_layers, faults.padded_same)),
     _bug("max-pool-zero-padding", "the max-pool is padded with zeros, not with −∞",
-         partial(other_layers, swapped(MaxPool, ZeroPaddedMaxPool))),
+         partial(other_layers, layers.swapped(MaxPool, layers.ZeroPaddedMaxPool))),
     _bug("max-pool-shares-ties", "equal entries of a max-pool window share the derivative",
-         partial(other_layers, swapped(MaxPool, TieSharingMaxPool))),
+         partial(other_layers, layers.swapped(MaxPool, layers.TieSharingMaxPool))),
     _bug("average-pool-divides-by-four", "the average-pool divides by 4 at odd edges, too",
-         partial(other_layers, swapped(AvgPool, FourDividingAvgPool))),
+         partial(other_layers, layers.swapped(AvgPool, layers.FourDividingAvgPool))),
     _bug("no-shortcut-norm", "the shortcut's batch-norm is left out",
-         partial(other_layers, swapped(BatchNorm, LeftOut, lambda a: a.name.endswith("idconv.1")))),
-    _bug("batch-norm-of-one", "batch-norm is in training mode, over each example alone", faults.statistics_of_one),
-    _bug("batch-norm-of-all", "batch-norm is in training mode, over all examples together", faults.statistics_of_all),
+         partial(other_layers, layers.swapped(BatchNorm, layers.LeftOut, lambda a: a.name.endswith("idconv.1")))),
+    _bug("batch-norm-of-one", "batch-norm is in training mode, over each example alone",
+         partial(faults.training_mode, faults.EachAlone())),
+    _bug("batch-norm-of-all", "batch-norm is in training mode, over all examples together",
+         partial(faults.training_mode, faults.AllTogether())),
     _bug("batch-norm-evaluation-mode", "batch-norm takes its running statistics, not the mini-batch's",
-         partial(faults.in_training, swapped(BatchNorm, EvaluationMode))),
+         partial(faults.in_training, layers.swapped(BatchNorm, layers.EvaluationMode))),
     _bug("detached-statistics", "the mini-batch's statistics are not differentiated through",
-         partial(faults.in_training, swapped(BatchNorm, DetachedStatistics))),
+         partial(faults.in_training, layers.swapped(BatchNorm, layers.DetachedStatistics))),
     _bug("unbiased-variance", "batch-norm divides by the mini-batch's unbiased variance",
-         partial(faults.in_training, swapped(BatchNorm, UnbiasedVariance))),
+         partial(faults.in_training, layers.swapped(BatchNorm, layers.UnbiasedVariance))),
     Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(faults.other_epsilon)),
     _bug("epsilon-outside-root", "batch-norm divides by √variance + ε, not by √(variance + ε)",
          partial(other_variance, lambda v: (v**0.5 + EPS) ** 2 - EPS)),

@@ -1,7 +1,5 @@
 """Bugs with a free parameter, estimated from a candidate: factors, the step of differences, bits of precision."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -35,8 +33,7 @@ def estimated_factors(comparison: Comparison) -> Estimate:
     digits = comparison.explained_by(
         exact.known({q: mapped(partial(np.multiply, c), exact[q]) for q, c in factors.items()})
     )
-    names = _numbers(exact.problem)
-    words = ", ".join(f"{quantity} × {_named(c, names)}" for quantity, c in factors.items())
+    words = ", ".join(f"{quantity} × {_named(c, exact.problem)}" for quantity, c in factors.items())
     return None if digits is None else (digits, words)
 
 
@@ -165,24 +162,17 @@ def _vector(arrays: Arrays, keys: list[str]) -> Array:
     return np.concatenate([arrays[key].ravel().astype(np.float64) for key in keys])
 
 
-def _numbers(problem: Problem) -> dict[float, str]:
-    """The meanings of a factor, by its value."""
+def _named(factor: float, problem: Problem) -> str:
+    """A factor, with the counts that it or its reciprocal is equal to."""
     n, outputs, pairs = len(problem.x), problem.model.n_out, len(problem.pairs)
     counts = {"outputs C": outputs, "fields n": n, "C²": outputs**2, "n²": n**2, "pairs": pairs}
     if problem.batches:
         counts["members m"] = problem.x.shape[1]
-    named: dict[float, str] = {}
     for count in counts.values():
         meanings = " or ".join(name for name, other in counts.items() if other == count)
-        if count > 1:
-            named |= {float(count): f"{count} ({meanings})", 1 / count: f"1/{count} ({meanings})"}
-    return named
-
-
-def _named(factor: float, names: dict[float, str]) -> str:
-    for value, name in names.items():
-        if abs(factor / value - 1) < 1e-4:
-            return name
+        for value, text in ((count, f"{count}"), (1 / count, f"1/{count}")):
+            if count > 1 and abs(factor / value - 1) < 1e-4:
+                return f"{text} ({meanings})"
     power = np.log10(abs(factor))
     if round(power) and abs(power - round(power)) < 1e-4:
         return f"{factor:.6g} (a step ε, or ε²)"

@@ -1,7 +1,5 @@
 """Layers with common mistakes; their parameters have the names and shapes of the right ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -61,7 +59,7 @@ class SamePaddedMaxPool(MaxPool):
 
 
 class ZeroPaddedMaxPool(MaxPool):
-    """The padding is zeros, which take part in the maximum."""
+    """Padded with zeros, which take part in the maximum."""
 
     fill = 0.0
 

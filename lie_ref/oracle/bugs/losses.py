@@ -1,7 +1,5 @@
 """Losses with common mistakes.  They have no rules for sweeps: autograd differentiates them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import autograd.numpy as np

@@ -1,14 +1,13 @@
 """Faulty answers: what an implementation with a known bug answers to a problem.
 
-Each function takes the exact answers and makes faulty ones, or None if the bug does not apply to the problem.  What the
-bug is, its entry in the catalogue says.
+Each function takes the exact answers and makes faulty ones, or None if the bug does not apply to the problem.  The
+catalogue says in a sentence what each bug is.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import autograd.numpy as anp
@@ -72,19 +71,18 @@ def padded_same(layer: Layer) -> Layer:
 
 
 def threshold_softplus_for_softplus(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """In the activations, in the loss softplus(z) − y z or y softplus(−z) + (1 − y) softplus(z), or in both."""
+    """In the activations, in one of two forms of the loss, or in both."""
     problem = exact.problem
-    is_softplus = problem.model.spec.get("activation") == "softplus"
-    change = swapped(Activation, lambda name, _: Activation(name, threshold_softplus))
-    changed = replace(problem, model=with_layers(problem.model, change)) if is_softplus else None
-    losses = {"softplus(z) − y z": ONE_THRESHOLD, "y softplus(−z) + (1 − y) softplus(z)": TWO_THRESHOLDS}
-    if changed:
-        yield "in the activations", Answers(changed)
+    models, losses = {"": problem.model}, {"": problem.loss}
+    if problem.model.spec.get("activation") == "softplus":
+        change = swapped(Activation, lambda name, _: Activation(name, threshold_softplus))
+        models["the activations"] = with_layers(problem.model, change)
     if problem.loss == "bce":
-        for form, loss in losses.items():
-            yield f"in the loss {form}", Answers(replace(problem, loss=loss))
-            if changed:
-                yield f"in the activations and the loss {form}", Answers(replace(changed, loss=loss))
+        losses["the loss softplus(z) − y z"] = ONE_THRESHOLD
+        losses["the loss y softplus(−z) + (1 − y) softplus(z)"] = TWO_THRESHOLDS
+    for loss, model in list(product(losses, models))[1:]:
+        note = " and ".join(filter(None, (model, loss)))
+        yield f"in {note}", Answers(replace(problem, model=models[model], loss=losses[loss]))
 
 
 def reindexed(turn: Callable[[Array], Array], where: Callable[[Array], bool], exact: Answers) -> Faulty:
@@ -123,22 +121,14 @@ def running_statistics(change: Callable[[str, Array], Array], exact: Answers) ->
     return Answers(replace(exact.problem, buffers=buffers)) if buffers else None
 
 
-class _EachAlone(Autograd):
+class EachAlone(Autograd):
     """Batch-norm in training mode, with each input as a mini-batch of its own."""
 
     def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
-        return anp.concatenate([super(_EachAlone, self).logits(weights, one[None], training=True) for one in x])
+        return anp.concatenate([super(EachAlone, self).logits(weights, one[None], training=True) for one in x])
 
 
-def statistics_of_one(exact: Answers) -> Faulty:
-    problem = exact.problem
-    if problem.batches or not problem.buffers:
-        return None
-    alone = Answers(replace(problem, training=True))
-    return alone.replaced(logit_delta=lambda s: _EachAlone().push_forward(problem, problem.x_eval, s.bracket)[1])
-
-
-class _AllTogether(Autograd):
+class AllTogether(Autograd):
     """Batch-norm in training mode, with all inputs as one mini-batch."""
 
     def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
@@ -149,9 +139,10 @@ class _AllTogether(Autograd):
         return lambda p: definition(self.logits(replace(problem, params=p), problem.x), problem.y)[i]
 
 
-def statistics_of_all(exact: Answers) -> Faulty:
+def training_mode(engine: Autograd, exact: Answers) -> Faulty:
+    """The answers for single examples from an engine with batch-norm in training mode."""
     problem = exact.problem
-    return None if problem.batches or not problem.buffers else Answers(problem, _AllTogether())
+    return None if problem.batches or not problem.buffers else Answers(problem, engine)
 
 
 def hessian_of_sum(exact: Answers) -> Faulty:
@@ -166,12 +157,9 @@ def along(exact: Answers, directions: Arrays) -> Answers:
 
 
 def normalised_direction(exact: Answers) -> Answers:
-    def products(_: Answers) -> Arrays:
-        norms = gradient_norms(exact.grad)
-        scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)[exact.problem.pairs]
-        return mapped(lambda h: h * scale.reshape(*scale.shape, *(1,) * (h.ndim - 2)), exact.hvp)
-
-    return exact.replaced(hvp=products)
+    norms = gradient_norms(exact.grad)
+    scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)[exact.problem.pairs]
+    return exact.replaced(hvp=lambda _: mapped(lambda h: (h.T * scale.T).T, exact.hvp))
 
 
 GROUPS: dict[str, Callable[[str, Problem], bool]] = {
@@ -201,22 +189,18 @@ def layerwise(exact: Answers) -> Answers:
 
 
 def own_gradient(exact: Answers) -> Answers:
-    def products(_: Answers) -> Arrays:
-        fields = exact.problem.pairs[:, ::-1].ravel()  # of the pair (i, j): H_j g_j and H_i g_i
-        own = replace(exact.problem, pairs=np.stack([fields, fields], axis=1))
-        return mapped(lambda h: h[:, 0].reshape(-1, 2, *h.shape[2:]), sweeps.products(own, exact.grad))
-
-    return exact.replaced(hvp=products)
+    """H_j g_j and H_i g_i for the pair (i, j)."""
+    fields = exact.problem.pairs[:, ::-1].ravel()
+    own = Answers(replace(exact.problem, pairs=np.stack([fields, fields], axis=1))).known({"grad": exact.grad})
+    return exact.replaced(hvp=lambda _: mapped(lambda h: h[:, 0].reshape(-1, 2, *h.shape[2:]), own.hvp))
 
 
 def hessian_of_mean(exact: Answers) -> Faulty:
     problem = exact.problem
+    if problem.batches:
+        return None
     whole = replace(problem, x=problem.x[None], y=problem.y[None])  # one mini-batch
-
-    def products(_: Answers) -> Arrays:
-        return mapped(lambda h: h[:, 0][problem.pairs], sweeps.hvps(whole, exact.grad))
-
-    return None if problem.batches else exact.replaced(hvp=products)
+    return exact.replaced(hvp=lambda _: mapped(lambda h: h[:, 0][problem.pairs], sweeps.hvps(whole, exact.grad)))
 
 
 def gauss_newton(exact: Answers) -> Answers:
@@ -269,11 +253,12 @@ def changed_probabilities(exact: Answers) -> Answers:
 def changed_finitely(exact: Answers) -> Answers:
     problem = exact.problem
 
-    def logits(k: int, step: float) -> Array:
-        params = {name: p + step * exact.bracket[name][k] for name, p in problem.params.items()}
+    def logits(bracket: Arrays) -> Array:
+        params = {name: p + bracket[name] for name, p in problem.params.items()}
         return problem.model.apply(params, problem.buffers, problem.x_eval)
 
     def changes(_: Answers) -> Array:
-        return np.stack([logits(k, 1) - logits(k, 0) for k in range(len(problem.pairs))])
+        before = problem.model.apply(problem.params, problem.buffers, problem.x_eval)
+        return np.stack([logits(at(exact.bracket, k)) - before for k in range(len(problem.pairs))])
 
     return exact.replaced(logit_delta=changes)
