@@ -1,4 +1,4 @@
-"""The command line: one line and exit status 2 for what cannot be used, headlines and the page for what can."""
+"""The command line: headlines and a page, or one line and exit status 2 for what cannot be used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from small import SMALL_OPTIONS
 
 from lie_ref import oracle
 from lie_ref.cli import main
+from lie_ref.core.networks import PRESETS
 from lie_ref.experiment.printout import headlines
 from lie_ref.images.labels import ATTRIBUTES
 from lie_ref.machine.files import read_npz
 
-BAD_OPTIONS = {
+REFUSED = {  # a command, or an option of a small experiment: its error message
     "--steps -1": "lie-ref: --steps: expected an integer >= 0, got -1",
     "--steps many": "lie-ref experiment: argument --steps: invalid int value: 'many'",
     "--size 0": "lie-ref: --size: expected an integer >= 8, got 0",
@@ -31,22 +32,18 @@ BAD_OPTIONS = {
     "--lr inf": "lie-ref: --lr: expected a number > 0, got inf",
     "--seed -1": "lie-ref: --seed: expected an integer >= 0, got -1",
     "--faces 319": "lie-ref: --faces: expected an integer >= 320, got 319",
-    "--preset resnet": "lie-ref: --preset: expected one of mxresnet-tiny, mxresnet-small, mxresnet18, mxresnet50, got "
-    "'resnet'",
+    "--preset resnet": f"lie-ref: --preset: expected one of {', '.join(PRESETS)}, got 'resnet'",
     "--subset": "lie-ref: --subset: is for --celeba, which is not given",
     "--skip-bad": "lie-ref: --skip-bad: is for --celeba, which is not given",
     "--ambiguity -1": "lie-ref: --ambiguity: expected a number >= 0, got -1.0",
     "--celeba nowhere": "lie-ref: --faces: is for synthetic faces, not for --celeba",
     "--resume --force": "lie-ref: --resume continues a run and --force replaces it: expected one of them, got both",
     "--colour red": "lie-ref: unrecognized arguments: --colour red",
-}
-BAD_COMMANDS = {
     "paint": "lie-ref: argument COMMAND: invalid choice: 'paint' (choose from ",
     "": "lie-ref: the following arguments are required: COMMAND",
     "experiment --celeba nowhere": "lie-ref: nowhere: no such folder",
     "experiment --celeba nowhere --ambiguity 0": "lie-ref: --ambiguity: is for synthetic faces, not for --celeba",
-    "experiment --celeba nowhere --independent-hair": "lie-ref: --independent-hair: is for synthetic faces, not for "
-    "--celeba",
+    "experiment --celeba nowhere --independent-hair": "lie-ref: --independent-hair: is for synthetic faces, not for ",
     "findings --celeba nowhere": "lie-ref: nowhere: no such folder",
     "findings --subset": "lie-ref: --subset: is for --celeba, which is not given",
     "findings --seeds 0": "lie-ref: --seeds: expected an integer >= 1, got 0",
@@ -59,7 +56,7 @@ BAD_COMMANDS = {
 
 
 def run(*arguments: str) -> int:
-    """Exit status of the command, whether it returns or leaves by itself as argparse does."""
+    """The exit status of the command, which may also leave as argparse does."""
     try:
         return main(arguments)
     except SystemExit as leaving:
@@ -70,64 +67,29 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.usefixtures("faces")  # or the bar of their making would stand on standard error
-@pytest.mark.parametrize("options", BAD_OPTIONS)
-def test_a_bad_option_gives_status_2_and_one_line(
-    options: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("faces")  # otherwise the bar of their making would stand on standard error
+@pytest.mark.parametrize("command", REFUSED)
+def test_what_cannot_be_used_gives_status_2_and_one_line(command, cache, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    given = [*SMALL_OPTIONS, "--cache", str(cache), "--out", "run", *options.split()]
-    assert run("experiment", *given) == 2
-    assert capsys.readouterr().err == f"{BAD_OPTIONS[options]}\n"
+    start = ("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", "run") if command.startswith("--") else ()
+    assert run(*start, *command.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(REFUSED[command])
+    assert error.endswith("\n")
+    assert error.count("\n") == 1
     assert not files(tmp_path)
 
 
-@pytest.mark.parametrize("command", BAD_COMMANDS)
-def test_a_bad_command_gives_status_2_and_one_line(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(*command.split()) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(BAD_COMMANDS[command])
-    assert error.count("\n") == 1
-    assert error.endswith("\n")
-
-
 @pytest.mark.usefixtures("faces")
-def test_an_output_folder_that_is_a_file_gives_status_2_and_one_line(
-    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "file"
-    out.write_text("mine")
-    assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(out)) == 2
-    assert capsys.readouterr().err == f"lie-ref: {out}: cannot be made a folder (File exists)\n"
-    assert out.read_text() == "mine"
-
-
-@pytest.mark.usefixtures("faces")
-def test_a_file_that_the_system_refuses_gives_status_2_and_one_line(
-    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_of_the_run_that_cannot_be_made_gives_status_2_and_one_line(cache, tmp_path, capsys):
     (tmp_path / "checkpoints").write_text("not a folder")
     assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(tmp_path)) == 2
     assert re.fullmatch(rf"lie-ref: .*{re.escape(str(tmp_path / 'checkpoints'))}.*\n", capsys.readouterr().err)
 
 
-def test_a_run_that_is_there_is_not_overwritten(
-    cache: Path, small_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {path: path.stat().st_mtime_ns for path in files(small_run)}
-    assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(small_run)) == 2
-    remedies = "--out takes another folder, --resume continues it, --force replaces it"
-    expected = f"lie-ref: {small_run}: holds a run (config.json); {remedies}\n"
-    assert capsys.readouterr().err == expected
-    assert {path: path.stat().st_mtime_ns for path in files(small_run)} == before
-
-
-def test_python_m_lie_ref_is_lie_ref(tmp_path: Path) -> None:
+def test_python_m_lie_ref_is_the_same_as_lie_ref(tmp_path):
     script = Path(sys.executable).parent / "lie-ref"
-    for arguments, status in ((["--help"], 0), (["experiment", "--help"], 0), (["report", "nowhere"], 2), ([], 2)):
+    for arguments, status in ((["--help"], 0), (["report", "nowhere"], 2)):
         by_module, by_script = (
             subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=tmp_path)
             for command in ([sys.executable, "-m", "lie_ref"], [script])
@@ -137,16 +99,14 @@ def test_python_m_lie_ref_is_lie_ref(tmp_path: Path) -> None:
         assert "Traceback" not in by_module.stderr
 
 
-def test_help_says_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_every_default(capsys):
     assert run("experiment", "--help") == 0
     shown = capsys.readouterr().out
     for default in ("10000", "64", "mxresnet-tiny", "5000", "0.005", "runs/experiment", "runs/cache"):
         assert f"(default: {default})" in " ".join(shown.split())
 
 
-def test_resuming_a_finished_run_prints_its_headlines_and_its_page(
-    cache: Path, run_copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resuming_a_finished_run_prints_its_headlines_and_its_page(cache, run_copy, capsys):
     assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(run_copy), "--resume") == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "data: synthetic faces, seed 0, 400 images"
@@ -154,7 +114,7 @@ def test_resuming_a_finished_run_prints_its_headlines_and_its_page(
     assert shown[-1] == f"page: {run_copy / 'report.html'}"
 
 
-def test_report_draws_the_page_of_a_run_again(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_draws_the_page_of_a_run_again(run_copy, capsys):
     page = run_copy / "report.html"
     drawn = page.read_bytes()
     page.unlink()
@@ -179,39 +139,28 @@ def make_celeba(folder: Path) -> np.ndarray:
     return labels
 
 
-def test_an_experiment_on_a_small_celeba_runs_from_its_images_to_its_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    labels = make_celeba(tmp_path / "celeba")
-    out, cache = tmp_path / "out" / "run", tmp_path / "cache"
-    options = ["--celeba", str(tmp_path / "celeba"), "--out", str(out), "--cache", str(cache)]
-    assert run("experiment", *options, "--steps", "1", "--size", "16") == 0
+def test_an_experiment_on_celeba_reads_the_images_and_continues_on_the_same_images_only(tmp_path, capsys):
+    home, out = tmp_path / "celeba", tmp_path / "out" / "run"
+    labels = make_celeba(home)
+    options = ["--out", str(out), "--cache", str(tmp_path / "cache"), "--steps", "0", "--size", "16"]
+    assert run("experiment", "--celeba", str(home), *options) == 0
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
     data, *notes = shown.out.splitlines()[:3]
     assert data.endswith(" 100 images")
     assert notes == ["100 of the 100 listed images taken", "split read from list_eval_partition.txt"]
     assert shown.out.splitlines()[-1] == f"page: {out / 'report.html'}"
-    evaluation = read_npz(out / "evaluation" / "step_000001.npz")
-    np.testing.assert_array_equal(evaluation["y"], labels[68:])
+    np.testing.assert_array_equal(read_npz(out / "evaluation" / "step_000000.npz")["y"], labels[68:])
     summary = json.loads((out / "summary.json").read_text())
-    assert [point["train"]["images"] for point in summary["checkpoints"]] == [58, 58]
-    assert json.loads((out / "config.json").read_text())["celeba"] == str(tmp_path / "celeba")
+    assert [point["train"]["images"] for point in summary["checkpoints"]] == [58]
+    config = (out / "config.json").read_text()
+    assert json.loads(config)["celeba"] == str(home)
 
-
-def test_a_run_on_celeba_goes_on_wherever_the_same_images_lie_and_on_no_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_celeba(tmp_path / "celeba")
-    options = ["--out", str(tmp_path / "run"), "--cache", str(tmp_path / "cache"), "--steps", "0", "--size", "16"]
-    assert run("experiment", "--celeba", str(tmp_path / "celeba"), *options) == 0
-    config = (tmp_path / "run" / "config.json").read_text()
-    moved = (tmp_path / "celeba").rename(tmp_path / "moved")
+    moved = home.rename(tmp_path / "moved")
     for path in moved.rglob("*"):
         os.utime(path, (1, 1))
     assert run("experiment", "--celeba", f"{moved}/", *options, "--resume") == 0
-    assert (tmp_path / "run" / "config.json").read_text() == config
-    capsys.readouterr()
+    assert (out / "config.json").read_text() == config
     with (moved / "img_align_celeba" / "000100.jpg").open("ab") as picture:
         picture.write(b"changed")
     assert run("experiment", "--celeba", str(moved), *options, "--resume") == 2
@@ -219,7 +168,7 @@ def test_a_run_on_celeba_goes_on_wherever_the_same_images_lie_and_on_no_others(
 
 
 @pytest.mark.celeba
-def test_a_short_experiment_on_real_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_experiment_on_real_images(tmp_path, capsys):
     if "CELEBA" not in os.environ:
         pytest.skip("CELEBA does not name a folder of real images")
     options = ["--celeba", os.environ["CELEBA"], "--subset", "--steps", "20", "--size", "32"]
@@ -235,7 +184,7 @@ def test_a_short_experiment_on_real_images(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("buffering", [[], ["-u"]])
-def test_output_that_nobody_reads_on_is_no_error(buffering: list[str], tmp_path: Path) -> None:
+def test_a_closed_pipe_on_standard_output_causes_no_message(buffering, tmp_path):
     np.savez(tmp_path / "candidate.npz", **oracle.load("mlp-tanh-bce").outputs)
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,4 +1,4 @@
-"""Tests of finite differences of gradients and of the order swap: exact on polynomials, and careful at kinks."""
+"""Tests of finite differences and of the order swap: exact for polynomials, and correct near kinks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def test_extrapolated_differences_are_exact_for_cubic_gradients():
     np.testing.assert_allclose(found, 4 * theta**3 * d, rtol=1e-11)
 
 
-def test_a_step_that_does_not_cross_the_kink_is_chosen():
-    """The gradient |t| t has a kink at 0.  From 3e-6 the two largest steps cross it, and the smaller ones do not."""
+def test_the_chosen_step_does_not_cross_a_kink():
+    """The gradient |t| t has a kink at 0.  At 3e-6 the two largest steps cross it and the smaller ones do not."""
     theta = np.array([3e-6, 1.0])
     found = hvp_by_differences(lambda t: np.abs(t) * t, theta, np.array([1.0, 1.0]))
     np.testing.assert_allclose(found, 2 * np.abs(theta), rtol=1e-6)

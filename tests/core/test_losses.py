@@ -64,8 +64,6 @@ def test_gradients_keep_their_digits_where_the_loss_saturates():
     z, tail = np.array([[40.0, -40.0]]), math.exp(-40) / (1 + math.exp(-40))
     right = gradient(LOSSES["bce"])(z, np.array([[1.0, 0.0]]))
     np.testing.assert_allclose(right, [[-tail / 2, tail / 2]], rtol=1e-15)
-    confident = gradient(LOSSES["softmax"])(np.array([[40.0, 0.0]]), np.array([0]))
-    np.testing.assert_allclose(confident, [[-tail, tail]], rtol=1e-15)
     z, y, loss = np.array([[40.0, 40.0]]), np.array([[1.0, 1.0]]), exclusive([0])
     assert loss.definition(z, y) == pytest.approx([math.log1p(math.exp(-40))], rel=1e-14)
     np.testing.assert_allclose(gradient(loss)(z, y), [[-tail / 2, -tail / 2]], rtol=1e-14)
@@ -99,7 +97,7 @@ def test_softmax_of_a_single_output_has_no_gradient():
     assert not gradient(LOSSES["softmax"])(np.array([[3.0], [-2.0]]), np.array([0, 0])).any()
 
 
-def test_a_loss_is_given_by_name_or_as_a_function():
+def test_a_loss_can_be_given_by_name_or_as_a_function():
     loss = exclusive([0])
     assert loss_function(loss) is loss
     assert loss_function("bce") is LOSSES["bce"]

@@ -1,4 +1,4 @@
-"""Tests of what an order swap does under an optimizer: each formula against swaps that are carried out."""
+"""Tests of the effect of an order swap under an optimizer: the formulas against swaps that are carried out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import elementwise_grad
 from networks import generic_problem
 
 import lie_ref
@@ -25,7 +24,6 @@ from lie_ref.core.optimizers import (
     second_order_effect,
 )
 from lie_ref.core.types import Arrays
-from lie_ref.measure.crosschecks import order_swap_convergence
 from lie_ref.study.training import Adam
 
 RNG = np.random.default_rng(5)
@@ -53,7 +51,7 @@ G_I, G_J = grad(loss_i)(THETA), grad(loss_j)(THETA)
 
 
 def effects(optimizer: Optimizer) -> tuple[np.ndarray, np.ndarray]:
-    """The first- and second-order effect of swapping the two losses, with products by reverse over reverse."""
+    """The first- and second-order effects of swapping the two losses, with products by reverse over reverse."""
     u_i, u_j = optimizer.step(G_I)[0], optimizer.step(G_J)[0]
     products = hvp_reverse_over_reverse(loss_j, THETA, u_i), hvp_reverse_over_reverse(loss_i, THETA, u_j)
     return first_order_effect(optimizer, G_I, G_J), second_order_effect(optimizer, G_I, G_J, *products)
@@ -68,22 +66,13 @@ def test_the_first_two_orders_leave_an_error_of_third_order(name: str) -> None:
     np.testing.assert_allclose(np.diff(np.log(errors)) / np.diff(np.log(epsilons)), 3, atol=0.1)
 
 
-@pytest.mark.parametrize("name", STATES)
-def test_the_effect_is_of_first_order_with_memory_and_of_second_order_without(name: str) -> None:
-    first, second = effects(STATES[name])
-    order = 1 if isinstance(STATES[name], (Momentum, AdamState)) else 2
-    if order == 2:
-        np.testing.assert_array_equal(first, np.zeros(7))
-    limit = first if order == 1 else second
-    found = order_swap_convergence(grad(loss_i), grad(loss_j), THETA, limit, STATES[name], order)
-    assert found.observed_order == pytest.approx(1, abs=0.02)
-
-
 @pytest.mark.parametrize("name", ["gradient descent", "fixed preconditioner"])
 def test_plain_and_preconditioned_effects_are_lie_brackets_of_the_fields(name: str) -> None:
-    p = STATES[name].slope(THETA)  # the diagonal of the preconditioner, ones without one
+    p = STATES[name].slope(THETA)  # the diagonal of the preconditioner, or ones
     bracket = lie_ref.lie_bracket(lambda t: -p * grad(loss_i)(t), lambda t: -p * grad(loss_j)(t))(THETA)
-    assert relative_error(effects(STATES[name])[1], bracket) < 1e-14
+    first, second = effects(STATES[name])
+    assert not first.any()
+    assert relative_error(second, bracket) < 1e-14
 
 
 def test_the_effect_of_momentum_is_minus_mu_times_the_difference_of_the_gradients() -> None:
@@ -91,7 +80,7 @@ def test_the_effect_of_momentum_is_minus_mu_times_the_difference_of_the_gradient
 
 
 def test_later_steps_cancel_the_first_order_effect_of_momentum() -> None:
-    """After the swap the buffers differ by (μ − 1)(g_i − g_j), which in the end moves θ by μ (g_i − g_j) ε."""
+    """After the swap the buffers differ by (μ − 1)(g_i − g_j), which later moves θ by μ (g_i − g_j) ε."""
     state = Momentum(RNG.normal(size=7), momentum=0.5)
 
     def far_ahead(order: list[np.ndarray]) -> np.ndarray:
@@ -112,18 +101,7 @@ def test_the_slope_is_the_derivative_of_the_update(name: str) -> None:
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * h), rtol=1e-6, atol=1e-9)
 
 
-def test_the_slope_of_adam_agrees_with_autograd() -> None:
-    state, gradient = STATES["adam"], RNG.normal(size=7)
-    assert isinstance(state, AdamState)
-
-    def update(g: np.ndarray) -> np.ndarray:
-        m, v = 0.8 * state.mean + 0.2 * g, 0.999 * state.square + 0.001 * g * g
-        return m / (1 - 0.8**31) / (anp.sqrt(v / (1 - 0.999**31)) + 1e-8)
-
-    np.testing.assert_allclose(state.slope(gradient), elementwise_grad(update)(gradient), rtol=1e-13)
-
-
-def test_the_slope_of_adam_is_finite_where_every_gradient_was_zero() -> None:
+def test_the_slope_of_adam_is_finite_if_every_gradient_was_zero() -> None:
     slope = AdamState(np.zeros(2), np.zeros(2), count=0).slope(np.array([0.0, 1.0]))
     np.testing.assert_allclose(slope[0], 1e8)  # u = g / (|g| + ε)
     assert np.isfinite(slope).all()

@@ -1,9 +1,10 @@
-"""The statistics in summary.json are what anyone computes from the arrays in evaluation/."""
+"""The statistics in summary.json follow from the arrays in evaluation/."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,17 @@ from lie_ref.machine.files import read_npz
 from lie_ref.measure.evaluation import Swaps, among_first, plain_swaps
 
 PAIRS = np.array([(0, 1), (0, 2), (1, 2)])
+HAIR_COLUMNS = [ATTRIBUTES.index(name) for name in HAIR]
+NO_FIT = {"correlation": None, "slope": None, "constant": None}
 
 
 @pytest.fixture(scope="module")
 def points(small_run: Path) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    """The statistics of each checkpoint of a real run, and the arrays that they came from."""
+    """The statistics of each checkpoint of a real run, and the arrays of its evaluation."""
     summary = json.loads((small_run / "summary.json").read_text())
     assert tuple(summary["attributes"]) == ATTRIBUTES
-    return [
-        (point, read_npz(small_run / "evaluation" / f"step_{point['step']:06d}.npz"))
-        for point in summary["checkpoints"]
-    ]
+    folder = small_run / "evaluation"
+    return [(point, read_npz(folder / f"step_{point['step']:06d}.npz")) for point in summary["checkpoints"]]
 
 
 def rms_pairs(arrays: dict[str, np.ndarray]) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
@@ -51,15 +52,19 @@ def rms_pairs(arrays: dict[str, np.ndarray]) -> list[tuple[list[int], np.ndarray
     return found
 
 
-def test_correlation_is_that_of_the_logarithms(points: list) -> None:
+def test_correlations_and_slopes_are_those_of_the_logarithms(points):
     for point, arrays in points:
-        expected = [np.corrcoef(np.log(b), np.log(g))[0, 1] for _, b, g in rms_pairs(arrays)]
-        assert [fit["correlation"] for fit in point["brackets"]] == pytest.approx(expected, abs=1e-11)
-        assert point["mean_correlation"] == pytest.approx(sum(expected) / 15, abs=1e-11)
+        logs = [(np.log(b), np.log(g)) for _, b, g in rms_pairs(arrays)]
+        correlations = [np.corrcoef(b, g)[0, 1] for b, g in logs]
+        assert [fit["correlation"] for fit in point["brackets"]] == pytest.approx(correlations, abs=1e-11)
+        assert point["mean_correlation"] == pytest.approx(np.mean(correlations), abs=1e-11)
+        slopes = [np.cov(b, g)[0, 1] / np.var(g, ddof=1) for b, g in logs]
+        assert [fit["slope"] for fit in point["brackets"]] == pytest.approx(slopes, rel=1e-9)
+        assert point["mean_slope"] == pytest.approx(np.mean(slopes), rel=1e-9)
 
 
-def test_constant_is_the_minimiser_of_the_squared_log_residual(points: list) -> None:
-    """Σ (log b − log c g)² is a parabola in log c: three of its values give where it is least."""
+def test_constant_is_the_minimiser_of_the_squared_log_residual(points):
+    """Σ (log b − log c g)² is a parabola in log c: three of its values give its minimum."""
     for point, arrays in points:
         for fit, (pair, b, g) in zip(point["brackets"], rms_pairs(arrays), strict=True):
             assert fit["pair"] == pair
@@ -69,59 +74,45 @@ def test_constant_is_the_minimiser_of_the_squared_log_residual(points: list) -> 
             assert np.log(fit["constant"]) == pytest.approx(least, rel=1e-9)
 
 
-def test_slope_is_that_of_the_line_through_the_logarithms(points: list) -> None:
-    """The slope is the covariance over the variance."""
-    for point, arrays in points:
-        slopes = [np.cov(np.log(b), np.log(g))[0, 1] / np.var(np.log(g), ddof=1) for _, b, g in rms_pairs(arrays)]
-        assert [fit["slope"] for fit in point["brackets"]] == pytest.approx(slopes, rel=1e-9)
-        assert point["mean_slope"] == pytest.approx(np.mean(slopes), rel=1e-9)
-
-
-def test_mean_constant_is_the_geometric_mean_of_the_pairs(points: list) -> None:
+def test_mean_constant_is_the_geometric_mean_of_the_pairs(points):
     for point, _ in points:
         product = math.prod(fit["constant"] for fit in point["brackets"])
         assert point["mean_constant"] == pytest.approx(product ** (1 / 15), rel=1e-12)
 
 
-def test_hair_shares_are_of_all_changes_of_logits_and_of_probabilities(points: list) -> None:
-    """The change of a probability is taken from σ itself, by central differences."""
+def check_shares(found: dict[str, Any], z: np.ndarray, dz: np.ndarray, p: Callable[[np.ndarray], np.ndarray]) -> None:
+    """The shares refer to the changes of all logits, and of all probabilities p(z) by central differences."""
+    h = 1e-6
+    for kind, change in (("logits", dz), ("probabilities", p(z + h * dz) - p(z - h * dz))):
+        sums = np.abs(change).sum(axis=(0, 1))
+        expected = dict(zip(HAIR, sums[HAIR_COLUMNS] / sums.sum(), strict=True))
+        assert found[kind] == pytest.approx(expected, rel=1e-6)
+
+
+def test_hair_shares_are_of_all_changes_of_logits_and_of_probabilities(points):
     for point, arrays in points:
-        z, dz, h = arrays["logits"], arrays["logit_delta"], 1e-6
-        dp = (1 / (1 + np.exp(-z - h * dz)) - 1 / (1 + np.exp(-z + h * dz))) / (2 * h)
-        for kind, change in (("logits", dz), ("probabilities", dp)):
-            total = np.abs(change).sum()
-            for name, share in point["hair_shares"][kind].items():
-                expected = np.abs(change[:, :, ATTRIBUTES.index(name)]).sum() / total
-                assert share == pytest.approx(expected, rel=1e-6)
+        check_shares(point["hair_shares"], arrays["logits"], arrays["logit_delta"], lambda z: 1 / (1 + np.exp(-z)))
 
 
-def test_changes_of_probabilities_of_exclusive_colours_are_those_of_their_softmax(plain: Swaps) -> None:
-    columns = [ATTRIBUTES.index(name) for name in HAIR]
-    z = np.random.default_rng(1).standard_normal((4, 40))
-    found = shares_of_hair(z, plain.logit_delta, ATTRIBUTES, columns)
-
+def test_probabilities_of_exclusive_colours_are_those_of_their_softmax(plain):
     def p(z: np.ndarray) -> np.ndarray:
-        exponentials = np.exp(z[..., columns])
-        every = 1 / (1 + np.exp(-z))
-        every[..., columns] = exponentials / (1 + exponentials.sum(axis=-1, keepdims=True))
+        exponentials, every = np.exp(z[..., HAIR_COLUMNS]), 1 / (1 + np.exp(-z))
+        every[..., HAIR_COLUMNS] = exponentials / (1 + exponentials.sum(axis=-1, keepdims=True))
         return every
 
-    h = 1e-6
-    dz = plain.logit_delta
-    dp = np.abs(p(z + h * dz) - p(z - h * dz)).sum(axis=(0, 1))
-    for name, column in zip(HAIR, columns, strict=True):
-        assert found["probabilities"][name] == pytest.approx(dp[column] / dp.sum(), rel=1e-6)
+    z = np.random.default_rng(1).standard_normal((4, 40))
+    check_shares(shares_of_hair(z, plain.logit_delta, ATTRIBUTES, HAIR_COLUMNS), z, plain.logit_delta, p)
 
 
-def test_norm_is_that_of_the_whole_bracket(points: list) -> None:
+def test_the_norm_covers_all_tensors_of_the_bracket(points):
     sizes = [np.prod(shape) for shape in lie_ref.preset("mxresnet-tiny").parameter_shapes.values()]
     for point, arrays in points:
         norms = np.sqrt(arrays["rms_bracket"] ** 2 @ np.array(sizes))
         assert [fit["norm"] for fit in point["brackets"]] == pytest.approx(norms.tolist(), rel=1e-12)
 
 
-def test_tensors_without_a_gradient_at_step_0_are_left_out_and_counted(points: list) -> None:
-    """The last batch-norm weight of each block begins at zero, so no gradient gets into the block."""
+def test_tensors_without_a_gradient_at_step_0_are_left_out_and_counted(points):
+    """The last batch-norm weight of each block is zero at first, so no gradient reaches the block."""
     point, arrays = points[0]
     names = arrays["tensor_names"].tolist()
     zero = (arrays["rms_gradient"] == 0).all(axis=0)
@@ -135,28 +126,18 @@ def test_tensors_without_a_gradient_at_step_0_are_left_out_and_counted(points: l
     assert {fit["tensors"] for fit in points[-1][0]["brackets"]} == {len(names)}
 
 
-def test_attributes_are_ranked_by_falling_mean_change_of_their_logit(points: list) -> None:
+def test_attributes_are_ranked_by_the_mean_change_of_their_logit(points):
     for point, arrays in points:
-        change = {
-            name: sum(abs(value) for value in arrays["logit_delta"][:, :, k].ravel().tolist()) / (15 * 32)
-            for k, name in enumerate(ATTRIBUTES)
-        }
+        change = dict(zip(ATTRIBUTES, np.abs(arrays["logit_delta"]).mean(axis=(0, 1)), strict=True))
         expected = sorted(ATTRIBUTES, key=lambda name: -change[name])
         assert [entry["name"] for entry in point["attributes"]] == expected
         assert [entry["rank"] for entry in point["attributes"]] == list(range(1, 41))
         shown = [entry["mean_abs_logit_change"] for entry in point["attributes"]]
         assert shown == pytest.approx([change[name] for name in expected], rel=1e-12)
+        assert point["hair_ranks"] == {name: 1 + expected.index(name) for name in HAIR}
 
 
-def test_hair_ranks_are_the_places_in_that_ranking(points: list) -> None:
-    for point, _ in points:
-        ranking = [entry["name"] for entry in point["attributes"]]
-        assert point["hair_ranks"] == {
-            f"{colour}_Hair": 1 + ranking.index(f"{colour}_Hair") for colour in ("Black", "Brown", "Blond", "Gray")
-        }
-
-
-# --- On made-up numbers
+# --- For made-up numbers
 
 MODEL = lie_ref.mlp([5, 4, 40])
 
@@ -168,7 +149,7 @@ def plain() -> Swaps:
     return plain_swaps(Solution(among_first(whole, 3), engine))
 
 
-def test_the_order_of_a_pair_does_not_matter(plain: Swaps) -> None:
+def test_the_order_of_a_pair_does_not_matter(plain):
     swapped = replace(plain, logit_delta=-plain.logit_delta)
     one = checkpoint_statistics(plain, PAIRS, ATTRIBUTES, plain.rms_bracket)
     other = checkpoint_statistics(swapped, PAIRS[:, ::-1], ATTRIBUTES, plain.rms_bracket)
@@ -177,24 +158,17 @@ def test_the_order_of_a_pair_does_not_matter(plain: Swaps) -> None:
     assert one == other
 
 
-def test_statistics_without_any_bracket_are_undefined_and_not_wrong(plain: Swaps) -> None:
+def test_statistics_are_undefined_where_every_bracket_is_zero(plain):
     nothing = replace(plain, rms_bracket=np.zeros_like(plain.rms_bracket), norm=np.zeros_like(plain.norm))
     statistics = checkpoint_statistics(nothing, PAIRS, ATTRIBUTES, nothing.rms_bracket)
     assert {statistics[key] for key in ("mean_correlation", "mean_slope", "mean_constant")} == {None}
     assert set(statistics["shuffled"].values()) == {None}
-    assert statistics["brackets"][0] == {
-        "pair": [0, 1],
-        "norm": 0.0,
-        "correlation": None,
-        "slope": None,
-        "constant": None,
-        "tensors": 0,
-    }
+    assert statistics["brackets"][0] == {"pair": [0, 1], "norm": 0.0, "tensors": 0, **NO_FIT}
     assert "NaN" not in json.dumps(statistics)
 
 
 @pytest.mark.parametrize("zeros", ["bracket", "gradient"])
-def test_zeros_on_either_side_are_left_out(zeros: str) -> None:
+def test_tensors_with_a_zero_bracket_or_gradient_are_left_out(zeros):
     rng = np.random.default_rng(0)
     b, g = np.exp(rng.normal(size=(2, 9)))
     expected = proportionality(b[:7], g[:7])
@@ -203,7 +177,7 @@ def test_zeros_on_either_side_are_left_out(zeros: str) -> None:
     assert expected["tensors"] == 7
 
 
-def test_scaling_the_bracket_scales_the_constant_and_keeps_the_correlation() -> None:
+def test_scaling_the_bracket_scales_the_constant_and_keeps_the_correlation():
     rng = np.random.default_rng(1)
     b, g = np.exp(rng.normal(size=(2, 9)))
     one, scaled = proportionality(b, g), proportionality(100 * b, g)
@@ -212,22 +186,17 @@ def test_scaling_the_bracket_scales_the_constant_and_keeps_the_correlation() -> 
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_than_three_tensors_give_no_fit(count: int) -> None:
-    assert proportionality(np.ones(count), np.ones(count)) == {
-        "correlation": None,
-        "slope": None,
-        "constant": None,
-        "tensors": count,
-    }
+def test_fewer_than_three_tensors_give_no_fit(count):
+    assert proportionality(np.ones(count), np.ones(count)) == NO_FIT | {"tensors": count}
 
 
-def test_attributes_that_move_alike_keep_their_order() -> None:
+def test_attributes_with_equal_changes_keep_their_order():
     ranking = rank_attributes(np.array([[[1.0, -2.0, 2.0, 1.0]]]), ["a", "b", "c", "d"])
     assert [entry["name"] for entry in ranking] == ["b", "c", "a", "d"]
 
 
 def answers(both: int, network: int, majority: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities and targets (100, 1): both right, the network alone, the commoner answer 0 alone, or neither."""
+    """Probabilities and targets (100, 1): how often both are right, only the network, or only the common answer 0."""
     neither = 100 - both - network - majority
     targets = np.repeat([0.0, 1.0, 0.0, 1.0], [both, network, majority, neither])
     p = np.repeat([0.4, 0.9, 0.6, 0.1], [both, network, majority, neither])
@@ -238,15 +207,14 @@ def answers(both: int, network: int, majority: int) -> tuple[np.ndarray, np.ndar
     ("network", "majority", "clearly"),
     [(0, 0, False), (4, 0, False), (5, 0, True), (12, 4, False), (13, 4, True), (0, 20, False), (10, 10, False)],
 )
-def test_the_commoner_answer_is_beaten_by_more_than_two_standard_deviations(
-    network: int, majority: int, clearly: bool
-) -> None:
-    """Of n examples on which just one is right, either is as likely to be: their difference has a deviation of √n."""
+def test_the_common_answer_is_beaten_by_more_than_two_standard_deviations(network, majority, clearly):
+    """If only one of the two is right on n examples, each with equal odds, their difference has a deviation of √n."""
     assert clearly == (network - majority > 2 * (network + majority) ** 0.5)
-    assert beats_majority(*answers(60, network, majority)).tolist() == [clearly]
+    p, targets = answers(60, network, majority)
+    assert beats_majority(p, targets).tolist() == [clearly]
+    assert beats_majority(1 - p, 1 - targets).tolist() == [clearly]  # the common answer is 1
 
 
-def test_the_commoner_answer_may_be_yes() -> None:
+def test_a_network_that_says_the_opposite_does_not_beat_the_common_answer():
     p, targets = answers(60, 13, 4)
-    assert beats_majority(1 - p, 1 - targets).tolist() == [True]
     assert beats_majority(p, 1 - targets).tolist() == [False]

@@ -1,4 +1,4 @@
-"""Convolutions band by band, and the choices of max-pool; that all agree with autograd is tested with the engine."""
+"""Convolutions band by band, and ties in max-pool.  `test_engine.py` compares all layers with autograd."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_bands_of_any_size_give_the_same_convolution(cached, monkeypatch):
             np.testing.assert_allclose(a.tangent, b.tangent, atol=1e-11)
 
 
-def test_every_pixel_is_in_one_band_and_no_band_is_larger_than_asked():
+def test_every_pixel_is_in_one_band_and_no_band_exceeds_its_size():
     rng = np.random.default_rng(5)
     for _ in range(300):
         pictures, height, width, size = rng.integers(1, (7, 20, 20, 900)).tolist()

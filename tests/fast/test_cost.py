@@ -67,15 +67,15 @@ def memory_below(megabytes: float) -> Iterator[None]:
 
 
 def numbers_in_patches(preset: str) -> int:
-    """Of one image, in all layers."""
+    """The numbers in the patches of one image, in all layers."""
     return sum(p.rows * p.inner for p in products(problem(preset, 1).model))
 
 
-def test_an_evaluation_needs_hardly_more_than_the_fewest_operations_and_keeps_no_patches(preset, count):
-    """The sweeps of the products compute the values of the six examples again: 24 passes more than 1,184.
+def test_an_evaluation_needs_little_more_than_the_fewest_operations_and_keeps_no_patches(preset, count):
+    """The sweeps of the products compute the values of the six examples again: 24 passes in addition to 1,184.
 
     Pushing 15 tangents forward unfolds each of 32 inputs 2 + 15 times, the products with 5 directions unfold each of 6
-    examples 3 (2 + 5) times, and the gradients 3 times: the patches of at most 688 images, as some layers need fewer.
+    examples 3 (2 + 5) times, and the gradients 3 times: the patches of at most 688 images; some layers need fewer.
     If they were kept, they would fill fourteen times the memory.
     """
     p = problem(preset, INPUTS)

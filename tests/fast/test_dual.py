@@ -34,11 +34,6 @@ def test_arrays_are_constants_on_either_side():
     assert value(c) is c
 
 
-def test_subtraction_negates_the_second_tangent():
-    a, b = dual(4), dual(4)
-    np.testing.assert_array_equal((a - b).tangent, a.tangent - b.tangent)
-
-
 def test_linear_and_bilinear_leave_plain_arrays_plain():
     c = rng.standard_normal((2, 3))
     assert isinstance(linear(np.negative, c), np.ndarray)
@@ -52,7 +47,7 @@ def test_elementwise_gives_value_and_slope_with_their_tangents():
     np.testing.assert_allclose(slope.tangent, 6 * x.value * x.tangent)
 
 
-def test_in_place_sums_and_differences_are_those_of_new_duals():
+def test_in_place_sums_and_differences_equal_new_ones():
     a, b, c = dual(2, 3), dual(1, 3), rng.standard_normal(3)
     for other in (b, c):
         total, difference = (Dual(a.value.copy(), a.tangent.copy()) for _ in range(2))

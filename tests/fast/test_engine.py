@@ -41,7 +41,7 @@ PUBLIC = [
 
 
 def around(layer: Layer, channels: int = 4) -> Model:
-    """A network of a convolution, this layer of four channels, a mean and a linear layer."""
+    """A network with a convolution, this layer (with four input channels), a mean and a linear layer."""
     layers = Conv("first", 2, 4), layer, GlobalAvgPool("mean"), Linear("last", channels, 3)
     spec = {"stem": (4, 4, 4), "widths": (channels,), "expansion": 1}
     return Model(Sequential("", layers), n_in=2, n_out=3, pictures=True, spec=spec)
@@ -94,7 +94,7 @@ CASES = {
 
 
 def calls(p: Problem) -> dict[str, tuple[Any, ...]]:
-    """Arguments for each public function of an engine; those that a problem does not fit are left out."""
+    """Arguments for each public function of an engine that the problem fits."""
     rng = np.random.default_rng(2)
     of_fields, free = (
         {name: rng.standard_normal((count, *a.shape)) for name, a in p.params.items()} for count in (len(p.x), 2)

@@ -1,4 +1,4 @@
-"""Products in pieces of any size are the products, in any shape, and they lie where they belong."""
+"""Products in pieces of any size equal the plain products, for all shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZES = [(19, 7, 24), (64, 12, 40), (30, 5, 64), (128, 9, 16), (3, 20, 96)]  # r
 
 @pytest.fixture(autouse=True, params=[10**6, 4000, 700])
 def pieces(request, monkeypatch):
-    """One piece, some pieces, many; integers, whose sums are exact in any order."""
+    """One piece, some pieces or many.  The entries are integers: their sums are exact in any order."""
     monkeypatch.setattr(products, "SMALL", request.param)
     monkeypatch.setattr(products, "ENOUGH", 16)
     monkeypatch.setattr(products, "WIDE", 128)  # panels of 16 columns
@@ -26,7 +26,7 @@ def integers(seed, *shape):
 @pytest.mark.parametrize(("n", "length", "m"), SIZES)
 @pytest.mark.parametrize("function", [multiply, multiply_few])
 @pytest.mark.parametrize("lead", [((), ()), ((), (4,)), ((3,), (4, 3)), ((3,), (4, 1))])
-def test_rows_meet_kernels(function, lead, n, length, m):
+def test_products_of_rows_and_kernels(function, lead, n, length, m):
     rows, kernels = integers(0, *lead[0], n, length), integers(1, *lead[1], m, length)
     wide = np.full((*np.broadcast_shapes(*lead), n + 5, m), np.nan)  # of which the product fills a part
     function(rows, in_panels(kernels) if function is multiply else kernels, wide[..., 2 : n + 2, :])
@@ -54,7 +54,5 @@ def test_sums_over_rows_and_products_in_tiles(lead, n, length, m):
 
 
 def test_a_piece_divides_the_whole_and_is_not_tiny():
-    assert [piece(512, 108), piece(96, 96), piece(96, 95), piece(31, 30), piece(12, 7), piece(5, 100)] == [
-        *(64, 96, 48),
-        *(31, 12, 5),
-    ]
+    cases = (512, 108), (96, 96), (96, 95), (31, 30), (12, 7), (5, 100)
+    assert [piece(*case) for case in cases] == [64, 96, 48, 31, 12, 5]

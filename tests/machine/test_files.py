@@ -1,14 +1,13 @@
-"""Files appear whole or not at all, and reading them never runs what they hold."""
+"""A file is written completely or not at all, and reading one never executes code in it."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
-import os
 import re
-import resource
 import signal
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -35,14 +34,13 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_arrays_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
     arrays = {"a/b": np.arange(6.0, dtype=np.float32).reshape(2, 3), "text": np.array("grün"), "none": np.zeros((0, 2))}
     arrays["fortran"] = np.asfortranarray(np.arange(6, dtype=">i2").reshape(3, 2))
     write_npz(tmp_path / "file.npz", arrays)
     found = read_npz(tmp_path / "file.npz")
     assert list(found) == list(arrays)
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array, strict=True)
+    assert all(found[name].dtype == a.dtype and np.array_equal(found[name], a) for name, a in arrays.items())
     assert names(tmp_path) == ["file.npz"]
 
 
@@ -52,7 +50,7 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
 
 
-def test_text_is_utf8_and_replaces_what_was_there(tmp_path: Path) -> None:
+def test_text_is_written_as_utf8_and_replaces_the_old_text(tmp_path: Path) -> None:
     write_text(tmp_path / "file.txt", "a longer first text\n")
     write_text(tmp_path / "file.txt", "grün\n")
     assert (tmp_path / "file.txt").read_bytes() == "grün\n".encode()
@@ -60,7 +58,7 @@ def test_text_is_utf8_and_replaces_what_was_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
     write_npz(tmp_path / "file.npz", {"a": np.arange(3)})
@@ -70,15 +68,14 @@ def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(
         raise error
 
     monkeypatch.setattr(np, "savez", savez)
-    expected = KeyboardInterrupt if error is KeyboardInterrupt else InputError
-    with pytest.raises(expected):
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else InputError):
         write_npz(tmp_path / "file.npz", {"a": np.arange(4)})
     assert names(tmp_path) == ["file.npz"]
     np.testing.assert_array_equal(read_npz(tmp_path / "file.npz")["a"], np.arange(3))
 
 
 @pytest.mark.parametrize("place", ["missing/file.txt", "a file/file.txt", "a folder"])
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> None:
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> None:
     (tmp_path / "a file").write_text("")
     (tmp_path / "a folder").mkdir()
     with pytest.raises(InputError, match=re.escape(f"{tmp_path / place}: cannot be written (")):
@@ -86,44 +83,18 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> 
     assert names(tmp_path) == ["a file", "a folder"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything is writable for root")
-def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(InputError, match=r"file.txt: cannot be written \(Permission denied\)"):
-            write_text(tmp_path / "file.txt", "text")
-    finally:
-        tmp_path.chmod(0o700)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'file.npz'}: no such file")):
-        read_npz(tmp_path / "file.npz")
-
-
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
 def test_a_file_cut_short_is_named(tmp_path: Path, share: float) -> None:
     path = tmp_path / "file.npz"
     write_npz(path, {"a": np.arange(300), "b": np.arange(300)})
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(InputError, match=re.escape(f"{path}: damaged")) as caught:
         read_npz(path)
     assert "\n" not in str(caught.value)
 
 
-def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "file.npz"
-    write_npz(path, {"a": np.arange(300)})
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="damaged"):
-        read_npz(path)
-
-
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
-def test_no_changed_bytes_raise_anything_but_an_input_error(tmp_path: Path, write: Callable[..., None]) -> None:
+def test_changed_bytes_raise_only_input_errors(tmp_path: Path, write: Callable[..., None]) -> None:
     path = tmp_path / "file.npz"
     write(path, a=np.arange(5), b=np.array("text"))
     whole = path.read_bytes()
@@ -141,59 +112,36 @@ def test_no_changed_bytes_raise_anything_but_an_input_error(tmp_path: Path, writ
     assert all(line.startswith(f"{path}: damaged") and "\n" not in line for line in refusals)
 
 
-def member(path: Path, content: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.npy", content)
-    return path
-
-
-@pytest.mark.parametrize("field", [6, 8])  # of a local header and of the archive's directory: the flags, the method
-def test_encryption_patches_and_strange_compression_are_refused(tmp_path: Path, field: int) -> None:
-    content = member(tmp_path / "whole.npz", b"").read_bytes()
-    directory = content.index(b"PK\1\2")
-    for value in (1, 14, 32, 64, 99):
-        changed = bytearray(content)
-        changed[field] = changed[directory + field + 2] = value
-        (tmp_path / "file.npz").write_bytes(changed)
-        with pytest.raises(InputError, match=r"file\.npz: damaged"):
-            read_npz(tmp_path / "file.npz")
-
-
-@pytest.mark.parametrize("shape", [(10**12,), (2**62, 2), (10**30,), (2,)])
-def test_a_header_that_promises_more_than_there_is_takes_no_memory(tmp_path: Path, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(10**12,), (2**62, 2), (10**30,), (-1,), (2,)])
+def test_a_header_that_promises_more_data_than_there_is_takes_no_memory(tmp_path: Path, shape: tuple[int, ...]) -> None:
     file = io.BytesIO()
     np.lib.format.write_array_header_2_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
-    path = member(tmp_path / "file.npz", file.getvalue() + bytes(8))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    path = tmp_path / "file.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", file.getvalue() + bytes(8))
+    tracemalloc.start()
     with pytest.raises(InputError, match=re.escape(f"{path}: damaged")):
         read_npz(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB that were really touched
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
 
 
-def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"file\.npz: damaged or not an \.npz archive of plain arrays"):
-        read_npz(member(tmp_path / "file.npz", b"hello"))
-
-
-def test_numbers_that_are_not_finite_are_null_in_json() -> None:
+def test_nan_and_inf_become_null_in_json() -> None:
     value = {"a": [1, math.nan, (np.float64("inf"), 0.5)], "b": {"c": -math.inf, "d": None, "e": True}, "f": "NaN"}
     expected = {"a": [1, None, [None, 0.5]], "b": {"c": None, "d": None, "e": True}, "f": "NaN"}
     assert json.loads(to_json(value, indent=1)) == expected
 
 
-def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
-    with (tmp_path / "file.npz").open("wb") as file:
-        np.save(file, np.arange(3))
-    with pytest.raises(InputError, match=r"not an \.npz archive of plain arrays \(File is not a zip file\)"):
-        read_npz(tmp_path / "file.npz")
-
-
-def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     objects = np.array([Bomb(marker)], dtype=object)
     np.savez(tmp_path / "inside.npz", a=objects)
     objects.dump(tmp_path / "whole.npz")
-    for name in ("inside.npz", "whole.npz"):
+    (tmp_path / "false.npz").write_bytes((tmp_path / "inside.npz").read_bytes().replace(b"'|O'", b"'<O'"))
+    with zipfile.ZipFile(tmp_path / "member.npz", "w") as archive:
+        archive.write(tmp_path / "whole.npz", "a.npy")
+    for name in ("inside.npz", "whole.npz", "false.npz", "member.npz"):
         with pytest.raises(InputError, match=name):
             read_npz(tmp_path / name)
     assert not marker.exists()
@@ -201,9 +149,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     assert marker.exists(), "the bomb was a dud"
 
 
-def test_an_interrupt_while_an_archive_is_written_waits_until_it_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_waits_until_the_archive_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     close = zipfile._ZipWriteFile.close
 
     def interrupted(self: object) -> None:

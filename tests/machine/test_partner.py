@@ -1,4 +1,4 @@
-"""Partners: both get the same sums, whichever is faster, and notice when the other has ended."""
+"""Two partners get the same sums, whichever is faster, and notice when the other has ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import examples, generic_state, training_gradients
+from networks import arguments, training_gradients
 
 import lie_ref
 from lie_ref.fast.arguments import checked_problem
@@ -20,7 +20,7 @@ from lie_ref.measure.crosschecks import largest_relative_error
 
 
 def together(*parts: Callable[[Partner], Any]) -> list[Any]:
-    """What two partners, each in its own thread, return."""
+    """The results of two partners, each in its own thread."""
     partners = Partner.pair(nbytes=4_000_000)
     with ThreadPoolExecutor(2) as pool:
         found = [pool.submit(part, partner) for part, partner in zip(parts, partners, strict=True)]
@@ -28,7 +28,7 @@ def together(*parts: Callable[[Partner], Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("size", [1, 2000, 500_000])
-def test_both_partners_have_the_sum_whichever_is_faster(size):
+def test_both_partners_get_the_sum_whichever_is_faster(size):
     arrays = np.random.default_rng(0).standard_normal((2, 3, size))
 
     def totals(partner):
@@ -42,7 +42,7 @@ def test_both_partners_have_the_sum_whichever_is_faster(size):
     np.testing.assert_array_equal(second, first)
 
 
-def test_a_slow_reader_gets_the_sum_although_the_other_has_written_again():
+def test_a_slow_reader_gets_the_right_sum_although_the_other_has_written_again():
     def reads_slowly(partner):
         other = partner.other
 
@@ -75,10 +75,8 @@ def test_a_partner_that_has_ended_is_an_error():
 
 @pytest.mark.parametrize("members", [2, 5])
 def test_a_mini_batch_in_parts_gives_the_gradients_and_statistics_of_the_whole(members):
-    model = lie_ref.preset("mxresnet-tiny")
-    params, buffers = generic_state(model, 0)
-    x, y = examples(model, (members, 3, 40, 40), 0)
-    whole = training_gradients(model, params, buffers, x, y)
+    model, params, buffers, x, y = given = arguments(lie_ref.preset("mxresnet-tiny"), (members, 3, 24, 24), 0)
+    whole = training_gradients(*given)
 
     def half(rows):
         part = checked_problem(model, params, buffers, x[None, rows], y[None, rows], training=True)

@@ -1,4 +1,4 @@
-"""The settings of the process: made where they can be, and harmless where they cannot."""
+"""The settings of the process take effect where they can and do no harm elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_large_products_are_computed_in_one_thread():
     assert sum(others) < busiest / 4
 
 
-def test_settings_do_nothing_where_the_libraries_are_others(monkeypatch):
+def test_settings_do_nothing_with_other_libraries(monkeypatch):
     monkeypatch.setattr(process.ctypes, "CDLL", Mock(side_effect=OSError("no such library")))
     monkeypatch.setattr(process.Path, "read_text", lambda self: "7f00-7f01 r-xp 00000000 00:00 0 /usr/lib/libblas.so\n")
     process.use_one_blas_thread()

@@ -1,10 +1,9 @@
-"""The progress line: its figures, how often it is drawn, and what it does when there is no terminal."""
+"""The progress line: its figures, how often it is drawn, and what happens without a terminal."""
 
 from __future__ import annotations
 
 import io
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -30,7 +29,7 @@ def show(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, columns: int = 12
     return stream
 
 
-def test_line_shows_done_rate_time_left_and_extra(monkeypatch: pytest.MonkeyPatch, time: Any) -> None:
+def test_a_line_shows_done_rate_time_left_and_extra_text(monkeypatch, time):
     stream = show(monkeypatch, Terminal())
     with Progress(4000, "training") as bar:
         time.now = 10.0
@@ -43,14 +42,14 @@ def test_line_shows_done_rate_time_left_and_extra(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("rate", "text"), [(0.25, "4.0 s each"), (2.5, "2.5/s"), (25.0, "25/s"), (2500.0, "2,500/s")])
-def test_slow_rates_are_given_as_seconds_each(time: Any, rate: float, text: str) -> None:
+def test_slow_rates_are_given_as_seconds_each(time, rate, text):
     bar = Progress(100_000, "work")
     time.now = 100.0
     bar.advance(int(100 * rate))
     assert f"  {text}  " in bar.text()
 
 
-def test_earlier_work_counts_as_done_but_not_towards_the_rate_and_no_work_is_no_error(time: Any) -> None:
+def test_earlier_work_counts_as_done_but_not_towards_the_rate_and_no_work_is_no_error(time):
     bar = Progress(5000, "training", start=4000)
     time.now = 10.0
     bar.advance(100)
@@ -58,7 +57,7 @@ def test_earlier_work_counts_as_done_but_not_towards_the_rate_and_no_work_is_no_
     assert Progress(0, "work").text() == "work  0/0"
 
 
-def test_terminal_is_redrawn_at_most_five_times_a_second(monkeypatch: pytest.MonkeyPatch, time: Any) -> None:
+def test_a_terminal_is_redrawn_at_most_five_times_a_second(monkeypatch, time):
     stream = show(monkeypatch, Terminal())
     with Progress(1000, "work") as bar:
         for step in range(1, 1001):
@@ -67,14 +66,14 @@ def test_terminal_is_redrawn_at_most_five_times_a_second(monkeypatch: pytest.Mon
     assert 8 <= stream.getvalue().count("\r") <= 12
 
 
-def test_line_never_fills_the_terminal(monkeypatch: pytest.MonkeyPatch, time: Any) -> None:
+def test_a_line_is_shorter_than_the_terminal_is_wide(monkeypatch, time):
     stream = show(monkeypatch, Terminal(), columns=40)
     with Progress(10, "a long label that would wrap") as bar:
         bar.advance(10, "and a long extra text")
     assert all(len(line) <= 39 for line in stream.getvalue().replace("\x1b[K", "").strip().split("\r"))
 
 
-def test_log_file_gets_a_line_every_30_seconds_and_one_at_the_end(monkeypatch: pytest.MonkeyPatch, time: Any) -> None:
+def test_a_log_file_gets_a_line_every_30_seconds_and_one_at_the_end(monkeypatch, time):
     stream = show(monkeypatch, io.StringIO())
     with Progress(700, "work") as bar:
         for step in range(1, 701):
@@ -84,9 +83,7 @@ def test_log_file_gets_a_line_every_30_seconds_and_one_at_the_end(monkeypatch: p
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
-def test_failed_job_leaves_a_terminal_on_a_new_line_and_a_log_file_empty(
-    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO
-) -> None:
+def test_a_failure_leaves_a_terminal_on_a_new_line_and_a_log_file_empty(monkeypatch, stream):
     def fail() -> None:
         with Progress(10, "work") as bar:
             bar.advance()

@@ -1,10 +1,10 @@
-"""The line between two networks: batch-norm's statistics on it, and barriers that are known."""
+"""The line between two networks: batch-norm statistics on it, and known barriers."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import BOTTLENECK, examples, generic_state, loss_of
+from networks import BOTTLENECK, arguments, examples, generic_state, loss_of
 
 import lie_ref
 from lie_ref.measure.connectivity import batch_norm_statistics, error_barrier, interpolated
@@ -12,21 +12,16 @@ from lie_ref.measure.connectivity import batch_norm_statistics, error_barrier, i
 NET = lie_ref.mxresnet(**BOTTLENECK)
 
 
-def test_a_batch_evaluated_with_its_own_statistics_is_as_in_training_mode():
-    """But for the variance, which is unbiased in evaluation: of n values it is n/(n − 1) times that of training."""
-    params, _ = generic_state(NET, 0)
-    x, _ = examples(NET, (6, 3, 16, 16), 0)
+def test_evaluation_with_the_statistics_of_a_batch_equals_training_mode():
+    """Except for the variance, which is unbiased in evaluation: n/(n − 1) times that of training for n values."""
+    _, params, _, x, _ = arguments(NET, (6, 3, 16, 16), 0)
     buffers = batch_norm_statistics(NET, params, [x])
-    # Values of a channel: 8 × 8 pixels after the stem's stride, 4 × 4 after the max-pool, 2 × 2 in the second stage.
+    strided = "5.0.convs.1", "5.0.convs.2", "5.0.idconv", "5.1"
     for name in buffers:
         if name.endswith("running_var"):
-            if name.startswith(("0.", "1.", "2.")):
-                count = 6 * 8 * 8
-            elif name.startswith("4."):
-                count = 6 * 4 * 4
-            else:
-                count = 6 * (4 * 4 if name == "5.0.convs.0.1.running_var" else 2 * 2)
-            buffers[name] = buffers[name] * (count - 1) / count
+            # Pixels: 8 × 8 after the stem's stride, 4 × 4 after the max-pool, 2 × 2 after the second stage's stride.
+            n = 6 * (64 if name.startswith(("0.", "1.", "2.")) else 4 if name.startswith(strided) else 16)
+            buffers[name] *= (n - 1) / n
     np.testing.assert_allclose(
         NET.apply(params, buffers, x), NET.apply(params, buffers, x, training=True), rtol=1e-10, atol=1e-12
     )
@@ -63,7 +58,7 @@ def test_a_convex_loss_has_no_barrier():
     assert error_barrier(losses) <= 1e-15
 
 
-def test_between_a_network_and_itself_with_units_exchanged_there_is_a_barrier():
+def test_a_network_and_its_copy_with_permuted_units_have_a_barrier():
     model = lie_ref.mlp([5, 8, 3])
     a, _ = generic_state(model, 6)
     x, _ = examples(model, (50, 5), 6)
@@ -80,7 +75,7 @@ def test_the_barrier_is_the_height_above_the_chord():
     assert error_barrier([0.1, 0.5, 0.3]) == pytest.approx(0.3)
     assert error_barrier([0.0, 0.3, 0.3, 0.3]) == pytest.approx(0.2)  # at a third, where the chord is at 0.1
     assert error_barrier([0.4, 0.2, 0.0]) == 0  # the chord itself
-    assert error_barrier([0.2, 0.1, 0.2]) == 0  # a valley's floor lies below its walls
+    assert error_barrier([0.2, 0.1, 0.2]) == 0  # a valley has no barrier
 
 
 def test_errors_name_the_argument_what_came_and_what_was_expected():

@@ -1,11 +1,11 @@
-"""The neural tangent kernel against an explicit Jacobian and against push-forwards; the velocity in closed form."""
+"""The neural tangent kernel against an explicit Jacobian, and its velocity in closed form."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from autograd import jacobian
-from networks import BOTTLENECK, MLPS, examples, generic_state
+from networks import BOTTLENECK, MLPS, arguments, examples, generic_state
 
 import lie_ref
 from lie_ref import kernels
@@ -15,14 +15,9 @@ from lie_ref.measure.kernels import kernel_velocity, ntk
 NET = lie_ref.mxresnet(**BOTTLENECK)
 
 
-def as_matrix(kernel: np.ndarray) -> np.ndarray:
-    return kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
-
-
 @pytest.mark.parametrize(("model", "shape"), [(MLPS[1], (5,)), (NET, (3, 9, 9))])
 def test_the_kernel_is_the_gram_matrix_of_autograds_jacobian(model, shape):
-    params, buffers = generic_state(model, 0)
-    x, _ = examples(model, (3, *shape), 0)
+    _, params, buffers, x, _ = arguments(model, (3, *shape), 0)
     rows = []
     for name in params:
         j = jacobian(lambda p, name=name: model.apply(params | {name: p}, buffers, x))(params[name])
@@ -32,26 +27,8 @@ def test_the_kernel_is_the_gram_matrix_of_autograds_jacobian(model, shape):
     np.testing.assert_allclose(ntk(model, params, buffers, x), expected, rtol=1e-11, atol=1e-12 * expected.max())
 
 
-def test_the_kernel_is_what_a_step_along_one_logits_gradient_does_to_another():
-    """Forward mode, where the kernel itself is made of reverse mode."""
-    params, buffers = generic_state(NET, 1)
-    x, _ = examples(NET, (2, 3, 9, 9), 1)
-    kernel = ntk(NET, params, buffers, x)
-    step = 1e-6
-    for b in range(NET.n_out):
-        one_hot = np.eye(NET.n_out)[[b]]
-        z = NET.apply(params, buffers, x[:1])
-        # The gradient of mse at targets z − k/2 along one output is that of the output itself.
-        g = lie_ref.gradients(NET, params, buffers, x[:1], z - NET.n_out / 2 * one_hot, loss="mse")
-        np.testing.assert_allclose(lie_ref.push_forward(NET, params, buffers, x, g)[0], kernel[:, :, 0, b], rtol=1e-10)
-        moved = [{n: p + sign * step * g[n][0] for n, p in params.items()} for sign in (1, -1)]
-        difference = (NET.apply(moved[0], buffers, x) - NET.apply(moved[1], buffers, x)) / (2 * step)
-        np.testing.assert_allclose(difference, kernel[:, :, 0, b], rtol=1e-5, atol=1e-7 * np.abs(kernel).max())
-
-
 def test_the_kernel_is_symmetric_and_has_no_negative_eigenvalue():
-    params, buffers = generic_state(MLPS[0], 2)
-    kernel = as_matrix(ntk(MLPS[0], params, buffers, examples(MLPS[0], (6, 5), 2)[0]))
+    kernel = ntk(*arguments(MLPS[0], (6, 5), 2)[:-1]).reshape(18, 18)
     np.testing.assert_array_equal(kernel, kernel.T)
     assert np.linalg.eigvalsh(kernel).min() > -1e-12 * np.abs(kernel).max()
 
@@ -59,9 +36,8 @@ def test_the_kernel_is_symmetric_and_has_no_negative_eigenvalue():
 @pytest.mark.parametrize("held", [1, 2, 5])
 def test_the_kernel_is_the_same_in_any_blocks(held, monkeypatch):
     model = MLPS[2]
-    params, buffers = generic_state(model, 3)
-    x, _ = examples(model, (4, 5), 3)
-    whole = ntk(model, params, buffers, x)
+    given = arguments(model, (4, 5), 3)[:-1]
+    whole = ntk(*given)
     monkeypatch.setattr(kernels, "BUDGET", held * model.parameter_count)
     sizes, of = [], engine.gradients
 
@@ -70,7 +46,7 @@ def test_the_kernel_is_the_same_in_any_blocks(held, monkeypatch):
         return of(problem)
 
     monkeypatch.setattr(engine, "gradients", counted)
-    np.testing.assert_allclose(ntk(model, params, buffers, x), whole, rtol=1e-12)
+    np.testing.assert_allclose(ntk(*given), whole, rtol=1e-12)
     assert max(sizes) == held
 
 
@@ -80,7 +56,7 @@ def test_a_kernel_has_the_dtype_of_the_parameters():
     assert ntk(model, params, buffers, np.ones((2, 5), np.float32)).dtype == np.float32
 
 
-def test_a_linear_networks_kernel_does_not_move():
+def test_the_kernel_of_a_linear_network_is_constant():
     model = lie_ref.mlp([5, 3])
     x, _ = examples(model, (4, 5), 4)
     before, after = (ntk(model, *generic_state(model, seed), x) for seed in (4, 5))
@@ -92,15 +68,14 @@ def test_the_velocity_is_one_minus_the_cosine():
     assert kernel_velocity(a, b) == pytest.approx(1)
     assert kernel_velocity(a, a + 2 / 3 * b) == pytest.approx(1 - np.sqrt(0.5))
     assert kernel_velocity(a, -a) == pytest.approx(2)
-    angle = 1e-7  # 1 − cos would have lost all its digits
+    angle = 1e-7  # where 1 − cos loses all its digits
     turned = np.array([[np.cos(angle), 0.0], [0.0, np.sin(angle)]])
     assert kernel_velocity(a, turned) == pytest.approx(angle**2 / 2, rel=1e-6)
 
 
 def test_errors_name_the_argument_what_came_and_what_was_expected():
-    params, buffers = generic_state(MLPS[0], 6)
     with pytest.raises(ValueError, match=r"x: expected shape \(n, 5\), none of them 0, got \(3, 4\)"):
-        ntk(MLPS[0], params, buffers, np.ones((3, 4)))
+        ntk(MLPS[0], *generic_state(MLPS[0], 6), np.ones((3, 4)))
     with pytest.raises(ValueError, match=r"after: expected the shape of before, \(2, 2\), got \(3, 3\)"):
         kernel_velocity(np.eye(2), np.eye(3))
     with pytest.raises(ValueError, match="after: expected a kernel that is not zero"):

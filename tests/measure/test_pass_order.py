@@ -1,4 +1,4 @@
-"""A pass in another order: the prediction is the sum of Lie brackets, and the truth comes to it as the steps shrink."""
+"""A pass in another order: the prediction is the sum of Lie brackets, and small steps really make that change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mini_batches(model: lie_ref.core.networks.Model, k: int) -> Problem:
 
 
 def test_the_prediction_is_the_sum_of_the_brackets_of_the_pairs_that_change_places() -> None:
-    """Each field is differentiated by autograd, from the network's definition."""
+    """Autograd differentiates each field from the definition of the network."""
     p = mini_batches(NET, 3)
     fields = [vector_field(loss_of(NET, p.buffers, p.x[b], p.y[b], training=True)) for b in range(3)]
     brackets = {(a, b): lie_ref.lie_bracket(fields[b], fields[a])(p.params) for a, b in combinations(range(3), 2)}
@@ -67,7 +67,7 @@ def test_truth_and_prediction_differ_by_a_term_of_first_order(problem: Problem) 
     assert all(cosine > 0.999 for p in found for cosine in p["cosine"])
 
 
-def test_compared_are_the_reverse_and_a_random_order_of_2_4_and_so_on_mini_batches() -> None:
+def test_passes_over_2_4_and_more_mini_batches_are_compared_in_reverse_and_random_order() -> None:
     found = compare_passes(mini_batches(MLP, 5), epsilons=[1e-2, 1e-3], seed=3)
     assert [(p["mini_batches"], p["epsilon"], len(p["cosine"])) for p in found] == [
         (k, epsilon, 1 if k == 2 else 2) for k in (2, 4) for epsilon in (1e-2, 1e-3)
@@ -76,7 +76,7 @@ def test_compared_are_the_reverse_and_a_random_order_of_2_4_and_so_on_mini_batch
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_turned_pairs_are_those_that_stand_the_other_way_round(order: tuple[int, ...]) -> None:
+def test_turned_pairs_are_those_in_reverse_order(order: tuple[int, ...]) -> None:
     signs = turned_pairs(order)
     for a, b in combinations(range(3), 2):
         assert signs[a, b] == -signs[b, a] == int(order.index(a) > order.index(b))

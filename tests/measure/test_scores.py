@@ -1,7 +1,4 @@
-"""Scores of examples against autograd on the definitions, against hand-worked cases, and whatever the batches.
-
-Seeds: weights `generic_state(model, seed)` and inputs `examples(model, shape, seed)` with the seed that a test names.
-"""
+"""Scores of examples against autograd on the definitions, against cases worked by hand, and in any batches."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import pytest
 from autograd import grad
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import MLPS, examples, generic_state, loss_of
+from networks import MLPS, arguments, examples, generic_state, loss_of
 
 import lie_ref
 from lie_ref import scores
@@ -23,7 +20,7 @@ from lie_ref.measure.scores import bracket_score, el2n, error_vectors, forgettin
 
 TINY = lie_ref.preset("mxresnet-tiny", n_out=4)
 CASES = [(MLPS[1], (5,)), (TINY, (3, 16, 16))]
-SEEDS = (0, 1, 2)  # of the initialisations over which a score is expected
+SEEDS = (0, 1, 2)  # of the initialisations over which a score is averaged
 
 
 def norm(arrays) -> float:
@@ -32,7 +29,7 @@ def norm(arrays) -> float:
 
 @pytest.mark.parametrize("loss", ["bce", "softmax", "mse"])
 @pytest.mark.parametrize(("model", "shape"), CASES)
-def test_grand_is_the_mean_over_initialisations_of_the_norm_of_autograds_gradient(model, shape, loss):
+def test_grand_is_the_mean_norm_of_autograds_gradient_over_initialisations(model, shape, loss):
     states = [generic_state(model, seed) for seed in SEEDS]
     x, y = examples(model, (4, *shape), 0, loss)
     expected = [
@@ -42,22 +39,8 @@ def test_grand_is_the_mean_over_initialisations_of_the_norm_of_autograds_gradien
     np.testing.assert_allclose(grand(model, states, x, y, loss), expected, rtol=1e-12)
 
 
-def test_a_gradient_norm_is_the_steepest_slope_that_differences_of_the_loss_find():
-    model = MLPS[0]
-    params, buffers = generic_state(model, 3)
-    x, y = examples(model, (1, 5), 3)
-    f, h = loss_of(model, buffers, x, y), 1e-5
-    slopes = []
-    for name, p in params.items():
-        for index in np.ndindex(p.shape):
-            step = np.zeros_like(p)
-            step[index] = h
-            slopes.append((f(params | {name: p + step}) - f(params | {name: p - step})) / (2 * h))
-    np.testing.assert_allclose(gradient_norms(model, params, buffers, x, y), np.linalg.norm(slopes), rtol=1e-8)
-
-
 @pytest.mark.parametrize(("model", "shape"), CASES)
-def test_el2n_is_the_distance_of_probabilities_and_targets(model, shape):
+def test_el2n_is_the_distance_between_probabilities_and_targets(model, shape):
     states = [generic_state(model, seed) for seed in SEEDS]
     x, y = examples(model, (5, *shape), 4)
     z = [model.apply(p, b, x) for p, b in states]
@@ -69,14 +52,14 @@ def test_el2n_is_the_distance_of_probabilities_and_targets(model, shape):
     np.testing.assert_allclose(el2n(model, states, x, y, "softmax"), expected, rtol=1e-12)
 
 
-def test_errors_keep_their_digits_where_the_network_is_nearly_sure():
+def test_errors_keep_their_digits_for_confident_answers():
     assert error_vectors(np.array([[40.0]]), np.array([[1.0]]))[0, 0] == pytest.approx(-np.exp(-40), rel=1e-14)
     errors = error_vectors(np.array([[40.0, 0.0]]), np.array([0]), "softmax")
     np.testing.assert_allclose(errors, [[-np.exp(-40), np.exp(-40)]], rtol=1e-14)
 
 
 @pytest.mark.parametrize("loss", ["bce", "softmax", "mse", exclusive([0, 2])])
-def test_errors_are_autograds_derivatives_of_the_loss_by_the_logits_summed_over_outputs(loss):
+def test_errors_are_autograds_derivatives_of_the_summed_loss_by_the_logits(loss):
     rng = np.random.default_rng(5)
     z = rng.standard_normal((3, 4))
     y = rng.integers(0, 4, 3) if loss == "softmax" else np.eye(4)[rng.integers(0, 4, 3)]
@@ -86,19 +69,19 @@ def test_errors_are_autograds_derivatives_of_the_loss_by_the_logits_summed_over_
     np.testing.assert_allclose(error_vectors(z, y, loss), expected, rtol=1e-12, atol=1e-15)
 
 
-def test_an_example_is_right_by_its_largest_logit_and_an_output_by_its_side_of_a_half():
+def test_correctness_depends_on_the_largest_logit_or_on_the_side_of_one_half():
     z = np.array([[0.1, -3.0], [-0.1, 5.0]])
     np.testing.assert_array_equal(right(z, np.array([1, 1]), "softmax"), [[False], [True]])
     np.testing.assert_array_equal(right(z, np.array([[1.0, 1.0], [1.0, 1.0]])), [[True, False], [False, True]])
-    # Of two exclusive attributes at logits 1 and 1, and none of them at 0, each has 0.42.
+    # Two exclusive attributes with logits 1 have probability 0.42 each; "none" has logit 0.
     one_half = right(np.array([[1.0, 1.0]]), np.array([[1.0, 0.0]]), exclusive([0, 1]))
     np.testing.assert_array_equal(one_half, [[False, True]])
     with pytest.raises(ValueError, match="loss: expected one with labels or targets between 0 and 1, got 'mse'"):
         right(z, z, "mse")
 
 
-def test_forgetting_of_a_history_worked_by_hand():
-    history = {  # of each example and output, at its visits: 1 right
+def test_forgetting_in_a_history_worked_by_hand():
+    history = {  # whether the answer was right at each visit, for each example and output
         (0, 0): [1, 1, 1, 1],  # never forgotten
         (0, 1): [0, 1, 0, 1],  # once
         (1, 0): [1, 0, 1, 0],  # twice
@@ -109,10 +92,11 @@ def test_forgetting_of_a_history_worked_by_hand():
     events, never_learnt = forgetting(rows, is_right, n=3)
     np.testing.assert_array_equal(events, [1, 2, 0])
     np.testing.assert_array_equal(never_learnt, [0, 1, 2])  # example 2 was never seen
+    assert forgetting([], np.ones((0, 1), bool), 2).never_learnt.tolist() == [1, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), min_size=1, max_size=40))
-def test_forgetting_is_what_reading_the_history_example_by_example_counts(visits):
+def test_forgetting_counts_the_same_as_reading_the_history_example_by_example(visits):
     rows, is_right = np.array([row for row, *_ in visits]), np.array([answers for _, *answers in visits])
     found = forgetting(rows, is_right, n=5)
     for i in range(5):
@@ -123,7 +107,7 @@ def test_forgetting_is_what_reading_the_history_example_by_example_counts(visits
 
 @pytest.mark.parametrize("loss", ["bce", "softmax"])
 @pytest.mark.parametrize(("model", "shape"), CASES)
-def test_the_bracket_score_is_of_autograds_brackets_with_all_partners_but_the_example(model, shape, loss):
+def test_the_bracket_score_averages_autograds_brackets_with_all_partners_except_the_example(model, shape, loss):
     states, partners = [generic_state(model, seed) for seed in SEEDS[:2]], [2, 0]
     x, y = examples(model, (3, *shape), 6, loss)
     rms, relative = np.zeros((2, 3)), np.zeros((2, 3))
@@ -141,7 +125,7 @@ def test_the_bracket_score_is_of_autograds_brackets_with_all_partners_but_the_ex
 
 
 class Lazy:
-    """Rows that are there only while they are asked for, and not many at a time."""
+    """Rows that exist only while they are read, at most `most` at a time."""
 
     def __init__(self, array: np.ndarray, most: int) -> None:
         self.array, self.most = array, most
@@ -155,7 +139,7 @@ class Lazy:
         return rows
 
 
-def test_scores_are_the_same_in_any_batches_and_hold_no_more_than_one(monkeypatch):
+def test_scores_are_the_same_in_any_batches_and_hold_one_batch_at_a_time(monkeypatch):
     model = MLPS[1]
     states = [generic_state(model, seed) for seed in SEEDS]
     x, y = examples(model, (23, 5), 7)
@@ -172,18 +156,16 @@ def test_scores_are_the_same_in_any_batches_and_hold_no_more_than_one(monkeypatc
 
 
 def test_gradients_are_held_within_the_budget(monkeypatch):
-    model = MLPS[1]
-    params, buffers = generic_state(model, 8)
-    x, y = examples(model, (7, 5), 8)
-    expected = gradient_norms(model, params, buffers, x, y)
-    monkeypatch.setattr(scores, "BUDGET", 2 * model.parameter_count)
-    np.testing.assert_allclose(gradient_norms(model, params, buffers, Lazy(x, 2), Lazy(y, 2)), expected, rtol=1e-13)
+    *state, x, y = arguments(MLPS[1], (7, 5), 8)
+    expected = gradient_norms(*state, x, y)
+    monkeypatch.setattr(scores, "BUDGET", 2 * MLPS[1].parameter_count)
+    np.testing.assert_allclose(gradient_norms(*state, Lazy(x, 2), Lazy(y, 2)), expected, rtol=1e-13)
 
 
-def test_a_relative_score_without_a_gradient_is_infinite_or_zero_as_the_bracket_and_nothing_is_printed(recwarn):
+def test_a_relative_score_without_a_gradient_is_infinite_or_zero_without_a_warning(recwarn):
     model = lie_ref.mlp([2, 1])
     params = {name: np.zeros_like(p) for name, p in model.init()[0].items()}
-    x, y = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]), np.array([[0.0], [1.0], [0.5]])  # the last is met exactly
+    x, y = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]), np.array([[0.0], [1.0], [0.5]])  # the last error is zero
     found = bracket_score(model, [(params, {})], x, y, [0, 1])
     np.testing.assert_array_equal(np.isfinite(found.relative), [True, True, False])
     assert found.relative[2] == np.inf
@@ -193,27 +175,30 @@ def test_a_relative_score_without_a_gradient_is_infinite_or_zero_as_the_bracket_
     assert not recwarn.list
 
 
-def test_errors_name_the_argument_what_came_and_what_was_expected():
-    model = MLPS[0]
-    state = generic_state(model, 9)
-    x, y = examples(model, (3, 5), 9)
-    cases = [
-        (lambda: grand(model, [], x, y), r"states: expected at least one \(params, buffers\), got none"),
-        (lambda: grand(model, [state], x, y[:2]), "y: expected as many targets as examples, at least one, got 2 for 3"),
-        (lambda: el2n(model, [state], x[:0], y[:0]), "got 0 for 0"),
-        (lambda: el2n(model, [state], x, y[:, :2]), r"y: expected shape \(3, 3\)"),
-        (lambda: grand(model, [state], x, 2 * y + 1), "y: expected targets in"),
-        (lambda: bracket_score(model, [state], x, y, [1, 1]), "partners: expected at least two different examples"),
-        (lambda: bracket_score(model, [state], x, y, [3]), "partners: expected indices 0 to 2, got 3 to 3"),
-        (lambda: forgetting([0, 1], np.ones((1, 1), bool), 2), r"is_right: expected shape \(2, k\)"),
-        (lambda: forgetting([0, 2], np.ones((2, 1), bool), 2), "rows: expected numbers 0 to 1, got 0 to 2"),
-        (lambda: forgetting([0.0, 1.0], np.ones((2, 1), bool), 2), "rows: expected integers, got float64"),
-        (lambda: forgetting([0, 1], np.ones((2, 1)), 2), "is_right: expected bool, got float64"),
-        (lambda: right(x, np.zeros(1, int), "softmax"), r"y: expected shape \(3,\), for logits \(3, 5\), got \(1,\)"),
-        (lambda: right(x, np.zeros((3, 1))), r"y: expected shape \(3, 5\), for logits \(3, 5\), got \(3, 1\)"),
-        (lambda: grand(model, [state], x, y, "hinge"), "loss: expected one of bce, softmax, mse, got 'hinge'"),
-    ]
-    for call, message in cases:
-        with pytest.raises(ValueError, match=message):
-            call()
-    assert forgetting([], np.ones((0, 1), bool), 2).never_learnt.tolist() == [1, 1]
+STATE = generic_state(MLPS[0], 9)
+X, Y = examples(MLPS[0], (3, 5), 9)
+RIGHT = np.ones((2, 1), bool)
+# fmt: off
+BAD = [
+    (lambda: grand(MLPS[0], [], X, Y), r"states: expected at least one \(params, buffers\), got none"),
+    (lambda: grand(MLPS[0], [STATE], X, Y[:2]), "y: expected as many targets as examples, at least one, got 2 for 3"),
+    (lambda: el2n(MLPS[0], [STATE], X[:0], Y[:0]), "got 0 for 0"),
+    (lambda: el2n(MLPS[0], [STATE], X, Y[:, :2]), r"y: expected shape \(3, 3\)"),
+    (lambda: grand(MLPS[0], [STATE], X, 2 * Y + 1), "y: expected targets in"),
+    (lambda: grand(MLPS[0], [STATE], X, Y, "hinge"), "loss: expected one of bce, softmax, mse, got 'hinge'"),
+    (lambda: bracket_score(MLPS[0], [STATE], X, Y, [1, 1]), "partners: expected at least two different examples"),
+    (lambda: bracket_score(MLPS[0], [STATE], X, Y, [3]), "partners: expected indices 0 to 2, got 3 to 3"),
+    (lambda: forgetting([0, 1], RIGHT[:1], 2), r"is_right: expected shape \(2, k\)"),
+    (lambda: forgetting([0, 2], RIGHT, 2), "rows: expected numbers 0 to 1, got 0 to 2"),
+    (lambda: forgetting([0.0, 1.0], RIGHT, 2), "rows: expected integers, got float64"),
+    (lambda: forgetting([0, 1], np.ones((2, 1)), 2), "is_right: expected bool, got float64"),
+    (lambda: right(X, np.zeros(1, int), "softmax"), r"y: expected shape \(3,\), for logits \(3, 5\), got \(1,\)"),
+    (lambda: right(X, np.zeros((3, 1))), r"y: expected shape \(3, 5\), for logits \(3, 5\), got \(3, 1\)"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("call", "message"), BAD, ids=[message for _, message in BAD])
+def test_errors_name_the_argument_what_came_and_what_was_expected(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

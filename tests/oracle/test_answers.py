@@ -1,4 +1,4 @@
-"""A problem's answers by name, and what follows where one of them is replaced."""
+"""The answers to a problem by their names, and how replacing one changes those that follow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_answers_are_those_of_the_public_functions(name):
     np.testing.assert_array_equal(s["logit_delta"], changes)
 
 
-def test_a_replaced_answer_leaves_what_comes_before_and_changes_what_follows():
+def test_replacing_an_answer_changes_only_the_answers_after_it():
     exact = Answers(problem("mlp"))
     doubled = exact.replaced(hvp=lambda _: {name: 2 * h for name, h in exact["hvp"].items()})
     assert all(doubled[quantity] is exact[quantity] for quantity in ("logits", "loss", "grad"))
@@ -62,15 +62,7 @@ def test_a_problem_is_answered_in_its_own_dtype():
         assert {a.dtype for a in Answers(problem("conv").astype(dtype)).outputs().values()} == {np.dtype(dtype)}
 
 
-def test_without_evaluation_inputs_they_are_the_inputs_themselves():
-    p = problem("conv-batches")
-    again = checked_problem(p.model, p.params, p.buffers, p.x, p.y, p.pairs, loss=p.loss)
-    np.testing.assert_array_equal(again.x_eval, p.x.reshape(-1, *p.x.shape[2:]))
-
-
 def test_training_mode_of_single_examples_is_refused():
     p = problem("mlp")
-    with pytest.raises(
-        ValueError, match=r"training: expected mini-batches x \(b, m, …\) for it, got x of shape \(3, 4\)"
-    ):
+    with pytest.raises(ValueError, match=r"training: expected mini-batches x \(b, m, …\) for it, got x of shape"):
         checked_problem(p.model, p.params, p.buffers, p.x, p.y, p.pairs, loss=p.loss, training=True)

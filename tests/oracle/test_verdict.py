@@ -1,35 +1,24 @@
-"""A verdict says in digits how far each quantity agrees, what its dtype allows, and where a wrong answer goes wrong."""
+"""The verdict: digits of agreement, digits required in each dtype, and where a wrong answer goes wrong."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
 
 from lie_ref import mlp, oracle
-from lie_ref.oracle.answers import QUANTITIES
+from lie_ref.oracle.answers import QUANTITIES, quantity_of
 
 VECTOR = oracle.load("conv-one-channel")
 
 
 def changed(change, *quantities: str, vector: oracle.Vector = VECTOR) -> dict[str, np.ndarray]:
-    """The right answers, with those of some quantities changed."""
-    return {key: change(a) if key.partition("/")[0] in quantities else a for key, a in vector.outputs.items()}
+    """The right answers with some quantities changed."""
+    return {key: change(a) if quantity_of(key) in quantities else a for key, a in vector.outputs.items()}
 
 
 def noise(size: float):
     rng = np.random.default_rng(0)
     return lambda a: a * (1 + size * rng.standard_normal(a.shape))
-
-
-def test_the_right_answers_agree_in_every_dtype_and_every_subset():
-    for dtype in (np.float32, np.float64, np.longdouble):
-        assert oracle.verify(VECTOR, {key: a.astype(dtype) for key, a in VECTOR.outputs.items()}).agrees
-    for quantity in QUANTITIES:
-        verdict = oracle.verify(VECTOR, {k: a for k, a in VECTOR.outputs.items() if k.partition("/")[0] == quantity})
-        assert verdict.agrees
-        assert list(verdict.quantities) == [quantity]
 
 
 def test_digits_are_the_log_relative_error_of_the_worst_tensor():
@@ -42,22 +31,22 @@ def test_digits_are_the_log_relative_error_of_the_worst_tensor():
     assert [q for q in QUANTITIES if not verdict.quantities[q].agrees] == ["bracket"]
 
 
-def test_one_wrong_row_does_not_hide_behind_larger_ones():
+def test_a_wrong_row_is_found_beside_larger_rows():
     vector = oracle.load("mlp-itself")
     wrong = {key: a.copy() for key, a in vector.outputs.items()}
-    wrong["bracket/0.bias"][0] += 1e-9  # of an example with itself: zero beside the other pairs
+    wrong["bracket/0.bias"][0] += 1e-9  # the bracket of an example with itself: zero
     assert not oracle.verify(vector, wrong).quantities["bracket"].agrees
 
 
 def test_more_digits_are_required_of_float64_than_of_float32():
-    required = {
-        dtype: oracle.verify(VECTOR, {k: a.astype(dtype) for k, a in VECTOR.outputs.items()}).quantities["bracket"]
+    single, double = (
+        oracle.verify(VECTOR, {k: a.astype(dtype) for k, a in VECTOR.outputs.items()}).quantities["bracket"]
         for dtype in (np.float32, np.float64)
-    }
-    assert 2 < required[np.float32].required_digits < 6 < 11 < required[np.float64].required_digits < 15
+    )
+    assert 2 < single.required_digits < 6 < 11 < double.required_digits < 15
 
 
-def test_float32_answers_in_float64_arrays_are_named():
+def test_float32_answers_in_float64_arrays_are_recognised():
     verdict = oracle.verify(VECTOR, {key: a.astype(np.float32).astype(float) for key, a in VECTOR.outputs.items()})
     assert not verdict.agrees
     (only,) = verdict.diagnosis
@@ -66,15 +55,15 @@ def test_float32_answers_in_float64_arrays_are_named():
 
 
 @pytest.mark.parametrize(("size", "bits"), [(1e-9, 33), (1e-5, 20)])
-def test_noise_is_named_with_its_bits(size, bits):
+def test_noise_is_named_with_its_precision_in_bits(size, bits):
     (only,) = oracle.verify(VECTOR, changed(noise(size), *QUANTITIES)).diagnosis
     assert only.name == "lower-precision"
     said = int(only.explains.split("about ")[1].split()[0])
-    assert abs(said - bits) <= 5  # the bits of inputs that would make such errors, and the nets amplify
+    assert abs(said - bits) <= 5  # the precision of inputs that would give such errors, which the network amplifies
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-22, 1e-3])
-def test_answers_of_another_kind_are_not_explained_by_small_factors(size):
+def test_random_answers_are_not_explained_by_a_factor(size):
     rng = np.random.default_rng(0)
     vector = oracle.load("mlp-saturated-softmax-800")
     candidate = {k: size * rng.standard_normal(a.shape) for k, a in vector.outputs.items() if k.startswith("bracket")}
@@ -83,34 +72,20 @@ def test_answers_of_another_kind_are_not_explained_by_small_factors(size):
     assert verdict.diagnosis == ()
 
 
-def test_one_wrong_entry_is_not_taken_for_noise():
+def test_one_wrong_entry_is_not_mistaken_for_noise():
     wrong = {key: a.copy() for key, a in VECTOR.outputs.items()}
     wrong["hvp/1.0.weight"].flat[7] *= 1 + 1e-6
     verdict = oracle.verify(VECTOR, wrong)
     assert verdict.diagnosis == ()
-    assert "The first that disagrees is hvp, worst in 1.0.weight of H_0 g_1" in str(verdict)
+    assert "The first quantity that disagrees is hvp, worst in 1.0.weight of H_0 g_1" in str(verdict)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_nan_and_inf_disagree_and_are_said(value):
-    def spoilt(a):
-        a = a.copy()
-        a.flat[0] = value
-        return a
-
-    verdict = oracle.verify(VECTOR, changed(spoilt, "hvp"))
-    assert not verdict.agrees
-    assert "hvp          has nan or inf" in str(verdict)
-    assert "Numbers that are not finite are not diagnosed. The first that disagrees is hvp" in str(verdict)
-    assert verdict.diagnosis == ()
-
-
-def test_where_no_bug_explains_it_the_verdict_says_what_is_right_before():
+def test_without_a_known_bug_the_verdict_names_the_first_wrong_quantity():
     rng = np.random.default_rng(0)
     verdict = oracle.verify(VECTOR, changed(lambda a: rng.standard_normal(a.shape), "hvp", "bracket", "logit_delta"))
     assert verdict.diagnosis == ()
     text = str(verdict)
-    assert "The first that disagrees is hvp, worst in" in text
+    assert "The first quantity that disagrees is hvp, worst in" in text
     assert "logits, loss, grad agree." in text
 
 
@@ -123,18 +98,18 @@ def test_the_verdict_says_which_example_product_or_pair_is_worst():
         wrong = {k: a.copy() for k, a in vector.outputs.items()}
         wrong[key][row] += 1e-3
         verdict = oracle.verify(vector, wrong)
-        assert verdict.quantities[key.partition("/")[0]].place == place
+        assert verdict.quantities[quantity_of(key)].place == place
         assert f"worst in {place}" in str(verdict)
 
 
-def test_where_rounding_leaves_few_digits_the_verdict_says_so():
+def test_the_verdict_says_where_rounding_leaves_no_digits():
     vector = oracle.load("mlp-offset-inputs")
     verdict = str(oracle.verify(vector, {k: a.astype(np.float32) for k, a in vector.outputs.items()}))
     assert verdict.count("none required (rounding in float32 leaves none here)") == 6
     assert "leaves" not in str(oracle.verify(VECTOR, VECTOR.outputs))
 
 
-def test_of_many_pairs_a_bug_is_named_as_of_one():
+def test_a_bug_is_named_only_if_it_explains_all_pairs():
     rng = np.random.default_rng(0)
     model = mlp([3, 4, 2], "mish")
     params = {name: rng.standard_normal(p.shape) for name, p in model.init(seed=0)[0].items()}
@@ -150,38 +125,27 @@ def test_of_many_pairs_a_bug_is_named_as_of_one():
     assert oracle.verify(vector, one_right).diagnosis == ()  # the worst pair alone would be explained
 
 
-def test_a_bug_that_explains_the_first_wrong_quantity_alone_is_named_with_what_it_leaves_open():
+def test_a_bug_that_explains_only_the_first_wrong_quantity_is_named_with_a_note():
     (only,) = oracle.verify(VECTOR, changed(lambda a: -a, "bracket")).diagnosis
     assert only.name == "sign-swapped"
-    assert only.explains.endswith("this is right for bracket, and there is another bug in what follows")
+    assert only.explains.endswith("this explains bracket, and there is another bug in what follows")
 
 
-def test_what_is_not_there_but_would_tell_more_is_asked_for():
+def test_the_verdict_names_missing_quantities_that_would_tell_more():
     rng = np.random.default_rng(0)
     random = {k: rng.standard_normal(a.shape) for k, a in VECTOR.outputs.items() if k.startswith("bracket")}
-    assert "logits, loss, grad, hvp would tell more, and are not there." in str(oracle.verify(VECTOR, random))
+    assert "the candidate lacks logits, loss, grad, hvp, which would tell more." in str(oracle.verify(VECTOR, random))
 
 
 @pytest.mark.parametrize(
     ("factor", "words"),
     [(3.0, "hvp × 3 (outputs C)"), (9.0, "hvp × 9 (C²)"), (1e-4, "hvp × 0.0001 (a step ε, or ε²)"), (0.7, "hvp × 0.7")],
 )
-def test_a_factor_is_named_with_what_it_may_be(factor, words):
+def test_a_factor_is_named_with_its_possible_meaning(factor, words):
     vector = oracle.load("conv-odd")  # softmax, where the outputs are not averaged
     (only,) = oracle.verify(vector, changed(lambda a: factor * a, "hvp", vector=vector)).diagnosis
     assert only.name == "factor"
     assert words in only.explains
-
-
-def test_the_verdict_in_json_has_the_form_of_the_contract():
-    for answers in (VECTOR.outputs, changed(lambda a: -a, "bracket"), changed(lambda a: a * np.nan, "loss")):
-        verdict = json.loads(json.dumps(oracle.verify(VECTOR, answers).to_dict(), allow_nan=False))
-        assert verdict.keys() == {"agrees", "quantities", "diagnosis"}
-        assert verdict["quantities"].keys() == set(QUANTITIES)
-        for quantity in verdict["quantities"].values():
-            assert quantity.keys() == {"agrees", "digits", "required_digits", "worst_tensor"}
-        for explanation in verdict["diagnosis"]:
-            assert explanation.keys() == {"name", "explains", "digits"}
 
 
 def test_assert_agrees_raises_the_verdict():
@@ -190,12 +154,3 @@ def test_assert_agrees_raises_the_verdict():
         oracle.assert_agrees(VECTOR, wrong)
     assert str(raised.value) == str(oracle.verify(VECTOR, wrong))
     assert "sign-swapped" in str(raised.value)
-
-
-def test_a_vector_is_found_by_name_or_path_and_what_is_neither_is_refused(tmp_path):
-    from lie_ref.oracle.vectors import write_vector
-
-    write_vector(tmp_path / "own.npz", VECTOR)
-    assert oracle.verify(tmp_path / "own.npz", VECTOR.outputs).agrees
-    with pytest.raises(ValueError, match="nothing: no test vector and no file of one; the vectors are mlp-tanh-bce, "):
-        oracle.load("nothing")

@@ -1,4 +1,4 @@
-"""Networks at generic weights, for the tests: nothing at an initial value, where a wrong term could be zero."""
+"""Networks at generic weights, for the tests: at initial values a wrong term could be zero."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MLPS = [lie_ref.mlp([5, 7, 6, 3], activation) for activation in ("tanh", "mish",
 
 
 def generic_state(model: Model, seed: int) -> tuple[Arrays, Arrays]:
-    """Parameters and buffers off their initial values: batch-norm weights of both signs, statistics far from (0, 1)."""
+    """Parameters and buffers away from initial values: batch-norm weights of both signs, statistics far from (0, 1)."""
     params, buffers = model.init(seed)
     rng = np.random.default_rng([seed, 1])
     for name, p in params.items():
@@ -33,13 +33,18 @@ def generic_state(model: Model, seed: int) -> tuple[Arrays, Arrays]:
 
 
 def examples(model: Model, shape: tuple[int, ...], seed: int, loss: str = "bce") -> tuple[np.ndarray, np.ndarray]:
-    """Random inputs of this shape, any number of leading axes included, and targets that fit the loss."""
+    """Random inputs of this shape, with any number of leading axes, and targets that fit the loss."""
     rng = np.random.default_rng([seed, 2])
     x = rng.standard_normal(shape)
     lead = shape[: -3 if model.pictures else -1]
     if loss == "softmax":
         return x, rng.integers(0, model.n_out, lead)
     return x, rng.integers(0, 2, (*lead, model.n_out)).astype(float)
+
+
+def arguments(model: Model, shape: tuple[int, ...], seed: int, loss: str = "bce") -> tuple[Any, ...]:
+    """A model at generic weights and examples: the first arguments of the public functions, (model, …, x, y)."""
+    return model, *generic_state(model, seed), *examples(model, shape, seed, loss)
 
 
 def generic_problem(
@@ -50,7 +55,7 @@ def generic_problem(
     loss: str = "bce",
     training: bool = False,
 ) -> Problem:
-    """Generic weights and examples of this shape, with all leading axes, and two evaluation inputs."""
+    """Generic weights, examples of this shape (with all leading axes) and two evaluation inputs."""
     x, y = examples(model, shape, seed, loss)
     x_eval, _ = examples(model, (2, *shape[-3 if model.pictures else -1 :]), seed + 1)
     return checked_problem(model, *generic_state(model, seed), x, y, np.array(pairs), x_eval, loss, training)
@@ -67,7 +72,7 @@ def training_gradients(
 def loss_of(
     model: Model, buffers: Arrays, x: Any, y: Any, loss: str | LossFunction = "bce", training: bool = False
 ) -> Loss:
-    """θ ↦ the mean loss of the examples x, y by the definitions of the layers."""
+    """The mean loss of the examples x, y as a function of θ, by the definitions of the layers."""
     of = LOSSES[loss] if isinstance(loss, str) else loss
     return lambda p: of.definition(model.apply(p, buffers, x, training), y).mean()
 
