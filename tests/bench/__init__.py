@@ -1,1 +1,1 @@
-"""`make bench`: how fast lie_ref is beside PyTorch, JAX and this machine's own matrix products."""
+"""Measures how fast lie_ref is beside PyTorch, JAX and this machine's own matrix products."""

@@ -1,4 +1,4 @@
-"""lie_ref at work, set up as its command line sets itself up."""
+"""lie_ref, with the process set up as by its command line."""
 
 from __future__ import annotations
 
@@ -14,47 +14,44 @@ from lie_ref.machine.process import keep_freed_memory, use_one_blas_thread
 from lie_ref.study.training import Adam, Training, two_processes
 
 from .flops import by_matmul, in_pieces, product_seconds
-from .work import Arrays, Part, parts_of_training, problem, step_results
+from .work import Arrays, Part, parts_of_training, prefixed, problem, step_results
 
 use_one_blas_thread()
 keep_freed_memory()
 PICTURES = 256
 LEAST_BRACKETS = 120  # some 0.7 s
-OPEN = ExitStack()  # second processes, which end with this one
+OPEN = ExitStack()  # keeps the second processes of trainings until this one ends
 
 
 def evaluation(preset: str, inputs: int, examples: int, share: bool = False) -> dict[str, Part]:
-    """`evaluate`; with `share`, also how long its matrix products would take alone, by NumPy or in lie_ref's pieces."""
+    """`evaluate`; with `share`, also the time of its matrix products alone, by NumPy or in lie_ref's pieces."""
     p = problem(preset, inputs)
 
     def evaluate() -> Arrays:
         ev = lie_ref.evaluate(p.model, p.params, p.buffers, p.x, p.y, examples)
-        gradients = {f"gradient/{name}": g for name, g in ev.gradients.items()}
-        brackets = {f"bracket/{name}": b for name, b in ev.brackets.items()}
-        return gradients | brackets | {"logits": ev.logits, "logit_delta": ev.logit_delta}
+        logits = {"logits": ev.logits, "logit_delta": ev.logit_delta}
+        return prefixed("gradient", ev.gradients) | prefixed("bracket", ev.brackets) | logits
 
     parts = {"evaluate": Part({"": evaluate})}
     if share:
-        for name, way in (("by matmul", by_matmul), ("in pieces", in_pieces)):
-            parts[name] = Part({"": partial(product_seconds, p.model, examples, inputs, way)})
+        for name, multiply in (("by matmul", by_matmul), ("in pieces", in_pieces)):
+            parts[name] = Part({"": partial(product_seconds, p.model, examples, inputs, multiply)})
     return parts
 
 
 def bracket(preset: str) -> dict[str, Part]:
-    """One bracket."""
     p = problem(preset, 2)
 
     def one() -> Arrays:
-        found = lie_ref.brackets(p.model, p.params, p.buffers, p.x, p.y, [(0, 1)])
-        return {f"bracket/{name}": b for name, b in found.items()}
+        return prefixed("bracket", lie_ref.brackets(p.model, p.params, p.buffers, p.x, p.y, [(0, 1)]))
 
     return {"bracket": Part({"": one})}
 
 
 def norms(preset: str, n: int, shown: int) -> dict[str, Part]:
-    """`bracket_norms` of all pairs among n examples, a bracket's share of the time; as results, those of the first.
+    """`bracket_norms` of all pairs of n examples, timed per bracket; the results are those of the first examples.
 
-    Few are computed again and again, so that no measurement is over in a moment.
+    A small number of pairs is computed repeatedly, so that every measurement takes long enough.
     """
     p, pairs = problem(preset, n), n * (n - 1) // 2
     repeat = -(-LEAST_BRACKETS // pairs)
@@ -68,9 +65,9 @@ def norms(preset: str, n: int, shown: int) -> dict[str, Part]:
 
 
 def scores(preset: str, score: str, n: int) -> dict[str, Part]:
-    """A score of n examples in float32, as results those of the first; of brackets, with 16 partners.
+    """A score of n examples in float32 (the bracket score with 16 partners); the results are those of the first.
 
-    There are few pictures, again and again, so that memory is that of the scoring.
+    The examples repeat a few pictures, so that the memory is that of the scoring.
     """
     p = problem(preset, PICTURES, np.float32)
     network = p.model, [(p.params, p.buffers)]
@@ -85,7 +82,7 @@ def scores(preset: str, score: str, n: int) -> dict[str, Part]:
 
 
 class Repeated:
-    """Rows that are repeated up to n."""
+    """n rows that repeat a smaller number of rows."""
 
     def __init__(self, rows: np.ndarray, n: int) -> None:
         self.rows, self.n = rows, n
@@ -116,7 +113,7 @@ def training(preset: str, batch: int, steps: int, lr: float, betas: tuple[float,
 
 
 class OneBatch:
-    """A data set that is one mini-batch."""
+    """A data set of one mini-batch."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
         self.x, self.y = x, y

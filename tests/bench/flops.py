@@ -1,4 +1,4 @@
-"""How many floating-point operations the matrix products of `evaluate` take, and how fast this machine does those."""
+"""The number of floating-point operations in the matrix products of `evaluate`, and their rate on this machine."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Product:
 
 
 def products(model: Any, side: int = SIDE) -> list[Product]:
-    """The layers of an MXResNet of basic blocks for pictures of side × side: rows are pixels, inner is kernel² · in."""
-    assert model.spec["expansion"] == 1  # or the first convolution of a block is before its stride
+    """The layers of an MXResNet of basic blocks on side × side pictures; rows are pixels, inner is kernel² · inputs."""
+    assert model.spec["expansion"] == 1  # in a bottleneck, a convolution comes before the stride
     found = []
     for name, shape in model.parameter_shapes.items():
         place = int(name.split(".")[0])  # 0, 1, 2: the stem; 3: max-pool; then the stages, each at half the size
@@ -45,17 +45,18 @@ def products(model: Any, side: int = SIDE) -> list[Product]:
 
 
 def evaluation_flops(product: Product, examples: int, inputs: int) -> int:
-    """What `evaluate` takes of a layer's matrix products, each counted once however often it is computed.
+    """The operations in a layer's matrix products during `evaluate`, with each product counted once.
 
-    With x the layer's input, P its patches, W the weight, c the output's cotangent, and d the change along a direction:
+    Here x is the layer's input, P its patches, W the weight, c the output's cotangent, and d the change along a
+    direction.  In units of one forward pass of one example:
 
         forward    values      x ∗ W                            1 for each input
-        backward   values      Pᵀc, c ∗ᵀ W                      2 for each of the examples
+        backward   values      Pᵀc, c ∗ᵀ W                      2 for each of e examples
         forward    tangents    x ∗ dW, dx ∗ W                   2 for each Hessian-vector product (e (e − 1) of them)
         backward   tangents    Pᵀdc, dPᵀc, dc ∗ᵀ W, c ∗ᵀ dW     4 for each Hessian-vector product
         push-forward           x ∗ dW, dx ∗ W                   2 for each input and bracket
 
-    in units of one forward pass of one example. The first layer has no dx and no c ∗ᵀ W: 1 in each line.
+    The first layer has no dx and no c ∗ᵀ W, so each of its lines counts 1.
     """
     hvps = examples * (examples - 1)
     two, four = (1, 1) if product.first else (2, 4)
@@ -63,14 +64,13 @@ def evaluation_flops(product: Product, examples: int, inputs: int) -> int:
 
 
 def total_flops(model: Any, examples: int, inputs: int) -> int:
-    """Of all layers."""
     return sum(evaluation_flops(p, examples, inputs) for p in products(model))
 
 
 def product_seconds(model: Any, examples: int, inputs: int, multiply: Multiply) -> float:
-    """How long the products of `evaluate` would take if each layer's all went at the rate of its forward product.
+    """The time of the products of `evaluate` if all products of a layer ran at the rate of its forward product.
 
-    The rate is that of all threads, with one example's rows or sixteen's, whichever is faster.
+    The rate is that of all threads, for the rows of one example or of sixteen, whichever is faster.
     """
     total = 0.0
     with ThreadPoolExecutor(THREADS) as pool:
@@ -81,7 +81,7 @@ def product_seconds(model: Any, examples: int, inputs: int, multiply: Multiply) 
 
 
 def rate(pool: ThreadPoolExecutor, rows: int, inner: int, columns: int, multiply: Multiply) -> float:
-    """Floating-point operations a second of (rows, inner) @ (inner, columns) in float64, all threads together."""
+    """Floating-point operations per second of (rows, inner) @ (inner, columns) in float64, in all threads together."""
     flops = 2 * rows * inner * columns
     repeat = max(1, 10**8 // flops)  # some milliseconds
     prepared = [multiply(np.ones((rows, inner)), np.ones((inner, columns))) for _ in range(THREADS)]
@@ -99,13 +99,13 @@ def rate(pool: ThreadPoolExecutor, rows: int, inner: int, columns: int, multiply
 
 
 def by_matmul(a: np.ndarray, b: np.ndarray) -> Callable[[], None]:
-    """The product as NumPy computes it, ready to be computed."""
+    """A function that computes the product by NumPy."""
     out = np.empty((len(a), b.shape[1]))
     return lambda: np.matmul(a, b, out=out)
 
 
 def in_pieces(a: np.ndarray, b: np.ndarray) -> Callable[[], None]:
-    """The same as lie_ref computes it: the second factor in panels, or the first if it has fewer rows."""
+    """A function that computes the product as lie_ref does: b in panels, or a if it has fewer rows than b columns."""
     out = np.empty((1, len(a), b.shape[1]))
     if len(a) < b.shape[1]:
         kernels = np.ascontiguousarray(b.T)[None]

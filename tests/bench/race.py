@@ -1,6 +1,6 @@
-"""Contestants in processes of their own, at work one at a time and in turn, their results compared first.
+"""Runs each contestant in its own process, compares their results, and then times one contestant after the other.
 
-PyTorch, JAX and NumPy in one process would share thread pools and the allocator's settings.
+In one process, PyTorch, JAX and NumPy would share thread pools and the allocator's settings.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import numpy as np
 from .work import Arrays, Part
 
 TOLERANCE = 1e-9  # of each tensor's norm
-PAUSE = 0.3  # seconds until the threads of the one before have stopped spinning
-HOPELESS = 2.0  # a way that takes so many times the best one's seconds in the first round does not run again
+PAUSE = 0.3  # seconds until the threads of the contestant before have stopped spinning
+HOPELESS = 2.0  # a variant that takes more than this multiple of the best time in the first round is not run again
 
 
 class Entrant(NamedTuple):
-    """A contestant: the function of a module beside this one that makes its parts, and the arguments for it."""
+    """A contestant: a function in a module of this folder that returns the parts of its work, and its arguments."""
 
     module: str
     work: str
@@ -37,9 +37,10 @@ class Entrant(NamedTuple):
 
 @dataclass
 class Result:
-    """What is known of a contestant: seconds by part and way, and how far its results are from the first one's.
+    """The results of a contestant: seconds by part and variant, and the disagreement with the first contestant.
 
-    `first` are the seconds of the first runs, compilation included; `memory` the resident MiB (at the start, at most).
+    `first` has the seconds of the first runs, including compilation; `memory` is the resident MiB at the start and at
+    the peak.
     """
 
     missing: str | None = None
@@ -50,39 +51,39 @@ class Result:
 
     @property
     def best(self) -> dict[str, str]:
-        """The fastest way of each part, by its median, among those that ran in every round."""
+        """The variant of each part with the smallest median, among those that ran in every round."""
         found = {}
-        for part, ways in self.seconds.items():
-            rounds = max(map(len, ways.values()))
-            found[part] = min((median(s), way) for way, s in ways.items() if len(s) == rounds)[1]
+        for part, variants in self.seconds.items():
+            rounds = max(map(len, variants.values()))
+            found[part] = min((median(s), variant) for variant, s in variants.items() if len(s) == rounds)[1]
         return found
 
     @property
     def totals(self) -> list[float]:
-        """Seconds of each round, every part done in its fastest way."""
-        return [sum(s) for s in zip(*(self.seconds[part][way] for part, way in self.best.items()), strict=True)]
+        """Seconds of each round, for the fastest variant of every part."""
+        return [sum(s) for s in zip(*(self.seconds[part][variant] for part, variant in self.best.items()), strict=True)]
 
 
 class Worker:
-    """A contestant's process: `missing` says why it has nothing to do, `parts` are part → ways, `timed` some parts."""
+    """A contestant's process; `missing` says why it cannot start, `parts` is part → variants, `timed` some parts."""
 
     def __init__(self, entrant: Entrant) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, entrant))  # no daemon, for it may start processes
+        self.process = context.Process(target=serve, args=(theirs, entrant))  # no daemon, so it may start processes
         self.process.start()
         theirs.close()
         self.missing, self.parts, self.timed, self.memory = self._receive()
 
-    def run(self, part: str, way: str, wanted: bool = False) -> tuple[float, Arrays]:
-        """Seconds, and the results if they are wanted; notes the peak of resident memory, in MiB."""
-        self.connection.send((part, way, wanted))
+    def run(self, part: str, variant: str, wanted: bool = False) -> tuple[float, Arrays]:
+        """Seconds, and the results if they are wanted; updates the peak of resident memory."""
+        self.connection.send((part, variant, wanted))
         seconds, self.peak, forms = self._receive()
         arrays = {key: np.frombuffer(self.connection.recv_bytes(), dtype) for key, (_, dtype) in forms.items()}
         return seconds, {key: a.reshape(forms[key][0]) for key, a in arrays.items()}
 
     def close(self) -> None:
-        self.connection.close()  # which ends `serve`
+        self.connection.close()  # ends `serve`
         self.process.join()
 
     def _receive(self) -> Any:
@@ -93,7 +94,7 @@ class Worker:
 
 
 def serve(connection: Connection, entrant: Entrant) -> None:
-    """What a worker does until nobody asks any more."""
+    """Run what the parent asks for, until it closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     try:
         module = import_module(f".{entrant.module}", __package__)
@@ -101,18 +102,18 @@ def serve(connection: Connection, entrant: Entrant) -> None:
         connection.send((str(error), {}, [], 0.0))
         return
     parts: dict[str, Part] = getattr(module, entrant.work)(**entrant.arguments)
-    ways = {name: list(part.ways) for name, part in parts.items()}
-    connection.send((None, ways, [name for name, part in parts.items() if part.timed], peak_memory()))
+    variants = {name: list(part.variants) for name, part in parts.items()}
+    connection.send((None, variants, [name for name, part in parts.items() if part.timed], peak_memory()))
     with suppress(EOFError):
         while True:
-            name, way, wanted = connection.recv()
-            answer(connection, parts[name], way, wanted)
+            name, variant, wanted = connection.recv()
+            answer(connection, parts[name], variant, wanted)
 
 
-def answer(connection: Connection, part: Part, way: str, wanted: bool) -> None:
-    """Runs it and sends what `Worker.run` receives; arrays as they are, for a pickle would count as peak memory."""
+def answer(connection: Connection, part: Part, variant: str, wanted: bool) -> None:
+    """Run a variant for `Worker.run`; arrays are sent as bytes, because a pickle would count as peak memory."""
     start = time.perf_counter()
-    found = part.ways[way]()
+    found = part.variants[variant]()
     seconds = found if isinstance(found, float) else time.perf_counter() - start
     arrays = found if wanted and isinstance(found, dict) else {}
     connection.send((seconds / part.times, peak_memory(), {key: (a.shape, a.dtype.str) for key, a in arrays.items()}))
@@ -121,7 +122,7 @@ def answer(connection: Connection, part: Part, way: str, wanted: bool) -> None:
 
 
 def race(entrants: dict[str, Entrant], rounds: int, say: Callable[[str], None]) -> dict[str, Result]:
-    """Runs all ways of all contestants once, compares their results with the first one's, then times them in turn."""
+    """Run all variants once, compare their results with those of the first contestant, then time them in rounds."""
     results = {label: Result() for label in entrants}
     workers: dict[str, Worker] = {}
     expected: Arrays = {}
@@ -144,34 +145,34 @@ def race(entrants: dict[str, Entrant], rounds: int, say: Callable[[str], None]) 
 
 
 def warm_up(worker: Worker, result: Result, expected: Arrays) -> None:
-    """First runs. The first contestant's results become what is `expected`; of the others all of them are."""
+    """First runs.  The first contestant sets the `expected` results; the others are compared with them."""
     found: list[Arrays] = []
-    for part, ways in worker.parts.items():
+    for part, variants in worker.parts.items():
         result.first[part] = {}
-        for way in ways:
-            result.first[part][way], arrays = worker.run(part, way, wanted=True)
+        for variant in variants:
+            result.first[part][variant], arrays = worker.run(part, variant, wanted=True)
             found.append(arrays)
     if not expected:
         expected.update({key: a for arrays in found for key, a in arrays.items()})
     assert {key for arrays in found for key in arrays} == set(expected), "contestants answer different questions"
     errors = [disagreement(expected[key], a) for arrays in found for key, a in arrays.items()]
-    result.disagreement = float(np.max(errors))  # nan, if there is one
+    result.disagreement = float(np.max(errors))  # nan if any is nan
 
 
 def run_all(worker: Worker, result: Result) -> None:
-    """One more timed run of each way that may still be the fastest of its part."""
+    """Time each variant that may still be the fastest of its part once more."""
     time.sleep(PAUSE)
     for part in worker.timed:
         seconds = result.seconds.setdefault(part, {})
-        for way in worker.parts[part]:
-            seconds.setdefault(way, []).append(worker.run(part, way)[0])
+        for variant in worker.parts[part]:
+            seconds.setdefault(variant, []).append(worker.run(part, variant)[0])
         best = min(first for first, *_ in seconds.values())
-        worker.parts[part] = [way for way in worker.parts[part] if seconds[way][0] <= HOPELESS * best]
+        worker.parts[part] = [variant for variant in worker.parts[part] if seconds[variant][0] <= HOPELESS * best]
     result.memory = worker.memory, worker.peak
 
 
 def disagreement(expected: np.ndarray, found: np.ndarray) -> float:
-    """‖a − b‖ / ‖b‖, and infinity where shapes differ."""
+    """‖a − b‖ / ‖b‖, or infinity if the shapes differ."""
     if expected.shape != found.shape:
         return np.inf
     error, size = np.linalg.norm(expected - found), np.linalg.norm(expected)
@@ -179,9 +180,9 @@ def disagreement(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def peak_memory() -> float:
-    """The largest resident size of this process so far, in MiB.
+    """The peak of this process's resident memory, in MiB.
 
-    Not `ru_maxrss` where Linux says better: a process inherits that of the one that started it.
+    `ru_maxrss` is only the fallback: on Linux, a process inherits it from its parent.
     """
     try:
         status = Path("/proc/self/status").read_text()

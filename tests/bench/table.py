@@ -1,20 +1,20 @@
-"""What is said of the races: lines of a table, each with its goal, and remarks below it."""
+"""The printed report: a table with a goal in each line, and remarks below it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from .race import TOLERANCE, Result
 
-Results = dict[str, Result]  # label → result; the first is what the others are compared with
+Results = dict[str, Result]  # label → result; the others are compared with the first
 HEADER = ("work", "lie_ref", "torch", "jax", "goal", "")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table; `met` is None where there is no goal or nothing to hold against it."""
+    """A line of the table; `met` is None if there is no goal or nothing was measured for it."""
 
     work: str
     lie_ref: str
@@ -30,19 +30,19 @@ class Line:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The lines in columns, a heading above them."""
+    """The lines in columns below a heading."""
     cells = [HEADER, *(line.cells for line in lines)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
 
 
 def spread(values: Sequence[float]) -> str:
-    """Median, least and largest, in three digits."""
+    """Median, smallest and largest value, with three digits."""
     return f"{median(values):.3g} [{min(values):.3g} … {max(values):.3g}]"
 
 
 def ratio_lines(results: Results, work: str, goals: dict[str, float], memory: int | None = None) -> list[Line]:
-    """lie_ref's median against at most so many times each peer's; its peak memory against so many MiB."""
+    """lie_ref's median, the goal a multiple of each peer's; with `memory`, its peak memory, the goal in MiB."""
     ours, cells, met = results["lie_ref"], {}, []
     for peer, goal in goals.items():
         theirs = results[peer]
@@ -57,66 +57,60 @@ def ratio_lines(results: Results, work: str, goals: dict[str, float], memory: in
     lines = [Line(work, spread(ours.totals), goal=words, met=verdict, **cells)]
     if memory:
         peaks = {label: f"{result.memory[1]:.0f} MiB" for label, result in results.items() if not result.missing}
-        met_too = ours.memory[1] <= memory
-        lines.append(Line(f"{work}: peak memory", **peaks, goal=f"≤ {memory} MiB", met=met_too))
+        lines.append(Line(f"{work}: peak memory", **peaks, goal=f"≤ {memory} MiB", met=ours.memory[1] <= memory))
     return lines
 
 
-def norms_lines(results: Results, work: str, flat: float, bounded: float) -> list[Line]:
-    """Seconds a bracket and peak memory above the start for each n, and how much they depend on it.
+def seconds_and_memory(results: Results) -> tuple[list[str], float]:
+    """Cells with seconds and peak memory above the start for each n, and the last memory relative to the one before."""
+    memory = [result.memory[1] - result.memory[0] for result in results.values()]
+    cells = [f"{spread(result.totals)}, {mib:.0f} MiB" for result, mib in zip(results.values(), memory, strict=True)]
+    return cells, memory[-1] / memory[-2]
 
-    Memory bounded by a budget does not grow with n once it is spent; n² would be 4 for twice the n.
+
+def norms_lines(results: Results, work: str, flat: float, bounded: float) -> list[Line]:
+    """Seconds per bracket and memory for each n, and how much both depend on n.
+
+    Doubling n quadruples memory that grows with n²; memory within a budget stops growing once the budget is spent.
     """
     medians = [median(result.totals) for result in results.values()]
-    memory = [result.memory[1] - result.memory[0] for result in results.values()]
-    lines = [
-        Line(f"{work}, {label}: a bracket", f"{spread(result.totals)}, {mib:.0f} MiB")
-        for (label, result), mib in zip(results.items(), memory, strict=True)
-    ]
-    slowest, growth = max(medians) / min(medians), memory[-1] / memory[-2]
+    cells, growth = seconds_and_memory(results)
+    lines = [Line(f"{work}, {label}: a bracket", cell) for label, cell in zip(results, cells, strict=True)]
+    slowest = max(medians) / min(medians)
     met = slowest <= flat and all(map(agree, results.values()))
     lines.append(Line("    slowest n / fastest n", f"{slowest:.2f}", goal=f"≤ {flat}", met=met))
-    spent = len(results) > 2  # for smaller n the budget is not spent, and memory may well grow
+    spent = len(results) > 2  # a smaller n does not spend the budget, so memory may grow
     goal, met = (f"≤ {bounded}", growth <= bounded) if spent else ("", None)
     lines.append(Line("    memory, last n / last but one", f"{growth:.2f}", goal=goal, met=met))
     return lines
 
 
 def score_lines(results: Results, work: str, seconds: float, bounded: float) -> list[Line]:
-    """Seconds and peak memory above the start for each n; the most examples within so many seconds, in no more memory.
-
-    Memory is bounded by the batch if that of the last n is at most `bounded` times that of the one before.
-    """
-    memory = [result.memory[1] - result.memory[0] for result in results.values()]
-    cells = [f"{spread(result.totals)}, {mib:.0f} MiB" for result, mib in zip(results.values(), memory, strict=True)]
-    names = [f"{work}, {label}" for label in results]
-    lines = [Line(name, cell) for name, cell in zip(names[:-1], cells[:-1], strict=True)]
+    """Seconds and memory for each n, with a goal for the seconds of the last n and for the growth of memory."""
+    cells, growth = seconds_and_memory(results)
+    *lines, last = (Line(f"{work}, {label}", cell) for label, cell in zip(results, cells, strict=True))
     met = median(list(results.values())[-1].totals) <= seconds and all(map(agree, results.values()))
-    lines.append(Line(names[-1], cells[-1], goal=f"≤ {seconds:g} s", met=met))
-    growth = memory[-1] / memory[-2]
+    lines.append(replace(last, goal=f"≤ {seconds:g} s", met=met))
     lines.append(Line("    memory, last n / last but one", f"{growth:.2f}", goal=f"≤ {bounded}", met=growth <= bounded))
     return lines
 
 
 def share_lines(results: Results, work: str, flops: int, goal: float) -> list[Line]:
-    """The seconds that the products would take alone, relative to those of `evaluate` in the same round.
+    """The seconds of the products alone, relative to those of `evaluate` in the same round.
 
-    The goal is for NumPy's own products; the share of lie_ref's, which are faster, is given as well.
+    The goal is for NumPy's products; lie_ref's own are faster and have no goal.
     """
-    seconds = results["lie_ref"].seconds
-    shares = {
-        way: [a / b for a, b in zip(seconds[way][""], seconds["evaluate"][""], strict=True)]
-        for way in ("by matmul", "in pieces")
-    }
-    met = median(shares["by matmul"]) >= goal
-    return [
-        Line(f"{work} of np.matmul, {flops / 1e9:.1f} GFLOP", spread(shares["by matmul"]), goal=f"≥ {goal}", met=met),
-        Line("    of the products in pieces", spread(shares["in pieces"])),
-    ]
+    seconds = {part: variants[""] for part, variants in results["lie_ref"].seconds.items()}
+    by_matmul, in_pieces = (
+        [a / b for a, b in zip(seconds[part], seconds["evaluate"], strict=True)] for part in ("by matmul", "in pieces")
+    )
+    name, met = f"{work} of np.matmul, {flops / 1e9:.1f} GFLOP", median(by_matmul) >= goal
+    own = Line("    of the products in pieces", spread(in_pieces))
+    return [Line(name, spread(by_matmul), goal=f"≥ {goal}", met=met), own]
 
 
 def remarks(name: str, results: Results) -> list[str]:
-    """Who is missing, whether results agree, what each way took where there are several, how long compilation took."""
+    """Missing contestants, agreement of the results, times of the variants, and the time of JAX's first calls."""
     found = []
     for k, (label, result) in enumerate(results.items()):
         words = []
@@ -124,18 +118,18 @@ def remarks(name: str, results: Results) -> list[str]:
             words.append(f"skipped: {result.missing}")
         elif k > 0:
             words.append(f"results {'agree' if agree(result) else 'DISAGREE'} ({result.disagreement:.0e})")
-        for part, ways in result.seconds.items():
-            if len(ways) > 1:
-                times = sorted((median(seconds), way) for way, seconds in ways.items())
-                words.append(f"{part} " + ", ".join(f"{way} {seconds:.3g} s" for seconds, way in times))
+        for part, variants in result.seconds.items():
+            if len(variants) > 1:
+                times = sorted((median(seconds), variant) for variant, seconds in variants.items())
+                words.append(f"{part} " + ", ".join(f"{variant} {seconds:.3g} s" for seconds, variant in times))
         if label == "jax" and not result.missing:
-            first = sum(result.first[part][way] for part, way in result.best.items())
-            words.append(f"first calls {first:.1f} s, with compilation")
+            first = sum(result.first[part][variant] for part, variant in result.best.items())
+            words.append(f"first calls {first:.1f} s, including compilation")
         if words:
             found.append(f"{name}: {label}: {'; '.join(words)}")
     return found
 
 
 def agree(result: Result) -> bool:
-    """Whether the results are the first contestant's, but for rounding; nan is not."""
+    """Whether the results are those of the first contestant, up to rounding; nan never is."""
     return result.disagreement <= TOLERANCE

@@ -1,4 +1,4 @@
-"""`make bench` counts operations as worked by hand and as PyTorch counts them, and says what it does not compare."""
+"""`make bench`: operation counts equal those by hand and by PyTorch, and the report follows from the measurements."""
 
 from __future__ import annotations
 
@@ -24,21 +24,18 @@ def result(*seconds: float, **others: float) -> Result:
     return Result(seconds={"all": {"": list(seconds)}}, **others)
 
 
-def test_the_products_of_a_small_network_are_those_worked_by_hand():
+def test_the_products_of_a_small_network_counted_by_hand():
     found = [(p.rows, p.inner, p.columns) for p in products(lie_ref.mxresnet(**SMALL), side=7)]
     stem = [(16, 27, 2), (16, 18, 3), (16, 27, 4)]  # 7 × 7 pixels become 4 × 4, 2 × 2 and 1 × 1
     assert found == [*stem, (4, 36, 4), (4, 36, 4), (1, 36, 5), (1, 45, 5), (1, 4, 5), (1, 5, 7)]
 
 
-def test_an_evaluation_takes_the_products_counted_by_hand():
-    # Two examples, three inputs, one bracket: three forward passes; two backward; two Hessian-vector products, two
-    # products of a layer forward and four backward each; two products forward for each of the three inputs.
-    assert evaluation_flops(Product(5, 3, 2, first=False), examples=2, inputs=3) == 60 * (
-        3 + 2 * 2 + 2 * (2 + 4) + 3 * 2
-    )
-    assert evaluation_flops(Product(5, 3, 2, first=True), examples=2, inputs=3) == 60 * (
-        3 + 2 * 1 + 2 * (1 + 1) + 3 * 1
-    )
+def test_the_operations_of_an_evaluation_counted_by_hand():
+    # Two examples, three inputs and one bracket take three forward passes, two backward passes, two Hessian-vector
+    # products (two products of a layer forward and four backward), and two products forward for each of three inputs.
+    for first, two, four in ((False, 2, 4), (True, 1, 1)):
+        operations = 60 * (3 + 2 * two + 2 * (two + four) + 3 * two)
+        assert evaluation_flops(Product(5, 3, 2, first), examples=2, inputs=3) == operations
 
 
 @pytest.mark.torch
@@ -58,7 +55,7 @@ def test_pytorch_counts_the_same_operations():
 
     layers = products(model, side=16)
     once, first = sum(p.flops for p in layers), sum(p.flops for p in layers if p.first)
-    # PyTorch also multiplies by the tangent of the picture, which is zero, once forward and once backward.
+    # PyTorch also multiplies by the tangent of the picture, which is 0: once forward and once backward.
     forward, push = counted(net, x), counted(push_forward, net, x, d) - first
     product = counted(hvp, net, x, y, "bce", d) - 2 * first
     assert (forward, push - forward) == (once, 2 * once - first)
@@ -69,18 +66,17 @@ def test_pytorch_counts_the_same_operations():
     assert total == 9 * forward + 4 * backward + 12 * tangents + 9 * 6 * (push - forward)
 
 
-def test_the_fastest_way_of_each_part_counts_among_those_that_ran_in_every_round():
-    found = Result(
-        seconds={"a": {"x": [1.0, 4.0, 2.0], "y": [3.0, 3.0, 3.0], "z": [1.5]}, "b": {"": [10.0, 20.0, 30.0]}}
-    )
+def test_the_fastest_variant_that_ran_in_every_round_counts():
+    a = {"x": [1.0, 4.0, 2.0], "y": [3.0, 3.0, 3.0], "z": [1.5]}
+    found = Result(seconds={"a": a, "b": {"": [10.0, 20.0, 30.0]}})
     assert found.best == {"a": "x", "b": ""}
     assert found.totals == [11.0, 24.0, 32.0]
 
 
-def test_a_way_that_is_twice_as_slow_as_another_runs_once(monkeypatch):
+def test_a_variant_that_takes_twice_the_time_of_another_runs_once(monkeypatch):
     worker = object.__new__(Worker)
     worker.parts, worker.timed, worker.memory, worker.peak = {"a": ["fast", "slow"], "check": [""]}, ["a"], 1.0, 2.0
-    monkeypatch.setattr(Worker, "run", lambda self, part, way: ({"fast": 1.0, "slow": 2.1}[way], {}))
+    monkeypatch.setattr(Worker, "run", lambda self, part, variant: ({"fast": 1.0, "slow": 2.1}[variant], {}))
     found = Result()
     for _ in range(3):
         run_all(worker, found)
@@ -88,7 +84,7 @@ def test_a_way_that_is_twice_as_slow_as_another_runs_once(monkeypatch):
     assert found.memory == (1.0, 2.0)
 
 
-def test_disagreement_is_relative_and_knows_shapes_and_nan():
+def test_disagreement_is_relative_and_detects_shapes_and_nan():
     a = np.array([3.0, 4.0])
     assert disagreement(a, np.array([3.0, 4.005])) == pytest.approx(1e-3)
     assert disagreement(a, a[:1]) == np.inf
@@ -108,19 +104,19 @@ def test_disagreement_is_relative_and_knows_shapes_and_nan():
         ({"torch": result(9.0, disagreement=np.nan), "jax": result(9.0)}, False, ("9 [9 … 9], ×0.22",) * 2),
     ],
 )
-def test_a_goal_is_met_where_every_peer_is_there_agrees_and_is_slower(peers, met, cells):
+def test_a_goal_is_met_if_no_peer_is_missing_disagrees_or_is_too_fast(peers, met, cells):
     (line,) = ratio_lines({"lie_ref": result(1.0, 2.0, 3.0), **peers}, "work", {"torch": 0.5, "jax": 0.5})
     assert (line.met, line.torch, line.jax) == (met, *cells)
     assert (line.lie_ref, line.goal) == ("2 [1 … 3]", "≤ 0.5 × torch, ≤ 0.5 × jax")
 
 
-def test_peak_memory_is_held_against_its_own_goal():
+def test_peak_memory_has_its_own_goal():
     results = {"lie_ref": result(1.0, memory=(50.0, 300.0)), "torch": result(4.0, memory=(60.0, 100.0))}
     _, line = ratio_lines(results, "work", {"torch": 0.5}, memory=256)
     assert line == Line("work: peak memory", "300 MiB", "100 MiB", goal="≤ 256 MiB", met=False)
 
 
-def test_norms_are_to_cost_the_same_for_every_n():
+def test_the_goals_of_norms_are_equal_seconds_and_bounded_memory_for_every_n():
     results = {"n = 8": result(2.0, memory=(50.0, 55.0)), "n = 16": result(2.8, memory=(50.0, 60.0))}
     *_, seconds, memory = norms_lines(results, "norms", flat=1.3, bounded=1.5)
     assert (seconds.lie_ref, seconds.met, memory.lie_ref, memory.goal) == ("1.40", False, "2.00", "")
@@ -129,7 +125,7 @@ def test_norms_are_to_cost_the_same_for_every_n():
     assert (memory.lie_ref, memory.met) == ("1.40", True)
 
 
-def test_scores_have_their_seconds_and_no_more_memory_for_more_examples():
+def test_the_goals_of_scores_are_seconds_and_bounded_memory():
     results = {"n = 15": result(2.0, memory=(50.0, 150.0)), "n = 60": result(7.0, 8.0, 9.0, memory=(50.0, 155.0))}
     first, last, memory = score_lines(results, "score", seconds=8, bounded=1.1)
     assert (first.lie_ref, first.goal, first.met) == ("2 [2 … 2], 100 MiB", "", None)
@@ -140,7 +136,7 @@ def test_scores_have_their_seconds_and_no_more_memory_for_more_examples():
     assert (last.met, memory.met) == (False, False)
 
 
-def test_a_share_is_taken_round_by_round():
+def test_shares_are_computed_per_round():
     products = {"by matmul": {"": [0.5, 1.2, 3.2]}, "in pieces": {"": [0.4, 1.0, 2.4]}}
     results = {"lie_ref": Result(seconds={"evaluate": {"": [1.0, 2.0, 4.0]}, **products})}
     line, own = share_lines(results, "share", flops=10**9, goal=0.6)
@@ -148,7 +144,7 @@ def test_a_share_is_taken_round_by_round():
     assert (own.lie_ref, own.met) == ("0.5 [0.4 … 0.6]", None)
 
 
-def test_columns_stand_under_their_headings():
+def test_columns_are_aligned_with_their_headings():
     lines = [Line("a", "1 [1 … 1]", goal="≤ 2", met=True), Line("longer", "2", "3", "4", "≤ 1", None), Line("c", "5")]
     assert table(lines).splitlines() == [
         "work    lie_ref    torch  jax  goal",
@@ -158,15 +154,15 @@ def test_columns_stand_under_their_headings():
     ]
 
 
-def test_remarks_name_the_ways_the_compilation_and_disagreement():
+def test_remarks_name_variants_compilation_and_disagreement():
     seconds = {"a": {"loop": [2.0], "vmap": [1.0]}}
     jax = Result(first={"a": {"loop": 30.0, "vmap": 20.0}}, seconds=seconds, disagreement=1e-3)
     assert remarks("row", {"lie_ref": result(1.0), "jax": jax}) == [
-        "row: jax: results DISAGREE (1e-03); a vmap 1 s, loop 2 s; first calls 20.0 s, with compilation"
+        "row: jax: results DISAGREE (1e-03); a vmap 1 s, loop 2 s; first calls 20.0 s, including compilation"
     ]
 
 
-def test_a_peer_that_is_not_installed_is_skipped_and_that_is_said(tmp_path):
+def test_a_peer_that_is_not_installed_is_reported_as_skipped(tmp_path):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     out = tmp_path / "folder" / "bench.json"
     command = [sys.executable, "-m", "tests.bench", "--only", "step-tiny", "--rounds", "1", "--out", out]

@@ -1,4 +1,4 @@
-"""The work that all contestants are given, and what a peer has to know to do it."""
+"""The work of all contestants, and the parts of it that PyTorch and JAX have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import lie_ref
 
 Arrays = dict[str, np.ndarray]
 State = dict[str, Any]  # name → array of NumPy's, PyTorch's or JAX's
-Run = Callable[[], "Arrays | float"]  # returns its results, or how many seconds it took if it knows better
+Run = Callable[[], "Arrays | float"]  # returns its results, or the seconds that it measured itself
 
 SIDE = 64  # pixels
 THREADS = 2
@@ -21,16 +21,16 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a contestant's work: ways to do it, of which the fastest counts, and how many times a run does it."""
+    """A part of a contestant's work: variants, the fastest of which counts, and how many times a run does the work."""
 
-    ways: dict[str, Run]
+    variants: dict[str, Run]
     times: int = 1
-    timed: bool = True  # or else only its results are wanted
+    timed: bool = True  # otherwise only its results are compared
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A network at generic weights, n random pictures x (n, 3, SIDE, SIDE) and targets y (n, 40), all of one dtype."""
+    """A network with generic weights, random pictures x (n, 3, SIDE, SIDE) and targets y (n, 40), all of one dtype."""
 
     model: Any
     params: Arrays
@@ -40,7 +40,7 @@ class Problem:
 
 
 def problem(preset: str, n: int, dtype: Any = np.float64) -> Problem:
-    """The same in every process. No weight is at its initial zero, which would cut whole branches off."""
+    """The same problem in every process; no weight is 0, which would cut off whole branches."""
     model = lie_ref.preset(preset, n_out=40)
     params, buffers = model.init(seed=0)
     rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def problem(preset: str, n: int, dtype: Any = np.float64) -> Problem:
             params[name] = p + rng.normal(0, 0.3, p.shape)
     for name, b in buffers.items():
         buffers[name] = rng.normal(0, 0.3, b.shape) if name.endswith("mean") else rng.uniform(0.5, 2, b.shape)
-    x = np.random.default_rng(1).normal(size=(n, 3, SIDE, SIDE))  # fewer examples are the first of more
+    x = np.random.default_rng(1).normal(size=(n, 3, SIDE, SIDE))  # a smaller n gives the first examples of a larger n
     y = np.random.default_rng(2).integers(0, 2, size=(n, 40))
     params, buffers = ({name: a.astype(dtype) for name, a in arrays.items()} for arrays in (params, buffers))
     return Problem(model, params, buffers, x.astype(dtype), y.astype(dtype))
@@ -57,80 +57,96 @@ def problem(preset: str, n: int, dtype: Any = np.float64) -> Problem:
 
 @dataclass(frozen=True)
 class Peer:
-    """How a peer differentiates; directions and tangents are name → (*shape), or (k, *shape) where there are many.
+    """A problem in another framework: the loss (params, x, y) of one example, logits (params, x), and their arguments.
 
-    `gradients()` of the first examples; `hvp(j, d)`, `hvps_of_one(j, ds)`, `hvps(js, ds)`: H_j d, one example j for all
-    directions or one for each; `change(t)`, `changes(ts)`: all logits, and their changes.
+    `transforms` has `grad`, `jvp` and `vmap`.  `tensor` converts an array, and `compiled` a function.
     """
 
-    gradients: Callable[[], State]
-    hvp: Callable[[int, State], State]
-    hvps_of_one: Callable[[int, State], State]
-    hvps: Callable[[np.ndarray, State], State]
-    change: Callable[[Arrays], tuple[Any, Any]]
-    changes: Callable[[Arrays], tuple[Any, Any]]
+    transforms: Any
+    loss: Callable[[State, Any, Any], Any]
+    logits: Callable[[State, Any], Any]
+    params: State
+    x: Any
+    y: Any
+    tensor: Callable[[np.ndarray], Any] = lambda a: a
+    compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function
 
 
-def ways_to_bracket(peer: Peer, examples: int) -> dict[str, Callable[[], Arrays]]:
-    """Gradients and brackets of all pairs i < j: each H_j g_i by itself, by `vmap` over those of one j, or over all."""
-    orders = np.array(list(permutations(range(examples), 2)))  # (j, i), those of one j together
+def variants_of_brackets(peer: Peer, examples: int, latest: Arrays) -> dict[str, Run]:
+    """Gradients and the brackets of all pairs i < j: each H_j g_i alone, by `vmap` over those of one j, or over all.
+
+    A run leaves its brackets in `latest`.
+    """
+    orders = np.array(list(permutations(range(examples), 2)))  # (j, i), sorted by j
     of, along = orders.T
     pairs = [(i, j) for i, j in orders.tolist() if i < j]
     forth, back = ([orders.tolist().index(list(order)) for order in some] for some in ([p[::-1] for p in pairs], pairs))
+    theta, x, y, vmap = peer.params, peer.x, peer.y, peer.transforms.vmap
+
+    def hvp(params: State, x: Any, y: Any, direction: State) -> State:
+        gradient = lambda params: peer.transforms.grad(peer.loss)(params, x, y)  # noqa: E731
+        return peer.transforms.jvp(gradient, (params,), (direction,))[1]
+
+    gradients = peer.compiled(vmap(peer.transforms.grad(peer.loss), (None, 0, 0)))
+    one_hvp, hvps_of_one = peer.compiled(hvp), peer.compiled(vmap(hvp, (None, None, None, 0)))
+    hvps = peer.compiled(vmap(hvp, (None, 0, 0, 0)))
 
     def in_a_loop(g: State) -> State:
-        found = [peer.hvp(j, at(g, i)) for j, i in orders.tolist()]
+        found = [one_hvp(theta, x[j], y[j], at(g, i)) for j, i in orders.tolist()]
         return {name: np.stack([h[name] for h in found]) for name in g}
 
     def by_example(g: State) -> State:
-        found = [peer.hvps_of_one(j, at(g, along[of == j])) for j in range(examples)]
+        found = [hvps_of_one(theta, x[j], y[j], at(g, along[of == j])) for j in range(examples)]
         return {name: np.concatenate([h[name] for h in found]) for name in g}
 
-    def way(products: Callable[[State], State]) -> Callable[[], Arrays]:
+    def at_once(g: State) -> State:
+        return hvps(theta, x[of], y[of], at(g, along))
+
+    def variant(products: Callable[[State], State]) -> Run:
         def run() -> Arrays:
-            g = peer.gradients()
+            g = gradients(theta, x[:examples], y[:examples])
             h = {name: np.asarray(a) for name, a in products(g).items()}
-            brackets = {f"bracket/{name}": a[forth] - a[back] for name, a in h.items()}
-            return {f"gradient/{name}": np.asarray(a) for name, a in g.items()} | brackets
+            latest.update({name: a[forth] - a[back] for name, a in h.items()})
+            return prefixed("gradient", g) | prefixed("bracket", latest)
 
         return run
 
-    at_once = lambda g: peer.hvps(of, at(g, along))  # noqa: E731
-    return {"loop": way(in_a_loop), "vmap by example": way(by_example), "vmap": way(at_once)}
+    return {name: variant(f) for name, f in (("loop", in_a_loop), ("vmap by example", by_example), ("vmap", at_once))}
 
 
 def parts_of_evaluation(peer: Peer, examples: int) -> dict[str, Part]:
-    """`ways_to_bracket`; then the push-forward, one bracket after the other or by `vmap`."""
+    """Gradients and brackets; then the push-forward, of one bracket after the other or by `vmap`."""
     tangents: Arrays = {}
 
-    def noting(run: Callable[[], Arrays]) -> Run:
-        def noted() -> Arrays:
-            found = run()
-            tangents.update({k.removeprefix("bracket/"): a for k, a in found.items() if k.startswith("bracket/")})
-            return found
+    def change(params: State, x: Any, tangent: State) -> tuple[Any, Any]:
+        return peer.transforms.jvp(lambda params: peer.logits(params, x), (params,), (tangent,))
 
-        return noted
+    one_change = peer.compiled(change)
+    changes = peer.compiled(peer.transforms.vmap(change, (None, None, 0), (None, 0)))
+
+    def tensors(arrays: Arrays) -> State:
+        return {name: peer.tensor(a) for name, a in arrays.items()}
 
     def in_a_loop() -> Arrays:
         count = len(next(iter(tangents.values())))
-        logits, changes = zip(*[peer.change(at(tangents, k)) for k in range(count)], strict=True)
-        return {"logits": np.asarray(logits[0]), "logit_delta": np.stack(changes)}
+        found = [one_change(peer.params, peer.x, tensors(at(tangents, k))) for k in range(count)]
+        return {"logits": np.asarray(found[0][0]), "logit_delta": np.stack([delta for _, delta in found])}
 
     def at_once() -> Arrays:
-        logits, changes = peer.changes(tangents)
-        return {"logits": np.asarray(logits), "logit_delta": np.asarray(changes)}
+        logits, deltas = changes(peer.params, peer.x, tensors(tangents))
+        return {"logits": np.asarray(logits), "logit_delta": np.asarray(deltas)}
 
-    brackets = {name: noting(run) for name, run in ways_to_bracket(peer, examples).items()}
+    brackets = variants_of_brackets(peer, examples, tangents)
     return {"brackets": Part(brackets), "push-forward": Part({"loop": in_a_loop, "vmap": at_once})}
 
 
-def parts_of_training(trainer: Callable[..., Callable[[int], Arrays]], steps: int, **ways: Any) -> dict[str, Part]:
-    """Training steps in float32, a step's share of the time, in each way; as results two steps in float64.
+def parts_of_training(trainer: Callable[..., Callable[[int], Arrays]], steps: int, **variants: Any) -> dict[str, Part]:
+    """Training steps in float32, timed per step, in each variant; the results compared are two steps in float64.
 
-    `trainer(dtype, way)(steps)` takes so many more steps.
+    `trainer(dtype, variant)(steps)` takes this number of further steps.
     """
-    exact = trainer(np.float64, next(iter(ways.values())))
-    fast = {name: trainer(np.float32, way) for name, way in ways.items()}
+    exact = trainer(np.float64, next(iter(variants.values())))
+    fast = {name: trainer(np.float32, variant) for name, variant in variants.items()}
     return {
         "float64": Part({"": lambda: exact(2)}, timed=False),
         "float32": Part({name: lambda run=run: run(steps) and {} for name, run in fast.items()}, times=steps),
@@ -138,11 +154,15 @@ def parts_of_training(trainer: Callable[..., Callable[[int], Arrays]], steps: in
 
 
 def step_results(loss: Any, **groups: State) -> Arrays:
-    """What training steps are compared by: the last loss, and the state that they leave."""
-    named = {f"{group}/{name}": np.array(a) for group, arrays in groups.items() for name, a in arrays.items()}
+    """The results of training steps: the last loss and the state after it."""
+    named = {key: np.array(a) for group, arrays in groups.items() for key, a in prefixed(group, arrays).items()}
     return {"loss": np.array(loss), **named}
 
 
+def prefixed(prefix: str, arrays: State) -> Arrays:
+    return {f"{prefix}/{name}": np.asarray(a) for name, a in arrays.items()}
+
+
 def at(arrays: State, index: Any) -> State:
-    """One gradient or bracket of many, or some of them."""
+    """One or several of many gradients or brackets."""
     return {name: a[index] for name, a in arrays.items()}

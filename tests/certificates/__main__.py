@@ -1,4 +1,4 @@
-"""`make certify`: recomputes the certificate of every shipped test vector, prints the table, fails below a claim."""
+"""`make certify`: recomputes the certificate of every shipped test vector and compares it with the index's claim."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 from . import extended, multiprecision
 
 VECTORS = Path(__file__).parents[2] / "data" / "vectors"
-ULPS = 4.0  # units of 2⁻⁵³ of a row's norm that the float64 values may be off
+ULPS = 4.0  # allowed error of the float64 values in a file, in units of 2⁻⁵³ of a row's norm
 HEADER = f"{'vector':<28} {'certified by':<18} {'claimed':>7} {'digits':>7} {'worst':<36} {'ulps':>6} {'seconds':>8}"
 
 
 def line(entry: dict[str, Any]) -> tuple[bool, str]:
-    """Whether a vector's claims hold, and its line of the table."""
+    """Whether a vector's claim holds, and its line of the table."""
     start = time.perf_counter()
     method = multiprecision if "mpmath" in entry["certified_by"] else extended
     name, claimed = entry["name"], entry["certified_digits"]
     by = "mpmath" if method is multiprecision else "long double (x87)"
     if method is extended and not extended.AVAILABLE:
-        return True, f"{name:<28} {by:<18} {claimed:>7}  this platform has no 80-bit long double: not recomputed"
+        return True, f"{name:<28} {by:<18} {claimed:>7}  not recomputed: this platform has no 80-bit long double"
     certificate = method.certify(VECTORS / entry["file"])
     ulps = max(certificate.ulps.values())
     holds = certificate.digits >= claimed and ulps <= ULPS
@@ -33,7 +33,7 @@ def line(entry: dict[str, Any]) -> tuple[bool, str]:
 
 
 def main() -> int:
-    """Print the table; the exit status says whether every claim holds."""
+    """Print the table; the exit status is 0 if every claim holds, otherwise 1."""
     entries = json.loads((VECTORS / "index.json").read_text(encoding="utf-8"))["vectors"]
     print(HEADER)
     all_hold = True

@@ -1,7 +1,7 @@
-"""Computes every output of a test vector twice in extended precision: by sweeps, and by autograd, reverse over reverse.
+"""Computes every output of a test vector twice in extended precision: by sweeps and by autograd, reverse over reverse.
 
-The two share no differentiation code, nor the definitions of the derivatives of any layer or loss.  Both round to 64
-bits, so the digits to which they agree tell how far rounding, or an error in either, has gone.
+The two share neither differentiation code nor the derivatives of any layer or loss.  Both round to 64 bits, so the
+number of digits to which they agree bounds rounding errors and mistakes in either.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AVAILABLE = np.finfo(np.longdouble).nmant >= 63
 
 
 def certify(path: str | PathLike[str]) -> Certificate:
-    """How far the two derivations agree, and how far the file's values are from that by sweeps."""
+    """The agreement of the two computations, and the error of the file's values relative to the sweeps."""
     vector = read_vector(Path(path))
     problem = vector.astype(np.longdouble)
     found, other = (Answers(problem, by).outputs() for by in (engine, Autograd(hvp_reverse_over_reverse)))
@@ -36,7 +36,7 @@ def certify(path: str | PathLike[str]) -> Certificate:
 
 
 def _relative(key: str, a: np.ndarray, b: np.ndarray) -> float:
-    """The largest ‖a − b‖ / ‖b‖ of any row; 0 where both are zero."""
+    """The largest ‖a − b‖ / ‖b‖ of any row; 0 for a row in which both are 0."""
     lead = ROWS[key.partition("/")[0]]
     error, size = row_norms(a - b, lead), row_norms(b, lead)
     return float(np.divide(error, size, out=np.where(error > 0, np.inf, 0.0), where=size > 0).max())

@@ -7,27 +7,25 @@ Method.  With a step h = 2⁻ˢ and one-sided differences,
     D_θ z · b = (z(θ + h b) − z(θ)) / h,
 
 so H_j g_i − H_i g_j is the order swap (θ_ij − θ_ji) / h².  The error of each quotient is about h times the next
-derivative.  Everything is computed twice, with two steps and two working precisions.  The certificate is the number of
-digits to which the two results agree: the smallest number over all tensors and rows.
+derivative.  Everything is computed with two steps and two working precisions.  The certificate is the number of digits
+to which the two results agree in the worst row of any tensor.
 
 Arithmetic.  Numbers are Python integers in units of 2⁻ᵇ.  Sums are exact in any order, so values that tie in exact
 arithmetic also tie here.  A second difference quotient magnifies the unit by h⁻² = 2²ˢ and should be accurate to h, so
 b = 3s + guard.
 
-Guard bits.  A saturated activation or loss shrinks derivatives by a factor e⁻ᵃ.  So the first evaluation of a field
-adds up the largest exponent a of each layer, and e to minus that sum bounds how much saturation shrinks a gradient.  A
-product or a bracket combines two gradients, and its push-forward adds a third derivative, so the guard is three times
-the sum, plus `SPARE_BITS`.  Softplus, log Σ exp, tanh and Mish are written in terms of e⁻ᵃ ≤ 1, so logits of ±800 lose
-no digits.
+Guard bits.  A saturated activation or loss shrinks derivatives by a factor e⁻ᵃ.  The first evaluation of a field adds
+up the largest exponent a of each layer; e to minus that sum bounds how much a gradient shrinks.  A bracket combines two
+gradients and its push-forward adds a third derivative, so the guard is three times the sum, plus `SPARE_BITS`.
+Softplus, log Σ exp, tanh and Mish are written in terms of e⁻ᵃ ≤ 1, so logits of ±800 lose no digits.
 
 Cancellation.  A bracket that is much smaller than its terms loses digits.  If fewer than `DIGITS` remain, both steps
-are squared, at most twice.  Two zeros agree to infinitely many digits.  No number of digits can be certified for a
-bracket that is zero although its two terms are neither zero nor computed in the same way.
+are squared, at most twice.  Two zeros agree to infinitely many digits.  No digits can be certified for a bracket that
+is zero although its terms are neither zero nor computed in the same way.
 
-Kinks.  Where entries of a max-pool window tie, or a ReLU's input is 0, the loss has a kink, and a one-sided difference
-depends on its direction.  The certified derivative is that of the smooth branch that takes the first of equal entries
-in scan order and the slope 0 for ReLU at 0.  So each layer records which entries and sides it takes in its first
-evaluation, which is at θ, and takes the same ones from then on: all differences follow that branch.
+Kinks.  If entries of a max-pool window tie, or the input of a ReLU is 0, a one-sided difference depends on its
+direction.  The certified derivative is that of the branch that takes the first of equal entries in scan order, and
+slope 0 for ReLU at 0.  Each layer records its branch in its first evaluation, which is at θ, and then stays on it.
 """
 
 from __future__ import annotations
@@ -59,7 +57,7 @@ ROW_AXES = {"loss": 1, "logits": -1, "grad": 1, "hvp": 2, "bracket": 1, "logit_d
 
 @dataclass
 class FixedPoint:
-    """Numbers as integers in units of 2^−bits, in object arrays; every result except a sum is off by a few units."""
+    """Numbers as integers in units of 2^−bits, in object arrays; all results but sums have errors of a few units."""
 
     bits: int
     saturation: float = 0.0  # the sum of the largest |x| over all calls of `exp`
@@ -69,7 +67,7 @@ class FixedPoint:
         return 1 << self.bits
 
     def numbers(self, values: Any) -> Array:
-        """From floats; exact if their last bits are not below the unit."""
+        """Convert floats, exactly if their last bits are not below the unit."""
 
         def convert(value: float) -> int:
             numerator, denominator = float(value).as_integer_ratio()
@@ -78,7 +76,7 @@ class FixedPoint:
         return np.asarray(np.frompyfunc(convert, 1, 1)(values), object)
 
     def floats(self, x: Array) -> Array:
-        """To the nearest floats."""
+        """Convert to the nearest floats."""
         return (x / self.one).astype(float)
 
     def exp(self, x: Array) -> Array:
@@ -120,7 +118,7 @@ class FixedPoint:
 
 @dataclass
 class Layer:
-    """A function of (θ, x), and the names of the parameters that it reads."""
+    """A function of (θ, x) and the names of its parameters."""
 
     apply: Callable[[State, Array], Array]
     names: list[str] = field(default_factory=list)
@@ -143,7 +141,7 @@ def linear(f: FixedPoint, name: str) -> Layer:
 
 
 def relu() -> Layer:
-    """max(x, 0), on the sides taken in the first evaluation."""
+    """max(x, 0), on the branch of the first evaluation."""
     sides: list[Array] = []
 
     def apply(_: State, x: Array) -> Array:
@@ -156,9 +154,9 @@ def relu() -> Layer:
 
 @lru_cache
 def windows(height: int, width: int, size: int, stride: int) -> Array:
-    """The flat positions in every size × size window, in scan order, −1 outside: (⌈h/stride⌉, ⌈w/stride⌉, size²).
+    """The flat positions in every window in scan order, −1 outside: (⌈h/stride⌉, ⌈w/stride⌉, size²).
 
-    An odd window is padded by size // 2 on each side, and a 2 × 2 window at the end only, as with `ceil_mode`.
+    An odd window is padded by size // 2 on each side, and a 2 × 2 window only at the end, as with `ceil_mode`.
     """
     padding = ((size - 1) // 2, size // 2)
     positions = np.pad(np.arange(height * width).reshape(height, width), padding, constant_values=-1)
@@ -167,7 +165,7 @@ def windows(height: int, width: int, size: int, stride: int) -> Array:
 
 
 def patches(x: Array, size: int, stride: int, fill: int) -> Array:
-    """(m, c, h, w) → (m, c, ⌈h/stride⌉, ⌈w/stride⌉, size²): the entries in every window, `fill` outside."""
+    """The entries in every window, `fill` outside: (m, c, h, w) → (m, c, ⌈h/stride⌉, ⌈w/stride⌉, size²)."""
     m, channels, height, width = x.shape
     padded = np.concatenate([x.reshape(m, channels, -1), np.full((m, channels, 1), fill, object)], 2)
     return padded[:, :, windows(height, width, size, stride)]  # position −1 is the fill
@@ -185,7 +183,7 @@ def convolution(f: FixedPoint, name: str, stride: int) -> Layer:
 
 
 def batch_norm(f: FixedPoint, name: str, training: bool) -> Layer:
-    """(m, c, h, w) → the same shape, by running statistics or, in training mode, the mean and biased variance of x."""
+    """Batch-norm by the running statistics or, in training mode, by the mean and biased variance of x (m, c, h, w)."""
     eps = f.numbers(EPS)
 
     def per_channel(theta: State, kind: str) -> Array:
@@ -205,7 +203,7 @@ def batch_norm(f: FixedPoint, name: str, training: bool) -> Layer:
 
 
 def max_pool() -> Layer:
-    """(m, c, h, w) → (m, c, ⌈h/2⌉, ⌈w/2⌉): from each 3 × 3 window, the entry taken in the first evaluation."""
+    """(m, c, h, w) → (m, c, ⌈h/2⌉, ⌈w/2⌉): from each 3 × 3 window the largest entry of the first evaluation."""
     taken: list[Array] = []
 
     def apply(_: State, x: Array) -> Array:
@@ -218,7 +216,7 @@ def max_pool() -> Layer:
 
 
 def average_pool() -> Layer:
-    """(m, c, h, w) → (m, c, ⌈h/2⌉, ⌈w/2⌉): the mean of the entries that each 2 × 2 window really has."""
+    """(m, c, h, w) → (m, c, ⌈h/2⌉, ⌈w/2⌉): the mean over each 2 × 2 window without the padding."""
     return pointwise(lambda x: patches(x, 2, 2, fill=0).sum(-1) // (windows(*x.shape[2:], 2, 2) >= 0).sum(-1))
 
 
@@ -254,7 +252,7 @@ def block(f: FixedPoint, prefix: str, stride: int, bottleneck: bool, widens: boo
 
 
 def mxresnet(f: FixedPoint, model: dict[str, Any], training: bool) -> list[Layer]:
-    """The network of the public `mxresnet.py`, with its names."""
+    """The network of the public `mxresnet.py`."""
     layers: list[Layer] = []
     for k in range(3):
         layers += [*conv_bn(f, str(k), 1 if k else 2, training), pointwise(f.mish)]
@@ -270,7 +268,7 @@ def mxresnet(f: FixedPoint, model: dict[str, Any], training: bool) -> list[Layer
 
 
 def network(f: FixedPoint, model: dict[str, Any], training: bool = False) -> list[Layer]:
-    """Fresh layers; their first evaluation must be at θ."""
+    """New layers, the first evaluation of which must be at θ."""
     return mlp(f, model) if model["kind"] == "mlp" else mxresnet(f, model, training)
 
 
@@ -294,12 +292,9 @@ def softmax(f: FixedPoint, z: Array, y: Array) -> int:
 LOSSES = {"bce": bce, "mse": mse, "softmax": softmax}
 
 
-# Differences
-
-
 @dataclass
 class Field:
-    """The loss of one example or mini-batch as a function of θ, and its derivatives by differences of step 2^−step."""
+    """The loss of an example or mini-batch as a function of θ, and its derivatives by differences with step 2^−step."""
 
     f: FixedPoint
     step: int
@@ -314,7 +309,7 @@ class Field:
         return self.loss(self.logits(theta))
 
     def gradient(self, theta: State) -> State:
-        """Displace each parameter in turn, and evaluate only the layers from the one that reads it."""
+        """Displace each parameter in turn, and evaluate only the layer that reads it and those after it."""
         value, x, gradient = self.value(theta), self.x, {}
         for k, layer in enumerate(self.layers):
             for name in layer.names:
@@ -328,7 +323,7 @@ class Field:
         return gradient
 
     def product(self, theta: State, gradient: State, direction: State) -> State:
-        """The Hessian-vector product with `direction`, from the gradient at θ and one behind θ."""
+        """The Hessian-vector product, from the gradients at θ and at θ − 2^−step direction."""
         behind = self.gradient(moved(theta, direction, -1, self.step))
         return {name: (g - behind[name]) << self.step for name, g in gradient.items()}
 
@@ -336,9 +331,6 @@ class Field:
 def moved(theta: State, direction: State, sign: int, step: int) -> State:
     """θ ± 2^−step direction."""
     return theta | {name: theta[name] + sign * (d >> step) for name, d in direction.items()}
-
-
-# Test vectors
 
 
 @dataclass(frozen=True)
@@ -355,12 +347,11 @@ class Vector:
         return cls(json.loads(str(arrays.pop("meta"))), arrays)
 
     def state(self, f: FixedPoint) -> State:
-        """Parameters and buffers, with their names in a `state_dict`."""
+        """Parameters and buffers by their names in a `state_dict`."""
         groups = {key: key.partition("/") for key in self.arrays}
         return {name: f.numbers(self.arrays[key]) for key, (g, _, name) in groups.items() if g in ("param", "buffer")}
 
     def fields(self, f: FixedPoint, step: int) -> list[Field]:
-        """One for each example or mini-batch."""
         x, y, batches = self.arrays["x"], self.arrays["y"], self.meta["fields"] == "batches"
         loss, found = LOSSES[self.meta["loss"]], []
         for i in range(len(x)):
@@ -377,17 +368,11 @@ class Vector:
 
 def outputs(vector: Vector, f: FixedPoint, step: int) -> State:
     """All outputs of the vector, under the keys of its file."""
-    theta, fields = vector.state(f), vector.fields(f, step)
-    gradients = [each.gradient(theta) for each in fields]
-
-    def product(j: int, i: int) -> State:
-        """H_j g_i."""
-        return fields[j].product(theta, gradients[j], gradients[i])
-
+    theta, fields, evaluate = vector.state(f), vector.fields(f, step), vector.evaluation(f)
+    gradients, logits = [each.gradient(theta) for each in fields], evaluate(theta)
+    product = lambda j, i: fields[j].product(theta, gradients[j], gradients[i])  # noqa: E731
     products = [(product(j, i), product(i, j)) for i, j in vector.arrays["pairs"].tolist()]
     brackets = [{name: a[name] - b[name] for name in a} for a, b in products]
-    evaluate = vector.evaluation(f)
-    logits = evaluate(theta)
     result = {
         "loss": np.array([each.value(theta) for each in fields], object),
         "logits": np.array([each.logits(theta) for each in fields]),
@@ -403,7 +388,7 @@ def outputs(vector: Vector, f: FixedPoint, step: int) -> State:
 
 
 def guard_bits(vector: Vector) -> int:
-    """Enough bits for the smallest derivatives that saturation leaves, as the module's docstring explains."""
+    """The guard bits of the module's docstring."""
     f = FixedPoint(128)
     theta, saturations = vector.state(f), []
     for evaluate in (*(each.value for each in vector.fields(f, step=0)), vector.evaluation(f)):
@@ -413,30 +398,26 @@ def guard_bits(vector: Vector) -> int:
     return SPARE_BITS + math.ceil(3 * math.log2(math.e) * max(saturations))
 
 
-# Certificates
-
-
 @dataclass(frozen=True)
 class Certificate:
-    """The outputs of a test vector in multiple precision, under the keys of its file."""
+    """The certified outputs of a test vector, each under its key; numbers of digits and errors are of the worst row."""
 
     values: dict[str, Array]  # rounded to the nearest float64
-    agreement: dict[str, float]  # digits, −log10(‖a − b‖/‖b‖), to which the two computations agree in the worst row
-    ulps: dict[str, float]  # the error of the file's outputs in the worst row, in units of 2⁻⁵³ of the row's norm
+    agreement: dict[str, float]  # of the two computations a and b, in digits: −log10(‖a − b‖/‖b‖)
+    ulps: dict[str, float]  # the error of the file's outputs, in units of 2⁻⁵³ of the row's norm
 
     @property
     def worst(self) -> str:
-        """The key of the output that has the fewest digits."""
+        """The key with the fewest digits."""
         return min(self.agreement, key=self.agreement.__getitem__)
 
     @property
     def digits(self) -> float:
-        """The certified number of digits: the fewest in any row of any output."""
+        """The certified number of digits."""
         return self.agreement[self.worst]
 
 
 def certify(path: str | PathLike[str]) -> Certificate:
-    """All outputs of the test vector at `path` in multiple precision, and the error of the outputs in the file."""
     vector = Vector.load(path)
     for power in (1, 2, 4):
         certificate = compare(vector, *(power * step for step in STEPS))
@@ -446,7 +427,7 @@ def certify(path: str | PathLike[str]) -> Certificate:
 
 
 def compare(vector: Vector, coarse_step: int, step: int) -> Certificate:
-    """The outputs with step 2^−step, compared with those with step 2^−coarse_step and with those in the file."""
+    """Compare the outputs with step 2^−step with those with 2^−coarse_step and with those in the file."""
     guard = guard_bits(vector)
     coarse_f, f = FixedPoint(3 * coarse_step + guard), FixedPoint(3 * step + guard)
     coarse, fine = outputs(vector, coarse_f, coarse_step), outputs(vector, f, step)
@@ -460,7 +441,7 @@ def compare(vector: Vector, coarse_step: int, step: int) -> Certificate:
 
 
 def rows(key: str, a: Array) -> Array:
-    """As a matrix with one row per example, pair, (pair, side) or (pair, input)."""
+    """A matrix with one row per example, pair, (pair, side) or (pair, input)."""
     return a.reshape(math.prod(a.shape[: ROW_AXES[key.split("/")[0]]]), -1)
 
 
@@ -478,7 +459,7 @@ def digits(a: Array, b: Array) -> float:
 
 
 def ulps(f: FixedPoint, a: Array, b: Array) -> float:
-    """‖a − b‖ in units of 2⁻⁵³ ‖b‖, or of the smallest float where that is larger."""
+    """‖a − b‖ in units of 2⁻⁵³ ‖b‖, or of the smallest float if that is larger."""
     error, norm = square(a - b), square(b)
     unit = max(math.log2(norm) / 2 - f.bits - 53, -1074) if norm else -1074
     return 2 ** min(math.log2(error) / 2 - f.bits - unit, 1023) if error else 0.0

@@ -1,4 +1,4 @@
-"""Independent peers of lie_ref in other frameworks: weights that hide nothing, and what agreement with a peer means."""
+"""lie_ref's peers in PyTorch and JAX, written independently of it, and what their tests share."""
 
 from __future__ import annotations
 
@@ -10,35 +10,13 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 
-def generic_weights(model: Any, seed: int) -> tuple[Arrays, Arrays]:
-    """Initial weights of a lie_ref model, in float64, with every constant that could hide a bug made random.
-
-    Zero batch-norm weights would cut whole branches off, and unit running variances would hide a missing square root.
-    """
-    params, buffers = model.init(seed=seed)
-    rng = np.random.default_rng(seed)
-    for name, value in params.items():
-        if value.ndim > 1:
-            params[name] = value.astype(np.float64)
-        elif name.endswith("weight"):
-            params[name] = rng.uniform(0.4, 1.2, value.shape) * rng.choice([-1.0, 1.0], value.shape, p=[0.25, 0.75])
-        else:
-            params[name] = rng.normal(0, 0.3, value.shape)
-    for name, value in buffers.items():
-        if name.endswith("running_mean"):
-            buffers[name] = rng.normal(0, 0.3, value.shape)
-        else:
-            buffers[name] = rng.uniform(0.5, 2, value.shape)
-    return params, buffers
-
-
 def assert_agree(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float = 1e-10, scale: float = 0.0
 ) -> None:
-    """‖a − b‖ ≤ tolerance · ‖b‖ for each tensor, names, shapes and dtypes being equal.
+    """Assert that names, shapes and dtypes are equal and that ‖a − b‖ ≤ tolerance · ‖b‖ for each tensor.
 
-    Of a tensor whose norm is below 1e-9 of the norm of all of them nothing but rounding may be left; its error is taken
-    relative to that 1e-9. `scale` is the norm of the terms to measure by where all of them cancel.
+    A tensor with less than 1e-9 of the norm of all tensors may be nothing but rounding errors, so ‖b‖ is replaced by
+    that 1e-9, or by `scale` if it is larger: the norm of terms that cancel.
     """
     assert set(ours) == set(theirs)
     peers = {name: np.asarray(value) for name, value in theirs.items()}
@@ -50,3 +28,25 @@ def assert_agree(
         assert a.dtype == b.dtype, f"{name}: dtype {a.dtype}, the peer's is {b.dtype}"
         error, size = np.linalg.norm(a - b), max(np.linalg.norm(b), floor)
         assert error <= tolerance * size, f"{name}: relative error {error / size:.2e}, allowed {tolerance:.0e}"
+
+
+def brackets(hvps: dict[str, Any]) -> dict[str, Any]:
+    """H_j g_i − H_i g_j of the products (p, 2, *shape), name → (p, *shape)."""
+    return {name: h[:, 0] - h[:, 1] for name, h in hvps.items()}
+
+
+def keyed(
+    losses: Any, logits: Any, gradients: dict[str, Any], hvps: dict[str, Any], logit_delta: Any, batches: bool
+) -> dict[str, Any]:
+    """The answers under the keys of a test vector; logits (b, m, k) are those of mini-batches, of one if not `batches`.
+
+    The gradients are name → (b, *shape), the products (p, 2, *shape): H_j g_i and H_i g_j.
+    """
+    return {
+        "loss": losses,
+        "logits": logits if batches else logits[:, 0],
+        **{f"grad/{name}": value for name, value in gradients.items()},
+        **{f"hvp/{name}": value for name, value in hvps.items()},
+        **{f"bracket/{name}": value for name, value in brackets(hvps).items()},
+        "logit_delta": logit_delta,
+    }

@@ -1,4 +1,4 @@
-"""Brackets of a test vector in JAX: networks as pure functions of a flat state dict, differentiated and compiled."""
+"""Answers a test vector in JAX: compiled derivatives of networks that are pure functions of a flat state dict."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from . import Arrays
+from . import Arrays, brackets, keyed
 
-jax.config.update("jax_enable_x64", True)  # without it JAX makes float32 of float64, and says nothing
+jax.config.update("jax_enable_x64", True)  # by default JAX silently converts float64 to float32
 
 State = dict[str, Array]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "mish": jax.nn.mish,
-    "relu": jax.nn.relu,  # not jnp.maximum(x, 0), whose slope at 0 is ½
+    "relu": jax.nn.relu,  # jnp.maximum(x, 0) has the slope ½ at 0
     "softplus": jax.nn.softplus,
 }
 
@@ -36,20 +36,14 @@ def linear(state: State, name: str, x: Array) -> Array:
 
 
 def conv(weight: Array, x: Array, stride: int) -> Array:
-    """(n, c, h, w) → (n, o, h', w'): cross-correlation; an odd kernel keeps the size at stride 1."""
+    """Cross-correlation, (n, c, h, w) → (n, o, h', w').  An odd kernel keeps the size at stride 1."""
     pad = weight.shape[-1] // 2
-    return lax.conv_general_dilated(
-        x,
-        weight,
-        window_strides=(stride, stride),
-        padding=[(pad, pad), (pad, pad)],
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
-        precision=lax.Precision.HIGHEST,
-    )
+    options = {"dimension_numbers": ("NCHW", "OIHW", "NCHW"), "precision": lax.Precision.HIGHEST}
+    return lax.conv_general_dilated(x, weight, (stride, stride), [(pad, pad), (pad, pad)], **options)
 
 
 def batch_norm(state: State, name: str, x: Array, training: bool) -> Array:
-    """By the running statistics or, in training, by the mean and the biased variance of the batch."""
+    """Batch-norm with the running statistics or, in training, with the mean and biased variance of the batch."""
     if training:
         mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
     else:
@@ -63,13 +57,13 @@ def conv_bn(state: State, name: str, x: Array, training: bool, stride: int = 1) 
 
 
 def max_pool(x: Array) -> Array:
-    """3 × 3, stride 2, padding 1. JAX's own derivatives take the first of equal values in scan order, in both modes."""
+    """3 × 3, stride 2, padding 1.  JAX's derivatives follow the first of equal values in scan order, in both modes."""
     padding = ((0, 0), (0, 0), (1, 1), (1, 1))
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 3, 3), (1, 1, 2, 2), padding)
 
 
 def avg_pool(x: Array) -> Array:
-    """2 × 2, stride 2; of an odd side the last window is cut off, and divided by what it holds."""
+    """2 × 2, stride 2.  The last window of an odd side is smaller, and so is its divisor."""
     h, w = x.shape[-2:]
     padding = ((0, 0), (0, 0), (0, h % 2), (0, w % 2))
     window_sums = lambda a: lax.reduce_window(a, 0.0, lax.add, (1, 1, 2, 2), (1, 1, 2, 2), padding)  # noqa: E731
@@ -77,14 +71,11 @@ def avg_pool(x: Array) -> Array:
 
 
 def res_block(state: State, name: str, x: Array, training: bool, expansion: int, stride: int) -> Array:
-    """Basic block or bottleneck: of the two or three convolutions the 3 × 3 one that comes first has the stride."""
+    """Basic block or bottleneck; the first 3 × 3 convolution has the stride."""
     strides = (stride, 1) if expansion == 1 else (1, stride, 1)
-    out = x
+    out, shortcut = x, x if stride == 1 else avg_pool(x)
     for i, s in enumerate(strides):
-        out = conv_bn(state, f"{name}.convs.{i}", out, training, s)
-        if i < len(strides) - 1:
-            out = jax.nn.mish(out)
-    shortcut = x if stride == 1 else avg_pool(x)
+        out = conv_bn(state, f"{name}.convs.{i}", jax.nn.mish(out) if i > 0 else x, training, s)
     if f"{name}.idconv.0.weight" in state:
         shortcut = conv_bn(state, f"{name}.idconv", shortcut, training)
     return jax.nn.mish(out + shortcut)
@@ -112,15 +103,13 @@ def mlp(spec: dict[str, Any], state: State, x: Array) -> Array:
 
 
 def answers(vector: Any, dtype: Any) -> Arrays:
-    """All that a test vector asks for: `grad`, `jvp` of `grad` and `jvp`, over all fields or pairs by `vmap`.
+    """All answers to a test vector, by `vmap` of `grad`, of `jvp` of `grad`, and of `jvp`.
 
-    An example is taken as a mini-batch of one.
+    An example is treated as a mini-batch of one.
     """
     spec, loss = vector.model.spec, LOSSES[vector.loss]
     cast = partial(np.asarray, dtype=dtype)
-    params, buffers = (
-        {name: cast(value) for name, value in state.items()} for state in (vector.params, vector.buffers)
-    )
+    params, buffers = ({name: cast(a) for name, a in state.items()} for state in (vector.params, vector.buffers))
     x, y = cast(vector.x), vector.y if vector.loss == "softmax" else cast(vector.y)
     if not vector.batches:
         x, y = x[:, None], y[:, None]
@@ -140,29 +129,22 @@ def answers(vector: Any, dtype: Any) -> Arrays:
         return jax.value_and_grad(loss_and_logits, has_aux=True)(params)
 
     def hvp(params: State, x: Array, y: Array, direction: State) -> State:
-        """H d, forward over reverse."""
+        """H d, by forward over reverse."""
         return jax.jvp(lambda params: field(params, x, y)[1], (params,), (direction,))[1]
 
     def push_forward(params: State, x: Array, tangent: State) -> Array:
-        """(n, k): D_θ z(x) · tangent."""
+        """D_θ z(x) · tangent, (n, k)."""
         return jax.jvp(lambda params: logits(params, x), (params,), (tangent,))[1]
 
-    # Without optimization the networks of the vectors compile in a sixth of the time, which is what there is to save.
+    # Compilation takes most of the time, and a sixth of it without optimization.
     @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def answer(params: State, x: Array, y: Array, pairs: Array, x_eval: Array) -> dict[str, Array]:
         (losses, z), gradients = jax.vmap(field, (None, 0, 0))(params, x, y)
-        along, of = pairs, pairs[:, ::-1]  # of (i, j): first H_j along g_i, then H_i along g_j
+        along, of = pairs, pairs[:, ::-1]  # for a pair (i, j): H_j along g_i, then H_i along g_j
         over_orders = jax.vmap(jax.vmap(hvp, (None, 0, 0, 0)), (None, 0, 0, 0))
         hvps = over_orders(params, x[of], y[of], {name: g[along] for name, g in gradients.items()})
-        brackets = {name: h[:, 0] - h[:, 1] for name, h in hvps.items()}
-        return {
-            "loss": losses,
-            "logits": z if vector.batches else z[:, 0],
-            **{f"grad/{name}": value for name, value in gradients.items()},
-            **{f"hvp/{name}": value for name, value in hvps.items()},
-            **{f"bracket/{name}": value for name, value in brackets.items()},
-            "logit_delta": jax.vmap(push_forward, (None, None, 0))(params, x_eval, brackets),
-        }
+        logit_delta = jax.vmap(push_forward, (None, None, 0))(params, x_eval, brackets(hvps))
+        return keyed(losses, z, gradients, hvps, logit_delta, vector.batches)
 
     found = answer(params, x, y, vector.pairs, cast(vector.x_eval))
     return {key: np.asarray(value) for key, value in found.items()}

@@ -1,7 +1,6 @@
-"""Brackets of a test vector in PyTorch, in three styles: double backward, forward over reverse, and vmap.
+"""Answers a test vector in PyTorch in three styles: double backward, forward over reverse, and vmap.
 
-Each answers all that a vector asks. An example is taken as a mini-batch of one, so that a field is always minus the
-gradient of the mean loss of a batch.
+An example is treated as a mini-batch of one, so a field is always minus the gradient of the mean loss of a batch.
 """
 
 from __future__ import annotations
@@ -10,19 +9,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad, jvp, vmap
 
-from . import Arrays
+from . import Arrays, brackets, keyed
 from .mxresnet_torch import (
     LOSSES,
-    MXResNet,
     State,
     gradient,
     hvp,
     load_weights,
     loss_of,
-    mlp,
+    network,
     parameters,
     push_forward,
     without_running_statistics,
@@ -30,7 +28,7 @@ from .mxresnet_torch import (
 
 
 class Problem:
-    """A test vector in torch: its network, the batches of its fields, and in what form its answers are wanted."""
+    """A test vector in torch: its network, the batches of its fields, and the keys of its answers."""
 
     def __init__(self, vector: Any, dtype: Any, device: str) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False  # TF32 keeps 10 bits of the 23 of float32
@@ -47,30 +45,12 @@ class Problem:
             self.x, self.y = self.x[:, None], self.y[:, None]
 
     def candidate(self, gradients: State, hvps: State, deltas: Tensor) -> Arrays:
-        """The answers under a vector's keys; gradients (b, *shape), hvps (p, 2, *shape), deltas (p, n_eval, k)."""
+        """The answers in the form of a vector; gradients (b, *shape), hvps (p, 2, *shape), deltas (p, n_eval, k)."""
         with torch.no_grad():
             logits = torch.stack([self.field_net(x) for x in self.x])
             losses = torch.stack([LOSSES[self.loss](z, y) for z, y in zip(logits, self.y, strict=True)])
-        answers = {
-            "loss": losses,
-            "logits": logits if self.batches else logits[:, 0],
-            **{f"grad/{name}": value for name, value in gradients.items()},
-            **{f"hvp/{name}": value for name, value in hvps.items()},
-            **{f"bracket/{name}": value for name, value in brackets(hvps).items()},
-            "logit_delta": deltas,
-        }
+        answers = keyed(losses, logits, gradients, hvps, deltas, self.batches)
         return {key: value.detach().cpu().numpy() for key, value in answers.items()}
-
-
-def network(spec: dict[str, Any]) -> nn.Module:
-    """The network that a test vector's `model` describes."""
-    arguments = {key: value for key, value in spec.items() if key != "kind"}
-    return {"mlp": mlp, "mxresnet": MXResNet}[spec["kind"]](**arguments)
-
-
-def brackets(hvps: State) -> State:
-    """name → (p, *shape): H_j g_i − H_i g_j of hvps (p, 2, *shape)."""
-    return {name: value[:, 0] - value[:, 1] for name, value in hvps.items()}
 
 
 def stack(states: list[State]) -> State:
@@ -78,14 +58,18 @@ def stack(states: list[State]) -> State:
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
 
+def unstacked(state: State) -> list[State]:
+    return [dict(zip(state, tensors, strict=True)) for tensors in zip(*state.values(), strict=True)]
+
+
 def double_backward(vector: Any, dtype: Any, device: str = "cpu") -> Arrays:
-    """`torch.autograd.grad` through `create_graph=True`, and nothing of torch.func's transforms."""
+    """`torch.autograd.grad` with `create_graph=True`, without the transforms of torch.func."""
     problem = Problem(vector, dtype, device)
     params = {name: p.detach().requires_grad_() for name, p in problem.net.named_parameters()}
     names, leaves = list(params), list(params.values())
 
     def vjp(output: Tensor, cotangent: Tensor | None = None) -> State:
-        """The cotangent pulled back to the parameters, in such a way that it can be differentiated again."""
+        """The cotangent pulled back to the parameters, as a differentiable function of both."""
         values = torch.autograd.grad(output, leaves, cotangent, create_graph=True, materialize_grads=True)
         return dict(zip(names, values, strict=True))
 
@@ -93,7 +77,7 @@ def double_backward(vector: Any, dtype: Any, device: str = "cpu") -> Arrays:
         return torch.stack([(a[name] * b[name]).sum() for name in names]).sum()
 
     def hvp(g: State, direction: State) -> State:
-        """H d = ∇(g · d) with d held constant."""
+        """H d = ∇(g · d) for a constant d."""
         constant = {name: d.detach() for name, d in direction.items()}
         return {name: value.detach() for name, value in vjp(dot(g, constant)).items()}
 
@@ -102,39 +86,31 @@ def double_backward(vector: Any, dtype: Any, device: str = "cpu") -> Arrays:
     pairs = problem.pairs.tolist()
     hvps = stack([stack([hvp(gradients[j], gradients[i]), hvp(gradients[i], gradients[j])]) for i, j in pairs])
 
-    # Jᵀu is linear in u, so that its own vector-Jacobian product with t is J t, whatever u is.
+    # Jᵀu is linear in u, so its vector-Jacobian product with t is J t, for any u.
     logits = functional_call(problem.net, params, (problem.x_eval,))
     u = torch.zeros_like(logits, requires_grad=True)
     pulled_back = vjp(logits, u)
-    tangents = brackets(hvps)
-    deltas = [
-        torch.autograd.grad(dot(pulled_back, {name: t[p] for name, t in tangents.items()}), u, retain_graph=True)[0]
-        for p in range(len(pairs))
-    ]
+    tangents = unstacked(brackets(hvps))
+    deltas = [torch.autograd.grad(dot(pulled_back, t), u, retain_graph=True)[0] for t in tangents]
     return problem.candidate(stack(gradients), hvps, torch.stack(deltas))
 
 
 def forward_over_reverse(vector: Any, dtype: Any, device: str = "cpu") -> Arrays:
-    """`jvp` of `grad`, one batch and one direction at a time; `jvp` of the logits."""
+    """`jvp` of `grad` for one batch and one direction at a time, and `jvp` of the logits."""
     problem = Problem(vector, dtype, device)
     net, loss, x, y = problem.field_net, problem.loss, problem.x, problem.y
     gradients = [gradient(net, x[i], y[i], loss) for i in range(len(x))]
-    hvps = stack(
-        [
-            stack([hvp(net, x[j], y[j], loss, gradients[i]), hvp(net, x[i], y[i], loss, gradients[j])])
-            for i, j in problem.pairs.tolist()
-        ]
-    )
-    tangents = brackets(hvps)
-    deltas = [
-        push_forward(problem.net, problem.x_eval, {name: t[p] for name, t in tangents.items()})
-        for p in range(len(problem.pairs))
-    ]
+
+    def product(j: int, i: int) -> State:
+        return hvp(net, x[j], y[j], loss, gradients[i])
+
+    hvps = stack([stack([product(j, i), product(i, j)]) for i, j in problem.pairs.tolist()])
+    deltas = [push_forward(problem.net, problem.x_eval, tangent) for tangent in unstacked(brackets(hvps))]
     return problem.candidate(stack(gradients), hvps, torch.stack(deltas))
 
 
 def vmapped(vector: Any, dtype: Any, device: str = "cpu") -> Arrays:
-    """One `vmap` each: of `grad` over batches, of `jvp` of `grad` over pairs in both orders, of `jvp` over brackets."""
+    """`vmap` of `grad` over batches, of `jvp` of `grad` over pairs in both orders, and of `jvp` over brackets."""
     problem = Problem(vector, dtype, device)
     x, y, params = problem.x, problem.y, parameters(problem.net)
 
@@ -145,7 +121,7 @@ def vmapped(vector: Any, dtype: Any, device: str = "cpu") -> Arrays:
         return jvp(lambda params: gradient(params, x, y), (params,), (direction,))[1]
 
     gradients = vmap(gradient, (None, 0, 0))(params, x, y)
-    along, of = problem.pairs, problem.pairs.flip(1)  # of (i, j): first H_j along g_i, then H_i along g_j
+    along, of = problem.pairs, problem.pairs.flip(1)  # for a pair (i, j): H_j along g_i, then H_i along g_j
     over_orders = vmap(vmap(hvp))
     hvps = over_orders(x[of], y[of], {name: g[along] for name, g in gradients.items()})
     deltas = vmap(lambda tangent: push_forward(problem.net, problem.x_eval, tangent))(brackets(hvps))

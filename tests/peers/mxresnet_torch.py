@@ -1,10 +1,11 @@
-"""A PyTorch peer of lie_ref's networks and of their exact derivatives, written without a look at its code."""
+"""lie_ref's networks and their exact derivatives in PyTorch, written independently of lie_ref's code."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ State = dict[str, Tensor]
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "bce": F.binary_cross_entropy_with_logits,
     "softmax": F.cross_entropy,
-    # Not `F.mse_loss`: forward mode over its gradient fails in torch 2.13 ("ZeroTensors are immutable").
+    # In torch 2.13, forward mode over the gradient of `F.mse_loss` fails ("ZeroTensors are immutable").
     "mse": lambda z, y: (z - y).square().mean(),
 }
 
@@ -25,20 +26,20 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "mish": nn.Mish,
     "relu": nn.ReLU,
-    # PyTorch goes over to the identity at 20 by default, which leaves out 2e-9; at 40 nothing is left out in float64.
+    # By default PyTorch returns z itself from z = 20 on, which is off by 2e-9; from 40 on it is exact in float64.
     "softplus": lambda: nn.Softplus(threshold=40.0),
 }
 
 
 def conv_layer(c_in: int, c_out: int, kernel: int, stride: int = 1, act: bool = True) -> nn.Sequential:
-    """Convolution without bias, batch-norm and, with `act`, Mish; an odd kernel keeps the size at stride 1."""
+    """Convolution without bias, batch-norm and, with `act`, Mish.  An odd kernel keeps the size at stride 1."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), *([nn.Mish()] if act else []))
 
 
 class ResBlock(nn.Module):
-    """Basic block (expansion 1) or bottleneck; `c_in` and `width * expansion` channels go in and out."""
+    """Basic block (expansion 1) or bottleneck, from `c_in` to `width * expansion` channels."""
 
     def __init__(self, c_in: int, width: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class ResBlock(nn.Module):
 
 
 class MXResNet(nn.Sequential):
-    """MXResNet without attention; the names of its `state_dict` are those of the public `mxresnet.py`."""
+    """MXResNet without attention; its `state_dict` has the names of the public `mxresnet.py`."""
 
     def __init__(
         self,
@@ -94,10 +95,16 @@ def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
     return nn.Sequential(*modules[:-1])
 
 
+def network(spec: dict[str, Any]) -> nn.Module:
+    """The network that a lie_ref model's `spec` describes."""
+    arguments = {key: value for key, value in spec.items() if key != "kind"}
+    return {"mlp": mlp, "mxresnet": MXResNet}[spec["kind"]](**arguments)
+
+
 def load_weights(net: nn.Module, params: dict[str, np.ndarray], buffers: dict[str, np.ndarray]) -> nn.Module:
-    """`net` with lie_ref's weights, in their dtype and in evaluation mode; nothing may be missing or left over."""
+    """`net` with lie_ref's weights, in their dtype and in evaluation mode; the names must be the same."""
     weights = {name: torch.from_numpy(np.array(value)) for name, value in {**params, **buffers}.items()}
-    net.to(next(iter(weights.values())).dtype)  # before loading, which would round to the dtype of the net
+    net.to(next(iter(weights.values())).dtype)  # loading would round to the dtype of the net
     keys = net.load_state_dict(weights, strict=False)
     assert not keys.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in keys.missing_keys), keys.missing_keys
@@ -105,37 +112,41 @@ def load_weights(net: nn.Module, params: dict[str, np.ndarray], buffers: dict[st
 
 
 def parameters(net: nn.Module) -> State:
-    """The parameters as a detached dict; running statistics are left to the module, as constants."""
     return {name: p.detach() for name, p in net.named_parameters()}
 
 
+def statistics(net: nn.Module) -> State:
+    """The running means and variances."""
+    return {name: b for name, b in net.named_buffers() if not name.endswith("num_batches_tracked")}
+
+
 def without_running_statistics(net: nn.Module) -> nn.Module:
-    """A copy whose batch-norm uses the statistics of its batch and updates nothing."""
+    """A copy whose batch-norm uses the statistics of the batch and has no running ones."""
     return replace_all_batch_norm_modules_(copy.deepcopy(net)).train()
 
 
 def loss_of(net: nn.Module, x: Tensor, y: Tensor, loss: str) -> Callable[[State], Tensor]:
-    """θ → mean loss of the batch (x, y), in the batch-norm mode that `net` is in."""
+    """θ ↦ mean loss of the batch (x, y), in the current mode of `net`."""
     return lambda params: LOSSES[loss](functional_call(net, params, (x,)), y)
 
 
 def gradient(net: nn.Module, x: Tensor, y: Tensor, loss: str) -> State:
-    """name → (*shape): the gradient of the batch's mean loss."""
+    """The gradient of the batch's mean loss, name → (*shape)."""
     return grad(loss_of(net, x, y, loss))(parameters(net))
 
 
 def hvp(net: nn.Module, x: Tensor, y: Tensor, loss: str, direction: State) -> State:
-    """name → (*shape): the Hessian of the batch's mean loss times the direction, forward over reverse."""
+    """The Hessian of the batch's mean loss times the direction, forward over reverse, name → (*shape)."""
     return jvp(grad(loss_of(net, x, y, loss)), (parameters(net),), (direction,))[1]
 
 
 def bracket(net: nn.Module, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], loss: str) -> State:
-    """name → (*shape): [v_i, v_j] = H_j g_i − H_i g_j of the fields v = −g of two batches (x, y)."""
+    """The bracket H_j g_i − H_i g_j of the fields v = −g of two batches (x, y), name → (*shape)."""
     forth = hvp(net, *second, loss, gradient(net, *first, loss))
     back = hvp(net, *first, loss, gradient(net, *second, loss))
     return {name: forth[name] - back[name] for name in forth}
 
 
 def push_forward(net: nn.Module, x: Tensor, tangent: State) -> Tensor:
-    """(n, n_out): D_θ z(x) · tangent."""
+    """D_θ z(x) · tangent, (n, n_out)."""
     return jvp(lambda params: functional_call(net, params, (x,)), (parameters(net),), (tangent,))[1]

@@ -1,4 +1,4 @@
-"""PyTorch in three styles and JAX, in float64 and in float32, agree with every shipped test vector."""
+"""PyTorch (in three styles) and JAX agree with every shipped test vector in float64 and float32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ vector = cache(oracle.load)
 
 
 def assert_agrees(name: str, candidate: dict[str, np.ndarray], dtype: type) -> None:
-    """All outputs are there, in the dtype asked for, and right."""
+    """Assert that all outputs are there, have this dtype and are right."""
     assert set(candidate) == set(vector(name).outputs)
     assert {array.dtype for array in candidate.values()} == {np.dtype(dtype)}
     verdict = oracle.verify(vector(name), candidate)
@@ -21,7 +21,7 @@ def assert_agrees(name: str, candidate: dict[str, np.ndarray], dtype: type) -> N
 
 
 @pytest.mark.torch
-# torch 2.13 warns of its own use of torch.jit.script in forward mode.
+# In forward mode, torch 2.13 warns of its own use of torch.jit.script.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -10,106 +10,88 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import at, generic_state
 
 import lie_ref
+from lie_ref.core.networks import Model
 
 torch = pytest.importorskip("torch")
 
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor  # noqa: E402
 
-from . import Arrays, assert_agree, generic_weights  # noqa: E402
+from . import Arrays, assert_agree  # noqa: E402
 from .mxresnet_torch import (  # noqa: E402
     ACTIVATIONS,
     LOSSES,
-    MXResNet,
     bracket,
     gradient,
     hvp,
     load_weights,
-    mlp,
+    network,
     push_forward,
     without_running_statistics,
 )
-from .test_torch_networks import PRESETS  # noqa: E402
 
-# torch 2.13 warns of its own use of torch.jit.script in forward mode.
+# In forward mode, torch 2.13 warns of its own use of torch.jit.script.
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, how its peer is made, and the inputs both are asked about."""
+    """A network and the inputs on which its derivatives are compared."""
 
-    model: Callable[[], Any]
-    peer: Callable[[], nn.Module]
+    model: Model
     shape: tuple[int, ...]  # of one example
-    n_out: int
     loss: str
-    examples: int
-    batch: int  # examples in each of the two mini-batches
+    examples: int = 4
+    batch: int = 4  # examples in each of the two mini-batches
 
 
-def preset_case(name: str, side: int, examples: int, batch: int) -> Case:
-    """A preset with the 40 outputs and the loss of the experiment."""
-    model = lambda: lie_ref.preset(name, n_out=40)  # noqa: E731
-    return Case(model, lambda: MXResNet(**PRESETS[name]), (3, side, side), 40, "bce", examples, batch)
-
-
-def mxresnet_case(size: tuple[int, int], n_out: int, loss: str, **arguments: Any) -> Case:
-    """A small MXResNet of any make."""
-    model = lambda: lie_ref.mxresnet(**arguments, n_out=n_out)  # noqa: E731
-    peer = lambda: MXResNet(**arguments, n_out=n_out)  # noqa: E731
-    return Case(model, peer, (arguments.get("n_in", 3), *size), n_out, loss, examples=4, batch=4)
-
-
-def mlp_case(activation: str, loss: str) -> Case:
-    """An MLP with two hidden layers."""
-    sizes = [6, 9, 8, 5]
-    model = lambda: lie_ref.mlp(sizes, activation=activation)  # noqa: E731
-    return Case(model, lambda: mlp(sizes, activation), (6,), 5, loss, examples=4, batch=3)
-
-
+SIZES = [6, 9, 8, 5]
 CASES = {
-    # The last stage of the deep presets is a single pixel here. Batch-norm of two numbers in training mode is ±1
-    # whatever they are: mini-batches of two examples would leave little but rounding to compare.
-    "mxresnet-tiny": preset_case("mxresnet-tiny", 64, examples=4, batch=6),
-    "mxresnet-small": preset_case("mxresnet-small", 64, examples=3, batch=4),
-    "mxresnet18": preset_case("mxresnet18", 25, examples=2, batch=6),
-    "mxresnet50": preset_case("mxresnet50", 25, examples=2, batch=6),
-    "bottleneck": mxresnet_case((24, 24), 5, "bce", stem=(4, 4, 8), widths=(4, 6), layers=(2, 1), expansion=4),
-    "bottleneck-wide": mxresnet_case((33, 47), 3, "mse", stem=(4, 8, 8), widths=(2, 4), layers=(1, 2), expansion=4),
-    "odd-rectangle": mxresnet_case((33, 47), 5, "softmax", stem=(4, 6, 8), widths=(8, 10), layers=(2, 1)),
-    "grey-17": mxresnet_case((17, 17), 4, "mse", stem=(4, 4, 6), widths=(6, 8), layers=(1, 1), n_in=1),
-    "pool-only-shortcut": mxresnet_case((20, 26), 4, "softmax", stem=(4, 4, 6), widths=(6, 6), layers=(1, 2)),
-    **{f"mlp-{activation}-{loss}": mlp_case(activation, loss) for activation in ACTIVATIONS for loss in LOSSES},
+    # The last stage of the deep presets has a single pixel here.  In training mode, batch-norm maps any two numbers to
+    # ±1, so mini-batches of two examples would leave little but rounding to compare.
+    "mxresnet-tiny": Case(lie_ref.preset("mxresnet-tiny"), (3, 64, 64), "bce", batch=6),
+    "mxresnet-small": Case(lie_ref.preset("mxresnet-small"), (3, 64, 64), "bce", examples=3),
+    "mxresnet18": Case(lie_ref.preset("mxresnet18"), (3, 25, 25), "bce", examples=2, batch=6),
+    "mxresnet50": Case(lie_ref.preset("mxresnet50"), (3, 25, 25), "bce", examples=2, batch=6),
+    "bottleneck": Case(lie_ref.mxresnet((4, 4, 8), (4, 6), (2, 1), expansion=4, n_out=5), (3, 24, 24), "bce"),
+    "bottleneck-wide": Case(lie_ref.mxresnet((4, 8, 8), (2, 4), (1, 2), expansion=4, n_out=3), (3, 33, 47), "mse"),
+    "odd-rectangle": Case(lie_ref.mxresnet((4, 6, 8), (8, 10), (2, 1), n_out=5), (3, 33, 47), "softmax"),
+    "grey-17": Case(lie_ref.mxresnet((4, 4, 6), (6, 8), (1, 1), n_out=4, n_in=1), (1, 17, 17), "mse"),
+    "pool-only-shortcut": Case(lie_ref.mxresnet((4, 4, 6), (6, 6), (1, 2), n_out=4), (3, 20, 26), "softmax"),
+    **{
+        f"mlp-{a}-{loss}": Case(lie_ref.mlp([6, 9, 8, 5], a), (6,), loss, batch=3)
+        for a in ACTIVATIONS
+        for loss in LOSSES
+    },
 }
 
 
 class Subject:
-    """A case with its weights and inputs drawn, in both frameworks."""
+    """A case with random weights and inputs in both frameworks."""
 
     def __init__(self, name: str) -> None:
-        case = CASES[name]
+        self.case, self.model, self.loss = CASES[name], CASES[name].model, CASES[name].loss
         seed = list(CASES).index(name)
-        self.case, self.loss, self.rng = case, case.loss, np.random.default_rng(100 + seed)
-        self.model = case.model()
-        self.params, self.buffers = generic_weights(self.model, seed)
-        self.net = load_weights(case.peer(), self.params, self.buffers)
-        self.x, self.y = self.inputs(case.examples)
+        self.rng = np.random.default_rng(100 + seed)
+        self.params, self.buffers = generic_state(self.model, seed)
+        self.net = load_weights(network(self.model.spec), self.params, self.buffers)
+        self.x, self.y = self.inputs(self.case.examples)
         self._brackets: dict[tuple[int, int], dict[str, Tensor]] = {}
-        self.small = sum(value.size for value in self.params.values()) < 1_000_000
+        self.small = self.model.parameter_count < 1_000_000
 
     def inputs(self, *leading: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images (*leading, channels, height, width) and targets of the case's loss."""
+        """Random inputs with these leading axes, and targets that fit the case's loss."""
         x = self.rng.normal(size=(*leading, *self.case.shape))
         if self.loss == "softmax":
-            return x, self.rng.integers(0, self.case.n_out, size=leading)
+            return x, self.rng.integers(0, self.model.n_out, size=leading)
         if self.loss == "bce":
-            return x, self.rng.integers(0, 2, size=(*leading, self.case.n_out)).astype(np.float64)
-        return x, self.rng.normal(size=(*leading, self.case.n_out))
+            return x, self.rng.integers(0, 2, size=(*leading, self.model.n_out)).astype(np.float64)
+        return x, self.rng.normal(size=(*leading, self.model.n_out))
 
     def directions(self, count: int) -> Arrays:
-        """name → (count, *shape), random."""
+        """Random directions, name → (count, *shape)."""
         return {name: self.rng.normal(size=(count, *value.shape)) for name, value in self.params.items()}
 
     def example(self, i: int) -> tuple[Tensor, Tensor]:
@@ -118,11 +100,11 @@ class Subject:
 
     @cached_property
     def gradients(self) -> list[dict[str, Tensor]]:
-        """The peer's gradient of each example."""
+        """The peer's gradients of all examples."""
         return [gradient(self.net, *self.example(i), self.loss) for i in range(len(self.x))]
 
     def bracket(self, i: int, j: int) -> dict[str, Tensor]:
-        """The peer's bracket, computed once."""
+        """The peer's bracket of two examples."""
         if (i, j) not in self._brackets:
             self._brackets[i, j] = bracket(self.net, self.example(i), self.example(j), self.loss)
         return self._brackets[i, j]
@@ -133,22 +115,17 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return Subject(request.param)
 
 
-def at(arrays: Arrays, *index: int) -> Arrays:
-    """The entry at `index` of each array's leading axes."""
-    return {name: value[index] for name, value in arrays.items()}
-
-
 def tensors(arrays: Arrays) -> dict[str, Tensor]:
     return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
 
-def norm(tree: dict[str, Tensor]) -> float:
-    """Euclidean norm of all tensors together."""
-    return float(torch.stack([value.norm() for value in tree.values()]).norm())
+def norm(tree: Mapping[str, Any]) -> float:
+    """The Euclidean norm of all tensors together."""
+    return float(np.linalg.norm([np.linalg.norm(value) for value in tree.values()]))
 
 
-def rms(tree: dict[str, Tensor], names: Any) -> np.ndarray:
-    """(t,): root mean square of each tensor."""
+def rms(tree: dict[str, Tensor], names: Iterable[Any]) -> np.ndarray:
+    """The root mean square of each tensor, (t,)."""
     return np.array([tree[str(name)].square().mean().sqrt().item() for name in names])
 
 
@@ -182,7 +159,7 @@ def test_brackets_of_pairs_in_both_orders(subject: Subject) -> None:
 def test_the_bracket_of_an_example_with_itself_is_zero(subject: Subject) -> None:
     s = subject
     ours = lie_ref.brackets(s.model, s.params, s.buffers, s.x, s.y, [(1, 1)], loss=s.loss)
-    # What cancels is H g, so rounding is measured by its norm.
+    # Two products H g cancel, so rounding errors are relative to the norm of H g.
     zero = {name: np.zeros(value.shape) for name, value in s.params.items()}
     scale = norm(hvp(s.net, *s.example(1), s.loss, s.gradients[1]))
     assert_agree(at(ours, 0), zero, tolerance=1e-13, scale=scale)
@@ -209,13 +186,13 @@ def test_push_forwards_of_random_tangents(subject: Subject) -> None:
     x_eval, _ = s.inputs(5)
     tangents = s.directions(2)
     ours = lie_ref.push_forward(s.model, s.params, s.buffers, x_eval, tangents)
-    assert ours.shape == (2, 5, s.case.n_out)
+    assert ours.shape == (2, 5, s.model.n_out)
     for k in range(2):
         theirs = push_forward(s.net, torch.from_numpy(x_eval), tensors(at(tangents, k)))
         assert_agree({"logits": ours[k]}, {"logits": theirs})
 
 
-def test_every_field_of_an_evaluation(subject: Subject) -> None:
+def test_all_results_of_an_evaluation(subject: Subject) -> None:
     s = subject
     k = min(3, len(s.x))
     ev = lie_ref.evaluate(s.model, s.params, s.buffers, s.x, s.y, examples=k, loss=s.loss)
@@ -244,9 +221,9 @@ def test_brackets_at_logits_of_a_thousand(loss: str) -> None:
     logits = s.model.apply(s.params, s.buffers, s.x)
     assert 500 < np.abs(logits).max() < 2000
     if loss == "softmax":
-        # Of a right label of probability 1 − 1e-32 torch loses the gradient, p − 1, and is no peer: take wrong labels.
+        # At a right label of probability p = 1 − 1e-32, torch loses the gradient p − 1, so take wrong labels.
         s.y = logits.argmin(axis=1)
     ours = lie_ref.brackets(s.model, s.params, s.buffers, s.x, s.y, [(0, 1), (2, 3)], loss=loss)
-    assert norm(tensors(at(ours, 0))) > 0
+    assert norm(at(ours, 0)) > 0
     for p, (i, j) in enumerate([(0, 1), (2, 3)]):
         assert_agree(at(ours, p), bracket(s.net, s.example(i), s.example(j), loss))

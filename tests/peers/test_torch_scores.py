@@ -1,11 +1,13 @@
-"""GraNd, EL2N, kernels and recomputed batch-norm statistics equal PyTorch's, of networks written for PyTorch alone."""
+"""GraNd, EL2N, kernels and recomputed batch-norm statistics equal those of PyTorch networks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from networks import examples, generic_state
 
 import lie_ref
+from lie_ref.core.networks import Model
 from lie_ref.measure.connectivity import batch_norm_statistics
 from lie_ref.measure.kernels import ntk
 from lie_ref.measure.scores import el2n, grand
@@ -15,36 +17,27 @@ torch = pytest.importorskip("torch")
 from torch.func import functional_call, jacrev  # noqa: E402
 from torch.optim.swa_utils import update_bn  # noqa: E402
 
-from . import Arrays, assert_agree, generic_weights  # noqa: E402
-from .mxresnet_torch import MXResNet, gradient, load_weights, mlp, parameters  # noqa: E402
-from .test_torch_networks import PRESETS  # noqa: E402
+from . import Arrays, assert_agree  # noqa: E402
+from .mxresnet_torch import gradient, load_weights, network, parameters, statistics  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-SIZES = [6, 9, 8, 5]
-CASES = [
-    pytest.param(
-        lie_ref.preset("mxresnet-tiny"), lambda: MXResNet(**PRESETS["mxresnet-tiny"]), (3, 24, 24), id="mxresnet-tiny"
-    ),
-    pytest.param(lie_ref.mlp(SIZES, activation="mish"), lambda: mlp(SIZES, "mish"), (6,), id="mlp"),
-]
-
-
-def inputs(model: lie_ref.core.networks.Model, shape: tuple[int, ...], loss: str) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(10)
-    x = rng.standard_normal((4, *shape))
-    return x, rng.integers(0, model.n_out, 4) if loss == "softmax" else rng.integers(0, 2, (4, model.n_out)) * 1.0
+CASES = {
+    "mxresnet-tiny": (lie_ref.preset("mxresnet-tiny"), (3, 24, 24)),
+    "mlp": (lie_ref.mlp([6, 9, 8, 5], activation="mish"), (6,)),
+}
+with_cases = pytest.mark.parametrize(("model", "shape"), CASES.values(), ids=CASES)
 
 
 @pytest.mark.parametrize("loss", ["bce", "softmax"])
-@pytest.mark.parametrize(("model", "peer", "shape"), CASES)
-def test_grand_and_el2n_are_means_over_pytorch_networks(model, peer, shape, loss):
-    states: list[tuple[Arrays, Arrays]] = [generic_weights(model, seed) for seed in (11, 12)]
-    x, y = inputs(model, shape, loss)
+@with_cases
+def test_grand_and_el2n_are_means_over_networks(model: Model, shape: tuple[int, ...], loss: str) -> None:
+    states: list[tuple[Arrays, Arrays]] = [generic_state(model, seed) for seed in (11, 12)]
+    x, y = examples(model, (4, *shape), seed=10, loss=loss)
     tx, ty = torch.from_numpy(x), torch.from_numpy(y)
     norms, errors = [], []
     for state in states:
-        net = load_weights(peer(), *state)
+        net = load_weights(network(model.spec), *state)
         of_net = [gradient(net, tx[i : i + 1], ty[i : i + 1], loss) for i in range(4)]
         norms.append([torch.cat([g.flatten() for g in of.values()]).norm().item() for of in of_net])
         with torch.no_grad():
@@ -55,21 +48,20 @@ def test_grand_and_el2n_are_means_over_pytorch_networks(model, peer, shape, loss
     np.testing.assert_allclose(el2n(model, states, x, y, loss), np.mean(errors, axis=0), rtol=1e-10)
 
 
-@pytest.mark.parametrize(("model", "peer", "shape"), CASES)
-def test_the_kernel_is_that_of_pytorchs_jacobian(model, peer, shape):
-    state = generic_weights(model, 13)
-    x, _ = inputs(model, shape, "bce")
-    net, x = load_weights(peer(), *state), x[:2]
+@with_cases
+def test_the_kernel_is_that_of_the_jacobian(model: Model, shape: tuple[int, ...]) -> None:
+    state = generic_state(model, 13)
+    x, _ = examples(model, (2, *shape), seed=10)
+    net = load_weights(network(model.spec), *state)
     rows = jacrev(lambda p: functional_call(net, p, (torch.from_numpy(x),)))(parameters(net))
     j = torch.cat([row.reshape(2, model.n_out, -1) for row in rows.values()], dim=2).numpy()
     assert_agree({"kernel": ntk(model, *state, x)}, {"kernel": np.einsum("iap,jbp->iajb", j, j)})
 
 
-def test_statistics_are_those_of_update_bn():
-    model, peer, shape = CASES[0].values
-    params, buffers = generic_weights(model, 14)
+def test_batch_norm_statistics_are_those_of_update_bn() -> None:
+    model, shape = CASES["mxresnet-tiny"]
+    params, buffers = generic_state(model, 14)
     x = np.random.default_rng(15).standard_normal((3, 8, *shape))
-    net = load_weights(peer(), params, buffers)
+    net = load_weights(network(model.spec), params, buffers)
     update_bn([torch.from_numpy(batch) for batch in x], net)
-    theirs = {name: b.numpy() for name, b in net.named_buffers() if not name.endswith("num_batches_tracked")}
-    assert_agree(batch_norm_statistics(model, params, x), theirs)
+    assert_agree(batch_norm_statistics(model, params, x), statistics(net))

@@ -1,15 +1,13 @@
-"""A training step and Adam do what PyTorch's do."""
+"""Training steps, optimizers and the loss of exclusive attributes equal those of PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
-from networks import training_gradients
+from networks import examples, generic_state, training_gradients
 
 import lie_ref
+from lie_ref.core.networks import Model
 from lie_ref.core.optimizers import AdamState, GradientDescent, Momentum
 from lie_ref.experiment.exclusive import exclusive
 from lie_ref.fast.scalar_rules import gradient
@@ -19,44 +17,28 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from . import Arrays, assert_agree, generic_weights  # noqa: E402
-from .mxresnet_torch import LOSSES, MXResNet, load_weights, mlp  # noqa: E402
-from .test_torch_networks import PRESETS  # noqa: E402
+from . import Arrays, assert_agree  # noqa: E402
+from .mxresnet_torch import LOSSES, load_weights, network, statistics  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-BOTTLENECK: dict[str, Any] = {"stem": (4, 4, 8), "widths": (4, 6), "layers": (2, 1), "expansion": 4, "n_out": 40}
-
-NETWORKS: dict[str, tuple[Callable[[], Any], Callable[[], nn.Module], tuple[int, ...]]] = {
-    "mxresnet-tiny": (
-        lambda: lie_ref.preset("mxresnet-tiny", n_out=40),
-        lambda: MXResNet(**PRESETS["mxresnet-tiny"]),
-        (3, 64, 64),
-    ),
-    "bottleneck": (lambda: lie_ref.mxresnet(**BOTTLENECK), lambda: MXResNet(**BOTTLENECK), (3, 33, 47)),
-    "mlp": (lambda: lie_ref.mlp([6, 9, 40], activation="mish"), lambda: mlp([6, 9, 40], "mish"), (6,)),
+NETWORKS = {
+    "mxresnet-tiny": (lie_ref.preset("mxresnet-tiny"), (3, 64, 64)),
+    "bottleneck": (lie_ref.mxresnet((4, 4, 8), (4, 6), (2, 1), expansion=4), (3, 33, 47)),
+    "mlp": (lie_ref.mlp([6, 9, 40], activation="mish"), (6,)),
 }
-
-
-def targets(rng: np.random.Generator, loss: str, n: int) -> np.ndarray:
-    """Targets for 40 outputs."""
-    if loss == "softmax":
-        return rng.integers(0, 40, size=n)
-    return rng.integers(0, 2, size=(n, 40)).astype(np.float64)
+with_networks = pytest.mark.parametrize(("model", "shape"), NETWORKS.values(), ids=NETWORKS)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("network", NETWORKS)
-def test_three_adam_steps_follow_torch_with_batch_norm_in_training_mode(network: str, loss: str) -> None:
-    make_model, make_peer, shape = NETWORKS[network]
-    model = make_model()
-    params, buffers = generic_weights(model, seed=11)
-    net = load_weights(make_peer(), params, buffers).train()
+@with_networks
+def test_three_training_steps_with_adam(model: Model, shape: tuple[int, ...], loss: str) -> None:
+    params, buffers = generic_state(model, seed=11)
+    net = load_weights(network(model.spec), params, buffers).train()
     adam = Adam(params, lr=5e-3, betas=(0.8, 0.999))
     peer_adam = torch.optim.Adam(net.parameters(), lr=5e-3, betas=(0.8, 0.999), eps=1e-8)
-    rng = np.random.default_rng(12)
-    for _ in range(3):
-        x, y = rng.normal(size=(8, *shape)), targets(rng, loss, 8)
+    for step in range(3):
+        x, y = examples(model, (8, *shape), seed=step, loss=loss)
         value, grads, buffers = training_gradients(model, params, buffers, x, y, loss=loss)
         peer_adam.zero_grad()
         peer_value = LOSSES[loss](net(torch.from_numpy(x)), torch.from_numpy(y))
@@ -66,34 +48,28 @@ def test_three_adam_steps_follow_torch_with_batch_norm_in_training_mode(network:
         adam.step(params, grads)
         peer_adam.step()
         assert_agree(params, {name: p.detach() for name, p in net.named_parameters()})
-        assert_agree(buffers, {k: v for k, v in net.named_buffers() if not k.endswith("num_batches_tracked")})
+        assert_agree(buffers, statistics(net))
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_a_float32_step_stays_in_float32_and_close_to_the_float64_step(network: str) -> None:
-    make_model, make_peer, shape = NETWORKS[network]
-    model = make_model()
-    params, buffers = generic_weights(model, seed=13)
-    rng = np.random.default_rng(14)
-    x, y = rng.normal(size=(32, *shape)), targets(rng, "bce", 32)
-    weights, statistics = ({k: v.astype(np.float32) for k, v in tree.items()} for tree in (params, buffers))
-    value, grads, new_buffers = training_gradients(
-        model, weights, statistics, x.astype(np.float32), y.astype(np.float32)
-    )
-    net = load_weights(make_peer(), params, buffers).train()
+@with_networks
+def test_a_float32_step_stays_in_float32_and_close_to_the_float64_step(model: Model, shape: tuple[int, ...]) -> None:
+    params, buffers = generic_state(model, seed=13)
+    x, y = examples(model, (32, *shape), seed=14)
+    narrow = [{name: a.astype(np.float32) for name, a in tree.items()} for tree in (params, buffers, {"x": x, "y": y})]
+    value, grads, new_buffers = training_gradients(model, *narrow[:2], **narrow[2])
+    net = load_weights(network(model.spec), params, buffers).train()
     peer_value = LOSSES["bce"](net(torch.from_numpy(x)), torch.from_numpy(y))
     peer_value.backward()
     assert abs(float(value) - peer_value.item()) < 1e-6 * peer_value.item()
-    # Rounding to float32 takes torch's own step 6e-6 away from its float64 step.
+    # The float32 step of torch itself is 6e-6 off its float64 step.
     assert_agree(grads, {name: p.grad.float() for name, p in net.named_parameters()}, tolerance=5e-5)
-    peer_buffers = {k: v.float() for k, v in net.named_buffers() if not k.endswith("num_batches_tracked")}
-    assert_agree(new_buffers, peer_buffers, tolerance=1e-6)
+    assert_agree(new_buffers, {name: b.float() for name, b in statistics(net).items()}, tolerance=1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-6)])
-def test_fifty_adam_steps_equal_those_of_torch(dtype: type, tolerance: float) -> None:
+def test_fifty_adam_steps(dtype: type, tolerance: float) -> None:
     rng = np.random.default_rng(15)
-    # From large gradients down to ones below epsilon, where ε inside and outside the root differ; and zeros.
+    # Large gradients, gradients below ε, where ε inside and outside the root differ, and zeros.
     scales = {f"g{power}": 10.0**power for power in (2, 0, -4, -8, -10)} | {"zero": 0.0}
     params: Arrays = {name: rng.normal(0, 0.01, size=(4, 3)).astype(dtype) for name in scales}
     start = {name: value.copy() for name, value in params.items()}
@@ -106,14 +82,13 @@ def test_fifty_adam_steps_equal_those_of_torch(dtype: type, tolerance: float) ->
         for name, peer in peers.items():
             peer.grad = torch.from_numpy(grads[name])
         peer_adam.step()
-        for name in scales:  # one by one: a tensor with a small step must not hide behind another
+        for name in scales:  # one by one, so that no tensor with large steps hides an error
             assert_agree({name: params[name]}, {name: peers[name].detach()}, tolerance=tolerance)
     np.testing.assert_array_equal(params["zero"], start["zero"])
 
 
 @pytest.mark.parametrize("kind", ["gradient descent", "momentum", "adam"])
-def test_states_of_optimizers_follow_torch(kind: str) -> None:
-    """From rest, through four gradients, for a learning rate of 1."""
+def test_four_steps_of_an_optimizer_from_rest(kind: str) -> None:
     rng = np.random.default_rng(15)
     theta = torch.nn.Parameter(torch.zeros(7, dtype=torch.float64))
     state, peer = {
@@ -135,7 +110,7 @@ def test_states_of_optimizers_follow_torch(kind: str) -> None:
 
 
 def test_exclusive_attributes_have_the_cross_entropy_of_torch() -> None:
-    """Of classes none, first and third, and binary cross-entropy for the rest; gradients in the logits, too."""
+    """Softmax over none, attribute 0 and attribute 2, and binary cross-entropy for 1 and 3; also the gradients."""
     rng = np.random.default_rng(16)
     z, y = rng.normal(size=(5, 4)), np.array([[1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 0], [0, 1, 0, 1.0]])
     logits = torch.from_numpy(z).requires_grad_()
