@@ -44,7 +44,7 @@ def readable(place: Path | str) -> Iterator[None]:
         raise
     except Exception as error:  # a file that someone has edited can be wrong in any way
         reason = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
-        raise InputError(f"{place}: cannot be read ({getattr(error, 'strerror', reason)})") from error
+        raise InputError(f"{place}: cannot be read ({getattr(error, 'strerror', None) or reason})") from error
 
 
 def read_run(run: Path) -> RunFiles:
