@@ -23,7 +23,7 @@ test: $(BIN)/installed-test
 
 test-peers: $(BIN)/installed-test
 	$(BIN)/python -m pip install -q "$(TORCH)" "$(JAX)"
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "torch or jax"
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "torch or jax"
 
 browser: $(BIN)/installed-test
 	command -v chromium && command -v chromedriver || \
