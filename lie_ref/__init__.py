@@ -1,6 +1,6 @@
 """lie_ref: exact Lie brackets of training examples, in NumPy and autograd."""
 
-from . import oracle
+from . import oracle, primitives  # noqa: F401 -- primitives registers its rules
 from .core import optimizers
 from .core.fields import (
     commutator,

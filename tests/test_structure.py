@@ -12,10 +12,11 @@ import pytest
 from walk import PACKAGE, Walk, imports, modules
 
 TESTS = Path(__file__).parent
-# Each room, a module or folder directly in lie_ref/, and the rooms that it may import.  `machine` and `core` know none.
+# Each room, a module or folder directly in lie_ref/, and the rooms that it may import.
 BELOW = {
     "machine": (),
     "core": (),
+    "primitives": (),
     "fast": ("core", "machine"),
     "images": ("machine",),
     "measure": ("core", "fast", "machine"),
@@ -23,7 +24,7 @@ BELOW = {
     "study": ("core", "fast", "images", "machine"),
     "experiment": ("core", "fast", "images", "machine", "measure", "study"),
     "diet": ("core", "fast", "images", "machine", "measure", "study"),
-    "": ("core", "measure", "oracle"),  # the package itself, with the public names
+    "": ("core", "measure", "oracle", "primitives"),  # the package itself, with the public names
     "cli": ("core", "diet", "experiment", "machine", "oracle"),
     "__main__": ("cli",),
 }
@@ -85,7 +86,7 @@ def test_tests_lie_in_folders_that_mirror_the_package() -> None:
         assert not parts or parts[0] in BESIDE or (PACKAGE / Path(*parts)).is_dir()
 
 
-@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 10_500), (TESTS, 13_500)])
+@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 11_500), (TESTS, 14_500)])
 def test_the_code_stays_within_its_budget_of_lines(folder: Path, most: int) -> None:
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
     assert 0 < lines <= most

@@ -11,9 +11,8 @@ from .fields import Field, Point, difference, norm, tree_map
 from .optimizers import GradientDescent, Optimizer
 
 PLAIN = GradientDescent()
-# Steps to try, relative to |θ|.  Where two entries of a max-pool window change places within a step, the gradient jumps
-# and no expansion in powers of the step holds.  Two estimates with different steps then disagree by more than
-# `AGREEMENT`, and the next smaller step is tried.
+# Steps to try, relative to |θ|.  Where the gradient jumps within a step, as at a kink or where entries of a max-pool
+# window change places, estimates with two steps disagree by more than `AGREEMENT`.  Then the next step is tried.
 STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
 AGREEMENT = 1e-7
 

@@ -15,6 +15,7 @@ import autograd.numpy as np
 import numpy
 from autograd import grad, make_jvp
 from autograd.builtins import dict, isinstance, tuple  # they also accept what autograd traces with
+from autograd.tracer import isbox
 
 Point = Any  # an array, or a flat dict name -> array; while differentiating, autograd's tracing wrappers of either
 Loss = Callable[[Point], Any]
@@ -27,7 +28,7 @@ def vector_field(loss: Loss) -> Field:
     >>> vector_field(lambda t: np.sum(t**2))(numpy.array([1.0, 2.0]))
     array([-2., -4.])
     """
-    return lambda theta: tree_map(lambda g: -g, grad(loss)(_checked("theta", theta)))
+    return lambda theta: _defined(tree_map(lambda g: -g, gradient(loss)(_checked("theta", theta))))
 
 
 def lie_bracket(v: Field, w: Field) -> Field:
@@ -45,22 +46,26 @@ def lie_bracket(v: Field, w: Field) -> Field:
         theta = _checked("theta", theta)
         w_along_v = directional_derivative(w, theta, _checked("v(theta)", v(theta), theta))
         v_along_w = directional_derivative(v, theta, _checked("w(theta)", w(theta), theta))
-        return difference(w_along_v, v_along_w)
+        return _defined(difference(w_along_v, v_along_w))
 
     return bracket
+
+
+def gradient(loss: Loss) -> Field:
+    """∇L, by reverse mode."""
+    return lambda theta: grad(lambda t: _visible(loss(t)))(theta)
 
 
 def directional_derivative(f: Callable[[Point], Point], theta: Point, direction: Point) -> Point:
     """Df(θ)·d in forward mode: pushes the tangent d, which has the form of θ, forward to one of the form of f(θ)."""
     names: list[str] = []
 
-    def arrays(t: Point) -> Any:
-        # Autograd has no forward rule for its dict, and sees no tangents in a plain one, but a tuple keeps them.
+    def arrays(t: Point) -> Any:  # autograd has no forward rule for its dict, and sees no tangents in a plain one
         result = f(t)
         if not isinstance(result, dict):
-            return result
+            return _visible(result)
         names[:] = result
-        return tuple([result[name] for name in names])
+        return tuple([_visible(result[name]) for name in names])
 
     with warnings.catch_warnings():  # a constant function is nothing to warn of
         warnings.filterwarnings("ignore", "Output seems independent of input", UserWarning)
@@ -75,18 +80,18 @@ def hvp_forward_over_reverse(loss: Loss, theta: Point, direction: Point) -> Poin
     array([4., 2.])
     """
     theta, direction = _checked("theta", theta), _checked("direction", direction, theta)
-    return directional_derivative(grad(loss), theta, direction)
+    return _defined(directional_derivative(gradient(loss), theta, direction))
 
 
 def hvp_reverse_over_reverse(loss: Loss, theta: Point, direction: Point) -> Point:
     """∇²L(θ)·d as the gradient of θ ↦ ⟨∇L(θ), d⟩: the other order of differentiation."""
     theta, direction = _checked("theta", theta), _checked("direction", direction, theta)
-    return grad(lambda t: inner(grad(loss)(t), direction))(theta)
+    return _defined(gradient(lambda t: inner(gradient(loss)(t), direction))(theta))
 
 
 def gradient_step(loss: Loss, epsilon: float) -> Callable[[Point], Point]:
     """The update map θ ↦ θ − ε∇L(θ) of one step of gradient descent, from a point to a point of the same form."""
-    return lambda theta: tree_map(lambda t, g: t - epsilon * g, theta, grad(loss)(_checked("theta", theta)))
+    return lambda theta: tree_map(lambda t, g: t - epsilon * g, theta, gradient(loss)(_checked("theta", theta)))
 
 
 def commutator(step_x: Callable[[Point], Point], step_y: Callable[[Point], Point]) -> Callable[[Point], Point]:
@@ -119,6 +124,21 @@ def tree_map(f: Callable[..., Any], first: Point, *rest: Point) -> Point:
     if isinstance(first, dict):
         return {name: f(first[name], *(r[name] for r in rest)) for name in first}
     return f(first, *rest)
+
+
+def _visible(value: Any) -> Any:
+    """The value of a function.  Raises TypeError for a list or an array of objects, in which autograd sees nothing."""
+    if not isbox(value) and numpy.asarray(value).dtype == object:
+        raise TypeError(f"expected an array, got objects in {type(value).__name__}: use autograd.numpy, not numpy")
+    return value
+
+
+def _defined(derivative: Point) -> Point:
+    """The derivative itself, with a warning if it is nan somewhere, as that of a norm is at 0."""
+    arrays = derivative.values() if isinstance(derivative, dict) else [derivative]
+    if any(not isbox(a) and numpy.isnan(a).any() for a in arrays):
+        warnings.warn("theta: this derivative is nan here; core/README.md says where one can be", RuntimeWarning, 3)
+    return derivative
 
 
 def _checked(argument: str, point: Point, like: Point | None = None) -> Point:
