@@ -1,7 +1,7 @@
 """The command line, `lie-ref COMMAND` or `python -m lie_ref COMMAND`: it parses options, calls, and prints.
 
-Exit status: 0 done, or the answers agree; 1 the answers were compared and disagree; 2 input that cannot be used, with
-one line on standard error; 130 stopped by Ctrl-C.
+Exit status: 0 done, or the answers agree; 1 the answers were compared and disagree; 3 they were compared, and too
+little is decided to tell; 2 input that cannot be used, with one line on standard error; 130 stopped by Ctrl-C.
 """
 
 import argparse
@@ -235,7 +235,7 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json is not None:
         write_text(options.json, to_json(verdict.to_dict(), indent=1) + "\n")
     print(verdict)
-    return 0 if verdict.agrees else 1
+    return {True: 0, False: 1, None: 3}[verdict.agrees]
 
 
 def _reference(options: argparse.Namespace) -> None:

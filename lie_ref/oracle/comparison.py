@@ -11,13 +11,14 @@ import numpy as np
 
 from ..core.types import Array, Arrays
 from .answers import QUANTITIES, Answers, keyed, quantity_of
-from .tolerance import MARGIN, allowed_errors, norms
+from .tolerance import MARGIN, allowed_errors, norms, scales
 from .vectors import Vector, part
 
 SLACK = 10.0  # an answer matches a bug within this multiple of the allowed error
 HUGE = 1e150  # answers with numbers of this size are compared, but not diagnosed
 BEST = 17.0  # the digits that are reported if nothing differs
 LEAST = 1.0  # the digits that an explanation needs
+ENOUGH = 2.0  # with fewer digits decided, a quantity that agrees says nothing
 OF_PAIRS = ("hvp", "bracket", "logit_delta")  # quantities with a row, or two, for each pair
 
 
@@ -111,6 +112,27 @@ class Comparison:
         if size == 0:  # digits are then relative to the terms that cancel; MARGIN rounding errors of them are allowed
             size = allowed / (MARGIN * _unit(self.candidate[key]))
         return _digits(error, size), _digits(allowed, size)
+
+    def decided(self, quantity: str) -> tuple[float, str, tuple[int, ...]]:
+        """The digits that the allowed errors decide, in the worst row that matters, and this row as in `worst`.
+
+        The tensors of one gradient, product or bracket count together, with "" for the key, and one by one.  A tensor
+        does not matter if its row is smaller than the error allowed to all of them together.  Where all of them are
+        zero, the allowed error is compared with the terms that cancel, or else with the largest of other rows; if
+        there are none either, the row is decided by being zero.
+        """
+        keys = self.keys(quantity)
+        allowed = np.stack([self.allowed[key] for key in keys])
+        sizes = np.stack([norms(self.vector.outputs[key], key) for key in keys])
+        error, size = np.hypot.reduce(allowed), np.hypot.reduce(sizes)
+        if not size.all():
+            terms = np.hypot.reduce(np.stack(list(scales(self.exact, quantity).values())))
+            size = np.where(size > 0, size, np.where(terms > 0, terms, terms.max() or np.inf))
+        with np.errstate(divide="ignore"):
+            each = np.where(sizes > error, sizes / allowed, np.inf)
+        found = np.concatenate([(size / error)[None], each])
+        part, *row = (int(r) for r in np.unravel_index(np.argmin(found), found.shape))
+        return _digits(1, float(found[(part, *row)])), ["", *keys][part], tuple(row)
 
     def explained_by(self, solution: Answers, fraction: float = 0.0) -> float | None:
         """The digits to which a faulty solution matches everything that the candidate has, or None if it does not.

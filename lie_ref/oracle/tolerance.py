@@ -33,7 +33,7 @@ def allowed_errors(exact: Answers, quantities: Iterable[str], dtype: Any, bits: 
     dtype = np.dtype(dtype)
     unit = 2.0 ** -(bits or np.finfo(dtype).nmant + 1)
     right = {q: keyed(q, exact[q]) for q in quantities}
-    errors = {key: unit * scale for q in right for key, scale in _scales(exact, q).items()}
+    errors = {key: unit * scale for q in right for key, scale in scales(exact, q).items()}
     for trial in _trials(exact.problem, dtype, unit):
         for q, answers in right.items():
             with np.errstate(all="ignore"):  # a low precision may overflow
@@ -66,7 +66,7 @@ def row_norms(a: Array, lead: int) -> Array:
     return largest[..., 0] * np.sqrt(np.square(scaled).sum(axis=-1))
 
 
-def _scales(exact: Answers, quantity: str) -> Arrays:
+def scales(exact: Answers, quantity: str) -> Arrays:
     """The size of what each row is computed from: its own norm, or the norms of the terms that are subtracted."""
     if quantity == "loss":
         return {"loss": row_norms(exact.logits, 1) + np.abs(exact.loss)}

@@ -1,5 +1,6 @@
 """The verdict on a candidate: agreement in digits, quantity by quantity, and the bug that a wrong answer looks like."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 from ..core.problem import Problem
 from .answers import QUANTITIES
 from .bugs.catalogue import CATALOGUE, ESTIMATED, Bug
-from .comparison import Comparison
+from .comparison import ENOUGH, Comparison
+
+WORDS = {True: "agrees", False: "DISAGREES", None: "CANNOT TELL"}
 
 
 @dataclass(frozen=True)
@@ -17,16 +20,19 @@ class Agreement:
     """How one quantity compares, in the row and tensor whose error exceeds the allowed one by the largest factor.
 
     `digits` and `required_digits` are −log10(‖a − b‖ / ‖b‖) of the candidate's error and of the allowed error; `place`
-    says in words which row it is.
+    says in words which row it is.  `decided` are the digits that the comparison decides in every row that matters, and
+    `undecided` says which row has the fewest; `agrees` is None if nothing is wrong but fewer than `ENOUGH` are decided.
     """
 
-    agrees: bool
+    agrees: bool | None
     digits: float
     required_digits: float
     worst_tensor: str
     place: str
     finite: bool
     dtype: np.dtype[Any]
+    decided: float
+    undecided: str
 
 
 @dataclass(frozen=True)
@@ -40,35 +46,52 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a candidate agrees with a vector, how far each quantity does, and what would explain it if not."""
+    """Whether a candidate agrees with a vector, how far each quantity does, and what would explain it if not.
+
+    `agrees` is False if a quantity disagrees, else None, *cannot tell*, if too little of one is decided, else True.
+    """
 
     vector: str
-    agrees: bool
+    agrees: bool | None
     quantities: dict[str, Agreement]
     diagnosis: tuple[Explanation, ...]
 
+    @property
+    def decided(self) -> float:
+        """The digits that are decided in every quantity that the candidate has."""
+        return min(q.decided for q in self.quantities.values())
+
     def to_dict(self) -> dict[str, Any]:
         """The verdict as the command line writes it in JSON."""
-        keys = ("agrees", "digits", "required_digits", "worst_tensor")
+        keys = ("agrees", "digits", "required_digits", "worst_tensor", "decided")
         quantities = {name: _rounded(agreement, keys) for name, agreement in self.quantities.items()}
         diagnosis = [_rounded(explanation, ("name", "explains", "digits")) for explanation in self.diagnosis]
-        return {"agrees": self.agrees, "quantities": quantities, "diagnosis": diagnosis}
+        whole = _rounded(self, ("agrees", "decided"))
+        return whole | {"quantities": quantities, "diagnosis": diagnosis}
 
     def __str__(self) -> str:
-        lines = [f"{self.vector}: {'agrees' if self.agrees else 'DISAGREES'}"]
+        lines = [f"{self.vector}: {WORDS[self.agrees]} (decided: at least {self.decided:.1f} digits)"]
         lines += [_line(name, q) for name, q in self.quantities.items()]
         if self.diagnosis:
             lines.append("It looks like:")
             lines += [f"  {e.name}: {e.explains} (matches to {e.digits:.1f} digits)" for e in self.diagnosis]
-        elif not self.agrees:
+        elif self.agrees is False:
             lines.append(self._located())
+        undecided = [q for q in self.quantities.values() if q.agrees is None]
+        if undecided:
+            narrow = any(q.dtype.itemsize < 8 for q in undecided)
+            lines.append(
+                f"With fewer than {ENOUGH:g} digits decided, zeros would agree as well.  What decides more: "
+                + "answers in float64, or " * narrow
+                + "oracle.reference at weights or inputs where less is lost to rounding."
+            )
         return "\n".join(lines)
 
     def _located(self) -> str:
         """Where the candidate goes wrong, if no known bug explains it, or none was looked for."""
         names = list(self.quantities)
-        first = next(name for name in names if not self.quantities[name].agrees)
-        before = names[: names.index(first)]
+        first = next(name for name in names if self.quantities[name].agrees is False)
+        before = [name for name in names[: names.index(first)] if self.quantities[name].agrees]
         missing = [name for name in QUANTITIES[: QUANTITIES.index(first)] if name not in names]
         finite = all(q.finite for q in self.quantities.values())
         text = "No bug of the catalogue explains it." if finite else "Numbers that are not finite are not diagnosed."
@@ -88,10 +111,15 @@ def judge(comparison: Comparison) -> Verdict:
         finite = all(np.isfinite(comparison.candidate[k]).all() for k in comparison.keys(quantity))
         tensor, dtype = key.partition("/")[2], comparison.candidate[key].dtype
         place = f"{tensor} of {_named(comparison.vector, quantity, row)}".removeprefix(" of ")
-        agrees = comparison.agrees(quantity)
-        quantities[quantity] = Agreement(agrees, digits, required, tensor or quantity, place, finite, dtype)
-    agrees = not comparison.disagreeing
-    diagnosis = () if agrees or not comparison.finite else diagnose(comparison)
+        decided, key, row = comparison.decided(quantity)
+        decided = math.floor(10 * decided) / 10  # a bound, which must not be rounded up
+        undecided = f"{key.partition('/')[2]} of {_named(comparison.vector, quantity, row)}".removeprefix(" of ")
+        agrees = comparison.agrees(quantity) and (True if decided >= ENOUGH else None)
+        worst = digits, required, tensor or quantity, place, finite, dtype
+        quantities[quantity] = Agreement(agrees, *worst, decided, undecided)
+    each = [q.agrees for q in quantities.values()]
+    agrees = False if False in each else None if None in each else True
+    diagnosis = diagnose(comparison) if agrees is False and comparison.finite else ()
     return Verdict(comparison.vector.name, agrees, quantities, diagnosis)
 
 
@@ -135,6 +163,9 @@ def _named(problem: Problem, quantity: str, row: tuple[int, ...]) -> str:
 def _line(name: str, q: Agreement) -> str:
     if not q.finite:
         return f"  {name:<12} has nan or inf, in {q.place}"
+    if q.agrees is None:
+        few = f"{q.decided:.1f} digits are decided in {q.undecided}, because of rounding in {q.dtype}"
+        return f"  {name:<12} CANNOT TELL: {few}"
     said = "agrees to" if q.agrees else "DISAGREES:"
     required = f"{q.required_digits:.1f} required"
     if q.required_digits == 0:
@@ -144,6 +175,6 @@ def _line(name: str, q: Agreement) -> str:
     return f"  {name:<12} {said} {q.digits:.1f} digits, {required}, worst in {q.place}"
 
 
-def _rounded(found: Agreement | Explanation, names: Iterable[str]) -> dict[str, Any]:
+def _rounded(found: Verdict | Agreement | Explanation, names: Iterable[str]) -> dict[str, Any]:
     values = {name: getattr(found, name) for name in names}
     return {name: round(value, 2) if isinstance(value, float) else value for name, value in values.items()}

@@ -104,7 +104,10 @@ def test_a_reference_holds_the_question_and_the_answers_and_verify_takes_it(
     np.savez("right.npz", **brackets)
     np.savez("wrong.npz", **{key: -b for key, b in brackets.items()})
     assert run("verify", "r.npz", "right.npz") == 0
-    assert capsys.readouterr().out.startswith("reference: agrees\n  bracket      agrees to 17.0 digits, ")
+    shown = capsys.readouterr().out
+    assert re.match(
+        r"reference: agrees \(decided: at least \d+\.\d digits\)\n  bracket      agrees to 17.0 digits, ", shown
+    )
     assert run("verify", "r.npz", "wrong.npz") == 1
     assert "sign-swapped: " in capsys.readouterr().out
 
@@ -345,18 +348,29 @@ def test_the_verdict_in_json_has_the_form_of_the_contract(case: str, capsys: pyt
     assert shown.err == ""
     assert shown.out == f"{oracle.verify('mlp-tanh-bce', candidate)}\n"
     verdict = json.loads(Path("verdict.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
-    assert verdict.keys() == {"agrees", "quantities", "diagnosis"}
+    assert verdict.keys() == {"agrees", "decided", "quantities", "diagnosis"}
+    assert verdict["decided"] == min(quantity["decided"] for quantity in verdict["quantities"].values()) >= 2
     assert verdict["agrees"] is (status == 0) is (not disagreeing)
     assert status in (0, 1)
     assert verdict["quantities"].keys() == {key.partition("/")[0] for key in candidate}
     for name, quantity in verdict["quantities"].items():
-        assert quantity.keys() == {"agrees", "digits", "required_digits", "worst_tensor"}
+        assert quantity.keys() == {"agrees", "digits", "required_digits", "worst_tensor", "decided"}
         assert quantity["agrees"] is (name not in disagreeing)
         assert quantity["agrees"] is (quantity["digits"] >= quantity["required_digits"])
         assert name == quantity["worst_tensor"] or f"{name}/{quantity['worst_tensor']}" in candidate
     assert all(explanation.keys() == {"name", "explains", "digits"} for explanation in verdict["diagnosis"])
     if bugs is not None:
         assert [explanation["name"] for explanation in verdict["diagnosis"]] == bugs
+
+
+def test_a_candidate_of_which_nothing_is_decided_gives_status_3_and_null(capsys: pytest.CaptureFixture[str]) -> None:
+    zeros = {key: 0 * a.astype(np.float32) for key, a in oracle.load("mlp-offset-inputs").outputs.items()}
+    np.savez("candidate.npz", **zeros)
+    assert run("verify", "mlp-offset-inputs", "candidate.npz", "--json", "verdict.json") == 3
+    assert capsys.readouterr().out.startswith("mlp-offset-inputs: CANNOT TELL (decided: at least 0.0 digits)\n")
+    verdict = json.loads(Path("verdict.json").read_text(encoding="utf-8"))
+    assert (verdict["agrees"], verdict["decided"], verdict["diagnosis"]) == (None, 0.0, [])
+    assert [quantity["agrees"] for quantity in verdict["quantities"].values()] == 6 * [None]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

@@ -93,6 +93,7 @@ def test_every_textbook_form_of_the_gradient_is_accepted_for_confident_answers(f
     ahead, behind = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
     forms = {"σ(z) − y": ahead - y, "(1 − y) − σ(−z)": (1 - y) - behind}
     error = forms.get(form, (1 - y) * ahead - y * behind)
-    oracle.assert_agrees(vector, {"grad/0.weight": (error * z)[..., None], "grad/0.bias": error})
-    with pytest.raises(AssertionError):  # but a wrong answer is not
-        oracle.assert_agrees(vector, {"grad/0.weight": (1.5 * error * z)[..., None], "grad/0.bias": 1.5 * error})
+    right = {"grad/0.weight": (error * z)[..., None], "grad/0.bias": error}
+    enough = True if dtype == np.float64 else None  # float32 has no digits of σ(−20)
+    assert oracle.verify(vector, right).agrees is enough
+    assert oracle.verify(vector, {key: 1.5 * a for key, a in right.items()}).agrees is False

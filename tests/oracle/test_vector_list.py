@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from lie_ref.core.networks import mlp, mxresnet
 from lie_ref.machine.files import data_file
 from lie_ref.oracle.answers import QUANTITIES, Answers, quantity_of
 from lie_ref.oracle.comparison import compared
+from lie_ref.oracle.tolerance import norms
 from lie_ref.oracle.vector_list import FLAGS, RECIPES, write_vectors
 from lie_ref.oracle.vectors import model_of, output_shapes
+from lie_ref.oracle.verdict import judge
 
 NAMES = oracle.names()
 FOLDER = data_file("vectors")
@@ -54,14 +57,31 @@ def test_vectors_are_written_again_bit_for_bit(tmp_path):
         assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
 
 
+# What float32 decides to fewer than two digits; float64 decides more of every vector.
+UNDECIDED = {
+    "mlp-saturated-bce-30": {"hvp"},  # 1.6 digits, of the last bias
+    "mlp-saturated-bce-800": {"hvp", "bracket", "logit_delta"},
+    "mlp-nearly-commuting": {"bracket", "logit_delta"},
+    "mlp-offset-inputs": {*QUANTITIES},
+    "conv-large-statistics": {"hvp"},  # 1.8 digits
+}
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", NAMES)
-def test_autograd_agrees(name, dtype):
+def test_autograd_agrees_and_zeros_do_not(name, dtype):
     vector = oracle.load(name)
     with np.errstate(all="ignore"):
         answers = Answers(vector.astype(dtype), AUTOGRAD).outputs()
-    # autograd computes some float32 answers in float64
-    oracle.assert_agrees(vector, {key: a.astype(dtype) for key, a in answers.items()})
+        # autograd computes some float32 answers in float64
+        comparison = compared(vector, {key: a.astype(dtype) for key, a in answers.items()})
+        verdict = judge(comparison)
+    undecided = UNDECIDED.get(name, set()) if dtype == np.float32 else set()
+    assert {q: found.agrees for q, found in verdict.quantities.items()} == {
+        q: None if q in undecided else True for q in QUANTITIES
+    }
+    zeros = replace(comparison, errors={key: norms(a, key) for key, a in vector.outputs.items()})
+    assert {q for q in QUANTITIES if zeros.agrees(q)} <= undecided
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,6 +7,7 @@ import pytest
 
 from lie_ref import mlp, oracle
 from lie_ref.oracle.answers import QUANTITIES, quantity_of
+from lie_ref.oracle.comparison import compared
 
 VECTOR = oracle.load("conv-one-channel")
 
@@ -102,11 +103,69 @@ def test_the_verdict_says_which_example_product_or_pair_is_worst():
         assert f"worst in {place}" in str(verdict)
 
 
-def test_the_verdict_says_where_rounding_leaves_no_digits():
+def test_the_verdict_says_where_rounding_leaves_no_digits_and_what_would_help():
     vector = oracle.load("mlp-offset-inputs")
     verdict = str(oracle.verify(vector, {k: a.astype(np.float32) for k, a in vector.outputs.items()}))
-    assert verdict.count("none required (rounding in float32 leaves none here)") == 6
-    assert "leaves" not in str(oracle.verify(VECTOR, VECTOR.outputs))
+    assert verdict.startswith("mlp-offset-inputs: CANNOT TELL (decided: at least 0.0 digits)")
+    line = "  hvp          CANNOT TELL: 0.0 digits are decided in H_1 g_0, because of rounding in float32"
+    assert line in verdict.splitlines()
+    assert verdict.count("CANNOT TELL:") == 6
+    assert "What decides more: answers in float64, or oracle.reference at" in verdict
+    assert "rounding" not in str(oracle.verify(VECTOR, VECTOR.outputs))
+
+
+def one_logit(z: float, loss: str = "bce") -> oracle.Vector:
+    """Two nearly equal examples with one output, which has this logit, and target 1."""
+    params = {"0.weight": np.full((1, 1), z), "0.bias": np.zeros(1)}
+    x = np.array([[1.0], [1.01]])
+    return oracle.reference(mlp([1, 1]), params, {}, x, np.ones((2, 1)), [(0, 1)], loss=loss)
+
+
+def test_zeros_cannot_agree_where_the_answer_is_lost_to_rounding():
+    vector = one_logit(36.0)  # the gradient is σ(36) − 1 = −2e-16, whose usual formula has no digit
+    zeros = changed(np.zeros_like, *QUANTITIES[1:], vector=vector)
+    for candidate in (zeros, vector.outputs):
+        verdict = oracle.verify(vector, candidate)
+        assert verdict.agrees is None
+        assert [verdict.quantities[q].agrees for q in QUANTITIES] == [True, *5 * [None]]
+        with pytest.raises(AssertionError, match=r"CANNOT TELL: 0\.0 digits are decided in example 0, because of"):
+            oracle.assert_agrees(vector, candidate)
+    assert "float64, or" not in str(verdict)
+    assert oracle.verify(vector, zeros | {"logits": 2 * zeros["logits"]}).agrees is False
+    assert oracle.verify(one_logit(1.0), one_logit(1.0).outputs).agrees is True
+
+
+def test_answers_that_are_zero_are_decided_by_the_terms_that_cancel():
+    vector, dead = oracle.load("mlp-itself"), oracle.load("mlp-relu-at-zero")
+    alone = oracle.reference(vector.model, vector.params, {}, vector.x, vector.y, [(1, 1)])
+    assert not any(a.any() for key, a in alone.outputs.items() if key.startswith("bracket"))
+    for v in (vector, dead, alone):
+        for dtype, least in ((np.float32, 2), (np.float64, 11)):
+            verdict = oracle.verify(v, {key: a.astype(dtype) for key, a in v.outputs.items()})
+            assert verdict.agrees is True
+            assert verdict.decided >= least
+    noise = {key: 1e-9 + a for key, a in alone.outputs.items() if key.startswith("bracket")}
+    assert oracle.verify(alone, noise).agrees is False
+
+
+def test_a_zero_on_a_kink_that_rounding_decides_is_not_decided():
+    params = {"0.weight": np.array([[0.1, 0.2, -0.3]]), "0.bias": np.zeros(1)}
+    params |= {"2.weight": np.ones((1, 1)), "2.bias": np.zeros(1)}
+    model, y = mlp([3, 1, 1], "relu"), np.array([[1.0], [0.0]])
+    for x, agrees in ((np.ones(3), None), (np.array([1.0, 1.0, 2.0]), True)):  # 0.1 + 0.2 − 0.3 is 0 but for rounding
+        vector = oracle.reference(model, params, {}, np.stack([x, x]), y, [(0, 1)])
+        grad = {key: a for key, a in vector.outputs.items() if key.startswith("grad")}
+        assert not grad["grad/2.weight"].all() or agrees is None
+        assert oracle.verify(vector, grad).agrees is agrees
+
+
+def test_a_tensor_smaller_than_the_error_allowed_to_all_need_not_be_decided():
+    vector = oracle.load("mlp-saturated-bce-800")
+    comparison = compared(vector, vector.outputs)
+    small, whole = (np.linalg.norm(vector.outputs[f"hvp/{name}"][0, 1]) for name in ("2.bias", "0.weight"))
+    assert 0 < small < 1e-70 * whole
+    assert comparison.allowed["hvp/2.bias"][0, 1] > small  # so that any smaller number is accepted
+    assert comparison.decided("hvp")[0] > 7
 
 
 def test_a_bug_is_named_only_if_it_explains_all_pairs():

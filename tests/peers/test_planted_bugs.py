@@ -72,7 +72,7 @@ def is_named(bug: str, names: list[str], answers: Arrays, name: str) -> bool:
 @pytest.mark.parametrize("name", VECTORS)
 def test_without_bugs_the_implementation_agrees(name: str) -> None:
     verdict = oracle.verify(vector(name), right_answers(name))
-    assert verdict.agrees, str(verdict)
+    assert verdict.agrees is True, str(verdict)
 
 
 @pytest.mark.parametrize("bug", planted.PLANTED)
@@ -80,7 +80,7 @@ def test_a_bug_is_rejected_and_named(bug: str) -> None:
     rejected, unnamed = 0, {}
     for name, answers in planted_answers([bug]):
         verdict = oracle.verify(vector(name), answers)
-        if not verdict.agrees:
+        if verdict.agrees is False:
             rejected += 1
             names = [explanation.name for explanation in verdict.diagnosis]
             if not is_named(bug, names, answers, name):
