@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..core.problem import Problem
 from ..core.types import Array, Arrays
 from .answers import QUANTITIES, Answers, keyed, quantity_of
 from .tolerance import MARGIN, allowed_errors, norms, scales
@@ -20,6 +21,17 @@ BEST = 17.0  # the digits that are reported if nothing differs
 LEAST = 1.0  # the digits that an explanation needs
 ENOUGH = 2.0  # with fewer digits decided, a quantity that agrees says nothing
 OF_PAIRS = ("hvp", "bracket", "logit_delta")  # quantities with a row, or two, for each pair
+GROUPS: dict[str, Callable[[str, Problem], bool]] = {
+    "all tensors": lambda name, problem: True,
+    "the biases": lambda name, problem: name.endswith("bias"),
+    "the vectors": lambda name, problem: problem.params[name].ndim == 1,
+    "batch-norm": lambda name, problem: f"{name.rpartition('.')[0]}.running_mean" in problem.buffers,
+    "the last layer": lambda name, problem: name in list(problem.params)[-2:],
+    "all but the last layer": lambda name, problem: name not in list(problem.params)[-2:],
+    "the convolutions": lambda name, problem: problem.params[name].ndim == 4,
+    "the weights": lambda name, problem: name.endswith("weight"),
+    "the matrices and kernels": lambda name, problem: problem.params[name].ndim > 1,
+}
 
 
 def compared(vector: Vector, candidate: Mapping[str, Array]) -> Comparison:
@@ -104,6 +116,33 @@ class Comparison:
             worst = max(worst, (float(excess[row]), key, tuple(int(r) for r in row)))
         return worst[1:]
 
+    def wrong(self, quantity: str) -> tuple[list[str], list[int]]:
+        """The names of the tensors that disagree somewhere, and the numbers of the rows that do, over all tensors."""
+        keys = self.keys(quantity)
+        right = np.stack([np.isfinite(self.errors[k]) & (self.errors[k] <= self.allowed[k]) for k in keys])
+        right = right.reshape(len(keys), -1)
+        names = [key.partition("/")[2] for key, rows in zip(keys, right, strict=True) if not rows.all()]
+        return names, np.flatnonzero(~right.all(axis=0)).tolist()
+
+    def place(self, quantity: str, row: int) -> str:
+        """A row in words: an example, a Hessian times a gradient, a pair."""
+        if quantity in ("logits", "loss", "grad"):
+            members = self.vector.x.shape[1] if self.vector.batches and quantity == "logits" else 1
+            member = f"member {row % members} of " * (members > 1)
+            return f"{member}{'mini-batch' if self.vector.batches else 'example'} {row // members}"
+        if quantity == "hvp":
+            i, j = self.vector.pairs[row // 2][:: 1 - 2 * (row % 2)]
+            return f"H_{j} g_{i}"
+        i, j = self.vector.pairs[row]
+        return f"pair ({i}, {j})"
+
+    def group(self, names: list[str]) -> str:
+        """Some tensors in words: the group that they are, or their names."""
+        for group, belongs in GROUPS.items():
+            if {name for name in self.vector.params if belongs(name, self.vector)} == set(names):
+                return group
+        return ", ".join(names[:4]) + f" and {len(names) - 4} others" * (len(names) > 4)
+
     def digits(self, quantity: str) -> tuple[float, float]:
         """The digits of agreement in the worst row of a quantity, and those required: −log10(‖a − b‖ / ‖b‖)."""
         key, row = self.worst(quantity)
@@ -134,12 +173,12 @@ class Comparison:
         part, *row = (int(r) for r in np.unravel_index(np.argmin(found), found.shape))
         return _digits(1, float(found[(part, *row)])), ["", *keys][part], tuple(row)
 
-    def explained_by(self, solution: Answers, fraction: float = 0.0) -> float | None:
+    def explained_by(self, solution: Answers, fraction: float = 0.0, zeros: bool = False) -> float | None:
         """The digits to which a faulty solution matches everything that the candidate has, or None if it does not.
 
         Quantities are computed only as long as they match.  In the worst row of each quantity that disagrees, the
         candidate's distance from the faulty solution must be at most a tenth of its distance from the exact one, and
-        a tenth of the norm of the row.
+        a tenth of the norm of the row, which is not zero unless `zeros` allows it: many bugs give zeros.
         """
         digits = BEST
         for quantity in self.quantities:
@@ -152,6 +191,8 @@ class Comparison:
             if quantity in self.disagreeing:
                 key, row = self.worst(quantity)
                 near = min(self.errors[key][row], norms(predicted[key], key)[row])
+                if near == 0 and not zeros:
+                    return None
                 if not _distance(self.candidate[key], predicted[key], key)[row] <= 0.1 * near:
                     return None
         return digits

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.problem import Problem
 from .answers import QUANTITIES
 from .bugs.catalogue import CATALOGUE, ESTIMATED, Bug
+from .bugs.combinations import combined
 from .comparison import ENOUGH, Comparison
 
 WORDS = {True: "agrees", False: "DISAGREES", None: "CANNOT TELL"}
@@ -110,10 +110,10 @@ def judge(comparison: Comparison) -> Verdict:
         (key, row), (digits, required) = comparison.worst(quantity), comparison.digits(quantity)
         finite = all(np.isfinite(comparison.candidate[k]).all() for k in comparison.keys(quantity))
         tensor, dtype = key.partition("/")[2], comparison.candidate[key].dtype
-        place = f"{tensor} of {_named(comparison.vector, quantity, row)}".removeprefix(" of ")
+        place = _place(comparison, quantity, key, row)
         decided, key, row = comparison.decided(quantity)
         decided = math.floor(10 * decided) / 10  # a bound, which must not be rounded up
-        undecided = f"{key.partition('/')[2]} of {_named(comparison.vector, quantity, row)}".removeprefix(" of ")
+        undecided = _place(comparison, quantity, key, row)
         agrees = comparison.agrees(quantity) and (True if decided >= ENOUGH else None)
         worst = digits, required, tensor or quantity, place, finite, dtype
         quantities[quantity] = Agreement(agrees, *worst, decided, undecided)
@@ -130,6 +130,9 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
     If a bug explains the first quantity that disagrees but not the later ones, the candidate has another bug as well.
     """
     with np.errstate(all="ignore"):
+        combinations = combined(comparison)
+        if combinations:
+            return tuple(Explanation(*found) for found in combinations)
         suspects = _suspects(CATALOGUE, comparison.beginning)
         if not suspects:
             estimates = (_suspects([bug], comparison.beginning) for bug in ESTIMATED)
@@ -150,14 +153,9 @@ def _suspects(bugs: Iterable[Bug], comparison: Comparison) -> list[tuple[Bug, tu
     return [(bug, explained) for bug in bugs if (explained := bug.explain(comparison))]
 
 
-def _named(problem: Problem, quantity: str, row: tuple[int, ...]) -> str:
-    """A row in words: an example, a Hessian times a gradient, a pair."""
-    if quantity in ("logits", "loss", "grad"):
-        return f"{'mini-batch' if problem.batches else 'example'} {row[0]}"
-    i, j = problem.pairs[row[0]]
-    if quantity == "hvp":
-        return f"H_{j} g_{i}" if row[1] == 0 else f"H_{i} g_{j}"
-    return f"pair ({i}, {j})"
+def _place(comparison: Comparison, quantity: str, key: str, row: tuple[int, ...]) -> str:
+    number = int(np.ravel_multi_index(row, comparison.errors[comparison.keys(quantity)[0]].shape))
+    return f"{key.partition('/')[2]} of {comparison.place(quantity, number)}".removeprefix(" of ")
 
 
 def _line(name: str, q: Agreement) -> str:

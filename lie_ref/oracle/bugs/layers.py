@@ -1,15 +1,17 @@
 """Layers with common mistakes; their parameters have the names and shapes of the right ones."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
+from autograd.extend import defvjp, primitive
 from autograd.tracer import getval
 
-from ...core.activations import softplus
-from ...core.layers import AvgPool, BatchNorm, Conv, Layer, MaxPool
+from ...core.activations import mish, relu, softplus, tanh
+from ...core.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, Residual, window_entries
 from ...core.types import Array
 from ...fast.convolution import framed, scatter, windows
 from ...fast.dual import Number, linear, value
@@ -34,9 +36,33 @@ def sigmoid(x: Any) -> Any:
     return anp.exp(-anp.logaddexp(0.0, -x))
 
 
-def silu(x: Any) -> Any:
-    """x σ(x)."""
-    return x * sigmoid(x)
+@primitive
+def erf(x: Any) -> Any:
+    """The error function, 2/√π ∫₀ˣ exp(−t²) dt."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x)
+
+
+defvjp(erf, lambda ans, x: lambda g: g * 2 / np.sqrt(np.pi) * anp.exp(-x * x))
+
+# What people put in place of an activation, by its name.
+OTHERS: dict[str, Callable[[Any], Any]] = {
+    "ReLU": relu,
+    "SiLU, x σ(x)": lambda x: x * sigmoid(x),
+    "Mish": mish,
+    "GELU": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "GELU by its tanh formula": lambda x: x * (1 + anp.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    "leaky ReLU with slope 0.01": lambda x: anp.where(x > 0, x, 0.01 * x),
+    "ReLU6": lambda x: anp.clip(x, 0.0, 6.0),
+    "ELU": lambda x: anp.where(x > 0, x, anp.expm1(anp.minimum(x, 0.0))),
+    "SELU": lambda x: 1.0507009873554805 * anp.where(x > 0, x, 1.6732632423543772 * anp.expm1(anp.minimum(x, 0.0))),
+    "tanh": tanh,
+    "σ": sigmoid,
+    "softplus": softplus,
+    "softplus with β = 20": lambda x: anp.logaddexp(0.0, 20 * x) / 20,
+    "hardswish": lambda x: x * anp.clip(x + 3, 0.0, 6.0) / 6,
+    "hardtanh": lambda x: anp.clip(x, -1.0, 1.0),
+    "no activation": lambda x: 1.0 * x,
+}
 
 
 def threshold_softplus(x: Any) -> Any:
@@ -101,6 +127,104 @@ def _(layer: TieSharingMaxPool, sweep: Sweep, cotangent: Number) -> Number:
     return linear(scattered, cotangent)
 
 
+# The layers below have no rules for sweeps: autograd differentiates them.
+
+
+class LastOfTies(MaxPool):
+    """The derivative goes to the last of equal largest entries."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        entries = _entries(self, x)[::-1]
+        first = anp.argmax(anp.array(entries), axis=0)
+        return sum(anp.where(first == n, entry, 0.0) for n, entry in enumerate(entries))
+
+
+class EveryTie(MaxPool):
+    """The derivative goes to each of equal largest entries in full."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        entries = _entries(self, x)
+        largest = np.max([getval(entry) for entry in entries], axis=0)
+        return largest + sum(anp.where(getval(e) == largest, e - getval(e), 0.0) for e in entries)
+
+
+class MeanOfWindow(MaxPool):
+    """The mean over 3 × 3 windows, of which some entries are padding."""
+
+    fill = 0.0
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        return sum(_entries(self, x)) / 9
+
+
+class NoMaxPool(MaxPool):
+    """The pictures as they are."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        return x
+
+
+class GlobalMaxPool(GlobalAvgPool):
+    """The maximum over height and width."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        return anp.max(x, axis=(2, 3))
+
+
+class Subsampled(AvgPool):
+    """Every second entry of every second row."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        return x[:, :, ::2, ::2]
+
+
+class MaximumInShortcut(AvgPool):
+    """The maximum over 2 × 2 windows, `ceil_mode`."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        edges = ((0, 0), (0, 0), *((0, length % 2) for length in x.shape[2:]))
+        padded = anp.pad(x, edges, "constant", constant_values=-np.inf)
+        return anp.max(anp.array(window_entries(padded, kernel=2, stride=2)), axis=0)
+
+
+@dataclass(frozen=True)
+class PaddedBy(Conv):
+    """Padded with copies of the picture's own entries; `rows` gives those of an axis from its length."""
+
+    rows: Callable[[int], list[int]] = lambda length: list(range(length))
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        if self.kernel != 3:
+            return super().apply(params, buffers, x, training)
+        padded = x[:, :, self.rows(x.shape[2])][:, :, :, self.rows(x.shape[3])]
+        weight = params[f"{self.name}.weight"]
+        entries = window_entries(padded, self.kernel, self.stride)
+        weights = [weight[:, :, i, j] for i in range(3) for j in range(3)]
+        total = sum(anp.tensordot(a, e, axes=(1, 1)) for a, e in zip(weights, entries, strict=True))
+        return anp.swapaxes(total, 0, 1)
+
+
+class DetachedShortcut(Residual):
+    """The input of the shortcut is detached."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        shortcut = self.shortcut.apply(params, buffers, getval(x), training)
+        return self.activation.apply(params, buffers, self.convs.apply(params, buffers, x, training) + shortcut)
+
+
+class DetachedBranch(Residual):
+    """The input of the convolutions is detached."""
+
+    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
+        branch = self.convs.apply(params, buffers, getval(x), training)
+        return self.activation.apply(params, buffers, branch + self.shortcut.apply(params, buffers, x, training))
+
+
+def _entries(layer: MaxPool, x: Any) -> list[Any]:
+    edges = ((0, 0), (0, 0), *map(layer.padding, x.shape[2:]))
+    return window_entries(anp.pad(x, edges, "constant", constant_values=layer.fill), kernel=3, stride=2)
+
+
 class LeftOut(BatchNorm):
     """Batch-norm that returns its input and ignores its parameters."""
 
@@ -115,9 +239,6 @@ def _(layer: LeftOut, sweep: Sweep, cotangent: Number) -> Number:
     for name in layer.parameter_shapes():
         sweep.grads[name] = linear(lambda c: 0 * c.sum(axis=(-4, -3, -2)), cotangent)
     return cotangent
-
-
-# The batch-norms below have no rules for sweeps: autograd differentiates them.
 
 
 @dataclass(frozen=True)
@@ -140,11 +261,16 @@ class UnbiasedVariance(BatchNorm):
         return mean, variance * count / (count - 1)
 
 
+@dataclass(frozen=True)
 class DetachedStatistics(BatchNorm):
-    """The statistics of the mini-batch, differentiated as constants."""
+    """Some of the statistics of the mini-batch, by default both, differentiated as constants."""
+
+    detached: tuple[str, ...] = ("mean", "variance")
 
     def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
-        return super().statistics(buffers, getval(x), training)
+        mean, variance = super().statistics(buffers, x, training)
+        mean = getval(mean) if "mean" in self.detached else mean
+        return mean, getval(variance) if "variance" in self.detached else variance
 
 
 class EvaluationMode(BatchNorm):

@@ -4,9 +4,10 @@ from typing import Any
 
 import autograd.numpy as np
 import numpy
+from autograd import elementwise_grad
 from autograd.tracer import getval
 
-from ...core.losses import LossFunction, bce, softmax
+from ...core.losses import LossFunction, bce, one_hot, softmax
 from ...core.types import Array
 from .layers import sigmoid, threshold_softplus
 
@@ -22,6 +23,52 @@ def _clipped(z: Any) -> Any:
     return np.clip(z, -largest, largest)
 
 
+def _of_probabilities(z: Any, y: Array) -> Any:
+    """The cross-entropy of σ(z), whose logarithms are at least −100, as in PyTorch."""
+    p = sigmoid(z)
+    logs = (np.where(q > 0, np.log(np.where(q > 0, q, 1.0)), -np.inf) for q in (p, 1 - p))
+    yes, no = (np.maximum(log, -100.0) for log in logs)
+    return -np.mean(y * yes + (1 - y) * no, axis=-1)
+
+
+def shifted(shift: float) -> LossFunction:
+    """The cross-entropy of probabilities to which a small number is added, lest the logarithm be infinite."""
+
+    def definition(z: Any, y: Array) -> Any:
+        yes, no = np.log(sigmoid(z) + shift), np.log(sigmoid(-z) + shift)
+        return -np.mean(y * yes + (1 - y) * no, axis=-1)
+
+    return LossFunction(definition)
+
+
+def smoothed(part: float) -> LossFunction:
+    """The softmax cross-entropy with this part of each target spread over all outputs."""
+
+    def definition(z: Any, y: Array) -> Any:
+        everywhere = sum(softmax(z, numpy.full(numpy.shape(y), k)) for k in range(z.shape[-1])) / z.shape[-1]
+        return (1 - part) * softmax(z, y) + part * everywhere
+
+    return LossFunction(definition, labels=True)
+
+
+def weighted(weight: float) -> LossFunction:
+    """Binary cross-entropy in which the targets 1 have this weight."""
+    return LossFunction(
+        lambda z, y: np.mean((1 - y) * np.logaddexp(0.0, z) + weight * y * np.logaddexp(0.0, -z), axis=-1)
+    )
+
+
+def straight(loss: LossFunction) -> LossFunction:
+    """The loss with its gradient but without its curvature: a linear function of the logits."""
+
+    def definition(z: Any, y: Array) -> Any:
+        at = getval(z)
+        slope = elementwise_grad(lambda t: loss.definition(t, y))(at)
+        return loss.definition(at, y) + np.sum(slope * (z - at), axis=-1)
+
+    return LossFunction(definition, labels=loss.labels, binary=loss.binary)
+
+
 def _one_threshold(z: Any, y: Array) -> Any:
     return np.mean(threshold_softplus(z) - y * z, axis=-1)
 
@@ -32,5 +79,10 @@ def _two_thresholds(z: Any, y: Array) -> Any:
 
 DOUBLE_SIGMOID = LossFunction(lambda z, y: bce(sigmoid(z), y))
 DOUBLE_SOFTMAX = LossFunction(lambda z, y: softmax(_probabilities(z), y), labels=True)
+OF_PROBABILITIES = LossFunction(_of_probabilities)
+HUBER = LossFunction(lambda z, y: np.mean(np.where(abs(z - y) < 1, (z - y) ** 2 / 2, abs(z - y) - 0.5), axis=-1))
+ABSOLUTE = LossFunction(lambda z, y: np.mean(abs(z - y), axis=-1))
+ROOT = LossFunction(lambda z, y: np.sqrt(np.mean((z - y) ** 2, axis=-1)))
+ONE_AGAINST_ALL = LossFunction(lambda z, y: bce(z, one_hot(z, y)), labels=True)
 CLIPPED = LossFunction(lambda z, y: bce(_clipped(z), y))
 ONE_THRESHOLD, TWO_THRESHOLDS = LossFunction(_one_threshold), LossFunction(_two_thresholds)

@@ -12,12 +12,15 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
+from autograd import elementwise_grad
+from autograd.tracer import getval
 
-from ...core.activations import mish
+from ...core.activations import relu
 from ...core.engine import AUTOGRAD, Autograd, at
 from ...core.fields import Loss, directional_derivative, hvp_forward_over_reverse, vector_field
-from ...core.layers import EPS, Activation, BatchNorm, Conv, Layer, MaxPool
+from ...core.layers import EPS, Activation, AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, Residual
 from ...core.losses import LossFunction
+from ...core.networks import Model
 from ...core.problem import Engine, Problem, Weights
 from ...core.types import Array, Arrays
 from ...fast import engine as sweeps
@@ -25,7 +28,17 @@ from ...fast.dual import Dual, elementwise
 from ...fast.scalar_rules import probabilities, sigmoid_derivatives
 from ...fast.trees import with_layers
 from ..answers import QUANTITIES, Answers, both_ways, gradient_norms, mapped
-from .layers import OtherVariance, SamePaddedConv, SamePaddedMaxPool, swapped, threshold_softplus
+from ..comparison import GROUPS
+from . import layers, losses
+from .layers import (
+    OTHERS,
+    DetachedStatistics,
+    OtherVariance,
+    SamePaddedConv,
+    SamePaddedMaxPool,
+    swapped,
+    threshold_softplus,
+)
 from .losses import ONE_THRESHOLD, TWO_THRESHOLDS
 
 Faulty = Answers | None
@@ -62,8 +75,240 @@ def other_layers(change: Callable[[Layer], Layer], exact: Answers, engine: Engin
     return None if model is exact.problem.model else Answers(replace(exact.problem, model=model), engine)
 
 
-def instead_of_mish(function: Callable[[Any], Any]) -> Callable[[Layer], Layer]:
-    return swapped(Activation, lambda name, _: Activation(name, function), lambda a: a.function is mish)
+def other_activation(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Another activation, everywhere or in one kind of place."""
+    right = {layer.function for layer in layers_of(exact.problem.model, Activation)}
+    for name, function in OTHERS.items():
+        for where, there in PLACES.items():
+            if {function} != right:
+                change = swapped(Activation, lambda n, _, f=function: Activation(n, f), there)  # type: ignore[misc]
+                yield f"{name}, {where}", other_layers(change, exact)
+
+
+PLACES: dict[str, Callable[[Any], bool]] = {
+    "everywhere": lambda layer: True,
+    "after the sum of each block": lambda layer: layer.name.endswith(".activation"),
+    "inside the blocks": lambda layer: ".convs." in layer.name,
+    "before the max-pool": lambda layer: layer.name in ("0.2", "1.2", "2.2"),
+}
+
+
+def layers_of(model: Model, kind: type[Layer]) -> list[Any]:
+    """The layers of one kind, in the order of their names in the tree."""
+    found: list[Any] = []
+
+    def note(layer: Layer) -> Layer:
+        found.extend([layer] if isinstance(layer, kind) else [])
+        return layer
+
+    with_layers(model, note)
+    return found
+
+
+def activation_after_last(exact: Answers) -> Faulty:
+    """The network with an activation after its last layer."""
+    model = exact.problem.model
+    last = layers_of(model, Activation)[-1:]
+    network = replace(model.network, layers=(*model.network.layers, *last))
+    return Answers(replace(exact.problem, model=replace(model, network=network))) if last else None
+
+
+def other_pooling(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    for note, right, wrong in (
+        ("the maximum at the end, not the mean", GlobalAvgPool, layers.GlobalMaxPool),
+        ("every second entry in the shortcut, not the mean", AvgPool, layers.Subsampled),
+        ("the maximum in the shortcut, not the mean", AvgPool, layers.MaximumInShortcut),
+        ("the mean in place of the max-pool", MaxPool, layers.MeanOfWindow),
+        ("no max-pool", MaxPool, layers.NoMaxPool),
+    ):
+        yield note, other_layers(swapped(right, wrong), exact, AUTOGRAD)
+
+
+def other_padding(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    for note, ends in (
+        ("by reflection", lambda n: (min(1, n - 1), max(n - 2, 0))),
+        ("by its edges", lambda n: (0, n - 1)),
+        ("as if it were periodic", lambda n: (n - 1, 0)),
+    ):
+        rows = partial(_with_ends, ends)
+        yield note, other_layers(swapped(Conv, partial(layers.PaddedBy, rows=rows)), exact, AUTOGRAD)
+
+
+def _with_ends(ends: Callable[[int], tuple[int, int]], length: int) -> list[int]:
+    before, after = ends(length)
+    return [before, *range(length), after]
+
+
+def other_strides(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Strides in another convolution of the stem or of each block."""
+    convs = layers_of(exact.problem.model, Conv)
+    stem = [layer.name for layer in convs if layer.name in ("0.0", "1.0", "2.0")]
+    for k in (1, 2):
+        yield f"in the stem, convolution {k + 1}", _strided({stem[0]: 1, stem[k]: 2} if stem else {}, exact)
+    strided = [layer.name for layer in convs if layer.stride > 1 and ".convs." in layer.name]
+    for step in (-1, 1):
+        moved: dict[str, int] = {}
+        for name in strided:
+            block, _, k = name.removesuffix(".0").rpartition(".")
+            moved |= {name: 1, f"{block}.{int(k) + step}.0": 2}
+        yield f"in blocks, the convolution {'before' if step < 0 else 'after'} the right one", _strided(moved, exact)
+
+
+def _strided(strides: dict[str, int], exact: Answers) -> Faulty:
+    def change(layer: Layer) -> Layer:
+        new = isinstance(layer, Conv) and layer.name in strides
+        return replace(layer, stride=strides[layer.name]) if new else layer  # type: ignore[call-arg]
+
+    return other_layers(change, exact)
+
+
+def shared_weights(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Layers or blocks of the same shapes that all have the weights of the last, or of the first, of them."""
+    params, buffers = exact.problem.params, exact.problem.buffers
+    prefixes = {name.rpartition(".")[0] for name in params} | {".".join(name.split(".")[:2]) for name in params}
+    alike: dict[Any, list[str]] = {}
+    for prefix in sorted(prefixes, key=lambda p: [int(k) if k.isdigit() else k for k in p.split(".")]):
+        inside = {k.removeprefix(prefix): a.shape for k, a in (params | buffers).items() if k.startswith(f"{prefix}.")}
+        alike.setdefault((prefix.count("."), *sorted(inside.items())), []).append(prefix)
+    for note, k in (("the last", -1), ("the first", 0)):
+        for group in (g for g in alike.values() if len(g) > 1):
+
+            def taken(name: str, group: list[str] = group, k: int = k) -> str:
+                mine = [p for p in group if name.startswith(f"{p}.")]
+                return group[k] + name.removeprefix(mine[0]) if mine else name
+
+            arrays = ({name: of[taken(name)] for name in of} for of in (params, buffers))
+            yield (
+                f"{', '.join(group)}: those of {note}",
+                Answers(replace(exact.problem, **dict(zip(("params", "buffers"), arrays, strict=True)))),
+            )
+
+
+def other_inputs(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """The inputs in another order or scale."""
+    for note, change in INPUTS.items():
+        problem = exact.problem
+        changed = [change(a) for a in (problem.x, problem.x_eval)]
+        if all(a.shape == b.shape for a, b in zip(changed, (problem.x, problem.x_eval), strict=True)):
+            yield note, Answers(replace(problem, x=changed[0], x_eval=changed[1]))
+
+
+INPUTS: dict[str, Callable[[Array], Array]] = {
+    "divided by 255": lambda x: x / 255,
+    "times 255": lambda x: x * 255,
+    "times 255/256": lambda x: x * 255 / 256,
+    "from 0 … 1 to −1 … 1": lambda x: 2 * x - 1,
+    "from −1 … 1 to 0 … 1": lambda x: (x + 1) / 2,
+    "channels or features in reverse order": lambda x: np.flip(x, -3 if x.ndim > 3 else -1),
+    "height and width exchanged": lambda x: np.swapaxes(x, -1, -2) if x.ndim > 3 else x,
+    "height and width exchanged, but not the shape": lambda x: (
+        np.swapaxes(x, -1, -2).reshape(x.shape) if x.ndim > 3 else x
+    ),
+    "mirrored": lambda x: x[..., ::-1],
+    "upside down": lambda x: x[..., ::-1, :] if x.ndim > 3 else x,
+    "turned by 180°": lambda x: x[..., ::-1, ::-1] if x.ndim > 3 else x,
+    "channels first read as channels last": lambda x: (
+        np.moveaxis(x.reshape(*x.shape[:-3], *x.shape[-2:], x.shape[-3]), -1, -3) if x.ndim > 3 else x
+    ),
+    "channels last read as channels first": lambda x: np.moveaxis(x, -3, -1).reshape(x.shape) if x.ndim > 3 else x,
+    "standardised, each on its own": lambda x: (
+        (x - x.mean(tuple(range(-3 if x.ndim > 3 else -1, 0)), keepdims=True))
+        / x.std(tuple(range(-3 if x.ndim > 3 else -1, 0)), keepdims=True)
+    ),
+}
+
+
+def affine_targets(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Targets a y + b in place of y."""
+    problem = exact.problem
+    for note, a, b in (
+        ("(y + 1) / 2", 0.5, 0.5),
+        ("1 − y", -1, 1),
+        ("y smoothed by 0.1", 0.9, 0.05),
+        ("y smoothed by 0.05", 0.95, 0.025),
+        ("y smoothed by 0.2", 0.8, 0.1),
+        ("zeros", 0, 0),
+        ("ones", 0, 1),
+        ("2 y", 2, 0),
+        ("y / 2", 0.5, 0),
+    ):
+        if not problem.loss_function.labels:
+            yield note, Answers(replace(problem, y=a * problem.y + b)).known({"logits": exact.logits})
+
+
+def other_losses(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    for note, right, wrong in (
+        ("it is computed from probabilities, whose logarithms are cut off at −100", "bce", losses.OF_PROBABILITIES),
+        *((f"{c:g} is added to probabilities", "bce", losses.shifted(c)) for c in (1e-7, 1e-8, 1e-6, 1e-10, 1e-12)),
+        *((f"targets 1 have the weight {c:g}", "bce", losses.weighted(c)) for c in (2.0, 0.5, 3.0, 10.0)),
+        *((f"labels are smoothed by {c:g}", "softmax", losses.smoothed(c)) for c in (0.1, 0.05, 0.2, 0.01)),
+        ("each output has a cross-entropy of its own", "softmax", losses.ONE_AGAINST_ALL),
+        ("it is Huber's", "mse", losses.HUBER),
+        ("it is the absolute error", "mse", losses.ABSOLUTE),
+        ("it is the root of the mean square", "mse", losses.ROOT),
+    ):
+        yield note, other_loss(right, wrong, exact)
+
+
+def kinks(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Another derivative where none exists: at 0, or where entries of a max-pool window are equal."""
+    for slope in (0.5, 1.0):
+        change = swapped(
+            Activation,
+            lambda n, _, c=slope: Activation(n, lambda x: anp.where(x == 0, c * x, relu(x))),  # type: ignore[misc]
+            lambda a: a.function is relu,
+        )
+        yield f"ReLU has the slope {slope:g} at 0", other_layers(change, exact, AUTOGRAD)
+    for note, pool in (("the last", layers.LastOfTies), ("each", layers.EveryTie)):
+        yield (
+            f"{note} of equal entries of a max-pool window gets the whole derivative",
+            other_layers(swapped(MaxPool, pool), exact, AUTOGRAD),
+        )
+
+
+def detached(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """A part of the network that is not differentiated through."""
+    for note, wrong in (("the shortcuts'", layers.DetachedShortcut), ("the convolutions'", layers.DetachedBranch)):
+        yield f"{note} inputs in the blocks", other_layers(swapped(Residual, wrong), exact, AUTOGRAD)
+
+
+def detached_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    for parts in (("mean", "variance"), ("variance",), ("mean",)):
+        change = swapped(BatchNorm, partial(DetachedStatistics, detached=parts))
+        yield " and ".join(parts), in_training(change, exact)
+    if exact.problem.training:
+        faulty = replace(exact.problem, model=with_layers(exact.problem.model, swapped(BatchNorm, DetachedStatistics)))
+        yield "in the products alone", exact.replaced(hvp=lambda _: AUTOGRAD.products(faulty, exact.grad))
+
+
+def curvature_lost(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Products in which something has a gradient, but no second derivative."""
+    problem = exact.problem
+    yield "the loss", Answers(replace(problem, loss=losses.straight(problem.loss_function)), AUTOGRAD)
+
+    def straight(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda x: function(getval(x)) + elementwise_grad(function)(getval(x)) * (x - getval(x))
+
+    yield "the activation", other_layers(swapped(Activation, lambda n, f: Activation(n, straight(f))), exact, AUTOGRAD)
+
+
+def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Directions, products or both that were flattened in one order of the tensors and unflattened in another."""
+    names = list(exact.grad)
+    for note, order in (("sorted by name", sorted(names)), ("last tensor first", names[::-1])):
+
+        def misread(arrays: Arrays, lead: int, order: list[str] = order) -> Arrays:
+            rows = next(iter(arrays.values())).shape[:lead]
+            flat = np.concatenate([arrays[name].reshape(*rows, -1) for name in order], axis=-1)
+            ends = np.cumsum([arrays[name].size // int(np.prod(rows)) for name in names])[:-1]
+            parts = np.split(flat, ends, axis=-1)
+            return {name: part.reshape(arrays[name].shape) for name, part in zip(names, parts, strict=True)}
+
+        if order != names:
+            wrong = along(exact, misread(exact.grad, 1))
+            yield f"directions, {note}", wrong
+            yield f"products, {note}", exact.replaced(hvp=lambda _, f=misread: f(exact.hvp, 2))
+            yield f"directions and products, {note}", exact.replaced(hvp=lambda _, f=misread, w=wrong: f(w.hvp, 2))
 
 
 def padded_same(layer: Layer) -> Layer:
@@ -111,7 +356,7 @@ def other_variance(change: Callable[[Any], Any], exact: Answers) -> Faulty:
 
 
 def other_epsilon(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    for eps in (1e-3, 1e-6, 0.0, 1e-8, 1e-12):
+    for eps in (1e-3, 1e-6, 0.0, 1e-8, 1e-12, 0.1, 1e-2, 1e-4):
         yield f"ε = {eps:g}", other_variance(lambda v, shift=eps - EPS: v + shift, exact)  # type: ignore[misc]
 
 
@@ -162,19 +407,10 @@ def normalised_direction(exact: Answers) -> Answers:
     return exact.replaced(hvp=lambda _: mapped(lambda h: (h.T * scale.T).T, exact.hvp))
 
 
-GROUPS: dict[str, Callable[[str, Problem], bool]] = {
-    "biases": lambda name, problem: name.endswith("bias"),
-    "batch-norm": lambda name, problem: f"{name.rpartition('.')[0]}.running_mean" in problem.buffers,
-    "the last layer": lambda name, problem: name in list(problem.params)[-2:],
-    "convolutions": lambda name, problem: problem.params[name].ndim == 4,
-    "weights": lambda name, problem: name.endswith("weight"),
-}
-
-
 def lacking_group(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     for group, belongs in GROUPS.items():
         names = [name for name in exact.problem.params if belongs(name, exact.problem)]
-        if names:
+        if 0 < len(names) < len(exact.problem.params):
             directions = {name: g * (name not in names) for name, g in exact.grad.items()}
             yield group, along(exact, directions)
 
@@ -188,11 +424,14 @@ def layerwise(exact: Answers) -> Answers:
     return exact.replaced(hvp=lambda _: {name: layerwise_product(exact, name) for name in exact.grad})
 
 
-def own_gradient(exact: Answers) -> Answers:
-    """H_j g_j and H_i g_i for the pair (i, j)."""
-    fields = exact.problem.pairs[:, ::-1].ravel()
+def own_products(exact: Answers) -> Arrays:
+    """H_k g_k for each field k: name → (fields, *shape); those of fields without a pair are zero."""
+    fields = np.unique(exact.problem.pairs)
     own = Answers(replace(exact.problem, pairs=np.stack([fields, fields], axis=1))).known({"grad": exact.grad})
-    return exact.replaced(hvp=lambda _: mapped(lambda h: h[:, 0].reshape(-1, 2, *h.shape[2:]), own.hvp))
+    found = {name: np.zeros_like(g) for name, g in exact.grad.items()}
+    for name, h in own.hvp.items():
+        found[name][fields] = h[:, 0]
+    return found
 
 
 def hessian_of_mean(exact: Answers) -> Faulty:
@@ -222,20 +461,40 @@ def gauss_newton(exact: Answers) -> Answers:
     return exact.replaced(hvp=lambda _: both_ways(problem.pairs, product))
 
 
-def combined(first: float, second: float, exact: Answers) -> Answers:
-    """The bracket as first · H_j g_i + second · H_i g_j."""
-    return exact.replaced(bracket=lambda s: mapped(lambda h: first * h[:, 0] + second * h[:, 1], s.hvp))
-
-
-def swapped_pairs(exact: Answers) -> Answers:
-    return exact.replaced(hvp=lambda _: mapped(lambda h: h[:, ::-1], exact.hvp))
-
-
 def pushed_onto_x(exact: Answers) -> Faulty:
     problem = exact.problem
     if problem.x.shape != problem.x_eval.shape or (problem.x == problem.x_eval).all():
         return None
     return exact.replaced(logit_delta=lambda s: exact.engine.push_forward(problem, problem.x, s.bracket)[1])
+
+
+def pushed_without(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Logit changes along a part of the bracket."""
+    for group, belongs in GROUPS.items():
+        names = [name for name in exact.problem.params if belongs(name, exact.problem)]
+        if 0 < len(names) < len(exact.problem.params):
+            yield (
+                f"without {group}",
+                exact.replaced(
+                    logit_delta=lambda s, names=names: exact.engine.push_forward(
+                        exact.problem, exact.problem.x_eval, {n: b * (n not in names) for n, b in s.bracket.items()}
+                    )[1]
+                ),
+            )
+
+
+def pushed_in_training_mode(exact: Answers) -> Faulty:
+    problem = exact.problem
+
+    def changes(s: Answers) -> Array:
+        def z(params: Any) -> Any:
+            return problem.model.apply(params, problem.buffers, problem.x_eval, training=True)
+
+        return np.stack(
+            [directional_derivative(z, problem.params, at(s.bracket, k)) for k in range(len(problem.pairs))]
+        )
+
+    return exact.replaced(logit_delta=changes) if problem.buffers else None
 
 
 def changed_probabilities(exact: Answers) -> Answers:
