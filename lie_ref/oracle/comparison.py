@@ -87,6 +87,13 @@ class Comparison:
         return [quantity for quantity in self.quantities if not self.agrees(quantity)]
 
     @cached_property
+    def stages(self) -> tuple[str, ...]:
+        """The quantities in which a bug may be: the first that disagrees, and those just before it that are missing."""
+        before = self.quantities[: self.quantities.index(self.disagreeing[0])]
+        start = QUANTITIES.index(before[-1]) + 1 if before else 0
+        return QUANTITIES[start : QUANTITIES.index(self.disagreeing[0]) + 1]
+
+    @cached_property
     def beginning(self) -> Comparison:
         """The same comparison up to the first quantity that disagrees."""
         last = self.quantities.index(self.disagreeing[0])

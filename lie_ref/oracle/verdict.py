@@ -133,7 +133,8 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
         combinations = combined(comparison)
         if combinations:
             return tuple(Explanation(*found) for found in combinations)
-        suspects = _suspects(CATALOGUE, comparison.beginning)
+        bugs = dict.fromkeys(bug for stage in comparison.stages for bug in CATALOGUE[stage])
+        suspects = _suspects(bugs, comparison.beginning)
         if not suspects:
             estimates = (_suspects([bug], comparison.beginning) for bug in ESTIMATED)
             suspects = next((found for found in estimates if found), [])

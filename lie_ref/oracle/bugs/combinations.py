@@ -46,6 +46,7 @@ NAMES: dict[str, tuple[tuple[dict[str, float | None], str, str], ...]] = {
         ({"H_j g_i": 1, "g_i": None}, "damping", "products have a multiple of the direction added, as by damping"),
         ({"H_j g_i": 1, "g_j": 1}, "gradients-add-up", "products are added to a gradient that nobody zeroed"),
         ({"H_j g_i": 1, "θ": None}, "weight-decay", "products have a multiple of the parameters added"),
+        ({"H_j g_i": 0.5, "H_i g_i": 0.5}, "hessian-of-mean", "Hessians are of the mean loss of both examples"),
         ({"⟨g_i, g_j⟩ g_j": 1}, "empirical-fisher", "the Hessian is taken to be g gᵀ"),
     ),
     "bracket": (
@@ -67,8 +68,8 @@ FIXED = ("⟨g_i, g_j⟩ g_i", "⟨g_i, g_j⟩ g_j", "bracket / (‖g_i‖ ‖g_
 
 
 def combined(comparison: Comparison) -> list[Found]:
-    """What the first quantity that disagrees is, if it is a combination of terms, or else if each of its rows is another
-    row or term, or each of its tensors the right one in another order, with a factor, or zero."""
+    """What the first quantity that disagrees is: a combination of terms; or else, in each row, another row or term; or
+    else, in each tensor, the right one in another order, with a factor, or zero."""
     quantity = comparison.disagreeing[0]
     if quantity not in CORRECT:
         return []
@@ -217,9 +218,10 @@ class _Fit:
                 return []
             if text or abs(c - 1) > CLOSE:
                 predicted[key] = c * option
-                wrong.setdefault((text, round(c, 6)), []).append(key.partition("/")[2])
+                wrong.setdefault((text, round(c, 6)), []).append(key.partition("/")[2] or key)
         digits = self.digits(predicted) if wrong else None
-        if digits is None:
+        scaled = len(wrong) == 1 and sum(map(len, wrong.values())) == len(self.shapes) and not next(iter(wrong))[0]
+        if digits is None or scaled:  # other bugs explain a multiple of the right answer
             return []
         found = []
         for (text, c), names in wrong.items():

@@ -1,19 +1,20 @@
 """Bugs with a free parameter, estimated from a candidate: factors, the step of differences, bits of precision."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import product
 
 import numpy as np
 
+from ...core.engine import at, stacked
 from ...core.problem import Problem
 from ...core.types import Array, Arrays
-from ..answers import Answers, both_ways, gradient_norms, keyed, mapped
+from ..answers import Answers, both_ways, gradient_norms, keyed, mapped, quantity_of
 from ..comparison import LEAST, Comparison
-from ..tolerance import MARGIN, allowed_errors, norms
+from ..tolerance import MARGIN, ROWS, allowed_errors, norms
 
-PRECISIONS = {"bfloat16": 8, "half or TF32": 11, "float32": 24}  # bits
+PRECISIONS = {"bfloat16": 8, "half": 11, "float32": 24}  # bits
 Estimate = tuple[float, str] | None  # the digits that match, and the estimate in words
 
 
@@ -46,7 +47,8 @@ def estimated_step(comparison: Comparison) -> Estimate:
     longest = float(gradient_norms(comparison.exact.grad).max())
     for central, relative in product((False, True), (False, True)):
         for start in (1e-4 * size / (1.0 if relative else longest), 1e-3, 1e-2, 1e-1):
-            found = _fitted_step(comparison, first, start, central, relative)
+            make = partial(differenced, comparison.exact, central=central, relative=relative)
+            found = _fitted_step(comparison, first, start, make, 2 if central else 1)
             if found is None:
                 continue
             digits = comparison.explained_by(found[1], fraction=0.02)
@@ -56,30 +58,62 @@ def estimated_step(comparison: Comparison) -> Estimate:
     return None
 
 
-def _fitted_step(
-    comparison: Comparison, quantity: str, step: float, central: bool, relative: bool
-) -> tuple[float, Answers] | None:
-    """The step for which the error of differences is the candidate's error, by fixed-point iteration from a guess.
+def estimated_swap(comparison: Comparison) -> Estimate:
+    """Whether the bracket is that of two finite steps in both orders, over ε², and the ε."""
+    if comparison.disagreeing[0] != "bracket":
+        return None
+    for start in (1e-2, 1e-1, 1e-3):
+        found = _fitted_step(comparison, "bracket", start, partial(swapped_order, comparison.exact))
+        digits = comparison.explained_by(found[1], fraction=0.02) if found else None
+        if found and digits is not None:
+            return digits, f"ε = {found[0]:.2g}"
+    return None
 
-    To leading order, the error of forward differences grows like the step, and that of central ones like its square.
+
+def swapped_order(exact: Answers, epsilon: float) -> Answers:
+    """The bracket as (θ(i then j) − θ(j then i)) / ε², by steps of size ε."""
+    problem = exact.problem
+
+    def after(first: int, second: int) -> Arrays:
+        moved = {name: p - epsilon * exact.grad[name][first] for name, p in problem.params.items()}
+        one = slice(second, second + 1)
+        return at(Answers(replace(problem, params=moved, x=problem.x[one], y=problem.y[one]))["grad"], 0)
+
+    def bracket(_: Answers) -> Arrays:
+        # θ(i then j) − θ(j then i) = ε (g_j − g_j(θ − ε g_i)) − ε (g_i − g_i(θ − ε g_j))
+        g, found = exact.grad, []
+        for i, j in problem.pairs:
+            ij, ji = after(i, j), after(j, i)
+            found.append({n: ((g[n][j] - ij[n]) - (g[n][i] - ji[n])) / epsilon for n in g})
+        return stacked(found)
+
+    return exact.replaced(bracket=bracket)
+
+
+def _fitted_step(
+    comparison: Comparison, quantity: str, step: float, make: Callable[[float], Answers], power: int = 1
+) -> tuple[float, Answers] | None:
+    """The step for which the error of `make(step)` is the candidate's error, by fixed-point iteration from a guess.
+
+    To leading order, the error grows like this power of the step: 1 for forward differences, 2 for central ones.
     """
-    exact, keys = comparison.exact, comparison.keys(quantity)
+    keys = comparison.keys(quantity)
     b = _vector(comparison.vector.outputs, keys)
     target = _vector(comparison.candidate, keys) - b
     for _ in range(8):
-        solution = differenced(exact, step, central, relative)
+        solution = make(step)
         error = _vector(keyed(quantity, solution[quantity]), keys) - b
         cosine = target @ error / np.sqrt((target @ target) * (error @ error))
         ratio = target @ error / (error @ error)
-        if not abs(cosine) > 0.3 or (central and ratio < 0):
+        if not abs(cosine) > 0.3 or (power == 2 and ratio < 0):
             return None
         if abs(ratio - 1) < 1e-6:
             break
-        step *= float(np.sqrt(ratio) if central else ratio)
+        step *= float(ratio ** (1 / power))
     return (step, solution) if cosine > 0.99 else None
 
 
-def differenced(exact: Answers, step: float, central: bool, relative: bool) -> Answers:
+def differenced(exact: Answers, step: float, *, central: bool, relative: bool) -> Answers:
     """Products as (g(θ + h d) − g(θ)) / h, or central (g(θ + h d) − g(θ − h d)) / 2h, with h = step or step / ‖d‖."""
     problem, norms = exact.problem, gradient_norms(exact.grad)
 
@@ -98,12 +132,17 @@ def differenced(exact: Answers, step: float, central: bool, relative: bool) -> A
 
 
 def estimated_precision(comparison: Comparison) -> Estimate:
-    """Whether the answers or the inputs were rounded, or else whether the errors are as large as with fewer bits."""
-    agreement = min(comparison.digits(quantity)[0] for quantity in comparison.disagreeing)
+    """Whether answers, inputs or terms were rounded to a narrow format, or else whether errors look like rounding."""
+    first = comparison.disagreeing[0]
+    agreement = comparison.digits(first)[0]
     for name, bits in PRECISIONS.items() if agreement >= LEAST else ():
-        wrong = [comparison.candidate[key] for q in comparison.disagreeing for key in comparison.keys(q)]
-        if all(bits <= np.finfo(a.dtype).nmant and np.array_equal(a, _rounded(a, bits)) for a in wrong):
-            return agreement, f"the answers are {name} numbers"
+        wrong = {key: comparison.candidate[key].astype(np.float64) for key in comparison.keys(first)}
+        narrower = all(bits <= np.finfo(comparison.candidate[key].dtype).nmant for key in wrong)
+        if narrower and all(np.array_equal(a, rounded(a, bits)) for a in wrong.values()):
+            whole = {key.partition("/")[2]: a for key, a in wrong.items()}
+            digits = comparison.explained_by(comparison.exact.replaced(**{first: lambda _: whole.get("", whole)}))  # noqa: B023
+            if digits is not None:
+                return agreement, f"the answers are {name} numbers"
     for note, solution in _rounded_inputs(comparison.exact):
         digits = comparison.explained_by(solution)
         if digits is not None:
@@ -113,7 +152,10 @@ def estimated_precision(comparison: Comparison) -> Estimate:
 
 
 def _noise(comparison: Comparison) -> str | None:
-    """The bits at which rounding the inputs makes errors like the candidate's, if most rows have such errors."""
+    """The bits at which rounding makes errors like the candidate's, in most rows, of the size that it makes in each.
+
+    Rounding errors also have no direction in common with the right answers.
+    """
     keys = [key for quantity in comparison.disagreeing for key in comparison.keys(quantity)]
 
     def rows(arrays: Arrays) -> Array:
@@ -131,7 +173,8 @@ def _noise(comparison: Comparison) -> str | None:
 
     own = min(np.finfo(comparison.candidate[key].dtype).nmant + 1 for key in keys)
     bits = round(own - float(np.median(excess(comparison.allowed))))
-    if not 6 <= bits <= own - 3:
+    format = next((name for name, b in PRECISIONS.items() if b < own - 2 and abs(bits - b) <= 2), None)
+    if format is None or _aligned(comparison, keys):
         return None
     allowed = allowed_errors(comparison.exact, comparison.quantities, np.float64, bits)
     if not all((comparison.errors[key] <= allowed[key]).all() for key in comparison.candidate):
@@ -139,20 +182,45 @@ def _noise(comparison: Comparison) -> str | None:
     low, high = np.percentile(excess(allowed), (10, 90))
     if high - low > 8 or np.median(errors / sizes) > 0.3:  # noise is as large everywhere, and smaller than the answer
         return None
-    return f"about {bits} bits"
+    return f"about {bits} bits, as of {format}"
+
+
+def _aligned(comparison: Comparison, keys: list[str]) -> bool:
+    """Whether the errors follow the right answers, as rounding errors do not: by the cosines of long rows."""
+    cosines: list[float] = []
+    for key in keys:
+        exact, lead = comparison.vector.outputs[key], ROWS[quantity_of(key)]
+        error = (comparison.candidate[key].astype(np.float64) - exact).reshape(-1, int(np.prod(exact.shape[lead:])))
+        right = exact.reshape(error.shape)
+        scale = np.linalg.norm(error, axis=1) * np.linalg.norm(right, axis=1)
+        if error.shape[1] >= 4:
+            cosines += ((error * right).sum(axis=1)[scale > 0] / scale[scale > 0]).tolist()
+    if not cosines:
+        return True  # too few numbers to tell
+    return abs(float(np.mean(cosines))) > 0.35 or float(np.mean(np.abs(cosines))) > 0.6
 
 
 def _rounded_inputs(exact: Answers) -> Iterator[tuple[str, Answers]]:
-    """The exact answers to the problem with its weights, its inputs or both rounded."""
-    inputs, weights = ("x", "x_eval"), ("params", "buffers")
+    """The exact answers to the problem with something rounded: weights, inputs or the products that are subtracted."""
     for name, bits in PRECISIONS.items():
-        for what, keys in (("weights and inputs", inputs + weights), ("inputs", inputs), ("weights", weights)):
-            changes = {key: mapped(partial(_rounded, bits=bits), getattr(exact.problem, key)) for key in keys}
-            yield f"{what} are {name} numbers", Answers(replace(exact.problem, **changes))
+        for what, keys in (
+            ("weights and inputs are", ("params", "buffers", "x", "x_eval")),
+            ("inputs are", ("x", "x_eval")),
+            ("weights are", ("params", "buffers")),
+            ("parameters are", ("params",)),
+        ):
+            changes = {key: mapped(partial(rounded, bits=bits), getattr(exact.problem, key)) for key in keys}
+            yield f"{what} {name} numbers", Answers(replace(exact.problem, **changes))
+        terms = {name: rounded(h, bits) for name, h in exact.hvp.items()}
+        bracket = {name: h[:, 0] - h[:, 1] for name, h in terms.items()}
+        yield f"the bracket subtracts {name} numbers", exact.replaced(bracket=partial(lambda b, _: b, bracket))
 
 
-def _rounded(a: Array, bits: int) -> Array:
-    """The nearest numbers with this many bits."""
+def rounded(a: Array, bits: int) -> Array:
+    """The nearest numbers with this many bits; those of half precision also have few exponents."""
+    if bits == PRECISIONS["half"]:
+        with np.errstate(over="ignore"):
+            return a.astype(np.float16).astype(a.dtype)
     mantissa, exponent = np.frexp(a)
     return np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent)
 

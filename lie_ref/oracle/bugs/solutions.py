@@ -177,11 +177,9 @@ def shared_weights(exact: Answers) -> Iterator[tuple[str, Faulty]]:
                 mine = [p for p in group if name.startswith(f"{p}.")]
                 return group[k] + name.removeprefix(mine[0]) if mine else name
 
-            arrays = ({name: of[taken(name)] for name in of} for of in (params, buffers))
-            yield (
-                f"{', '.join(group)}: those of {note}",
-                Answers(replace(exact.problem, **dict(zip(("params", "buffers"), arrays, strict=True)))),
-            )
+            shared = [{name: of[taken(name)] for name in of} for of in (params, buffers)]
+            faulty = Answers(replace(exact.problem, params=shared[0], buffers=shared[1]))
+            yield f"{', '.join(group)}: those of {note}", faulty
 
 
 def other_inputs(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -289,7 +287,10 @@ def curvature_lost(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     def straight(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda x: function(getval(x)) + elementwise_grad(function)(getval(x)) * (x - getval(x))
 
-    yield "the activation", other_layers(swapped(Activation, lambda n, f: Activation(n, straight(f))), exact, AUTOGRAD)
+    def change(name: str, function: Callable[[Any], Any]) -> Layer:
+        return Activation(name, straight(function))
+
+    yield "the activation", other_layers(swapped(Activation, change), exact, AUTOGRAD)
 
 
 def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -307,8 +308,8 @@ def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         if order != names:
             wrong = along(exact, misread(exact.grad, 1))
             yield f"directions, {note}", wrong
-            yield f"products, {note}", exact.replaced(hvp=lambda _, f=misread: f(exact.hvp, 2))
-            yield f"directions and products, {note}", exact.replaced(hvp=lambda _, f=misread, w=wrong: f(w.hvp, 2))
+            for what, right in (("products", exact), ("directions and products", wrong)):
+                yield f"{what}, {note}", exact.replaced(hvp=partial(lambda f, a, _: f(a.hvp, 2), misread, right))
 
 
 def padded_same(layer: Layer) -> Layer:
