@@ -9,7 +9,7 @@ import numpy as np
 
 from .answers import QUANTITIES
 from .bugs.catalogue import CATALOGUE, ESTIMATED, Bug
-from .bugs.combinations import combined
+from .bugs.combinations import another_bug, combined
 from .comparison import ENOUGH, Comparison
 
 WORDS = {True: "agrees", False: "DISAGREES", None: "CANNOT TELL"}
@@ -139,7 +139,7 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
             estimates = (_suspects([bug], comparison.beginning) for bug in ESTIMATED)
             suspects = next((found for found in estimates if found), [])
         whole = [(bug, explained) for bug, _ in suspects if (explained := bug.explain(comparison))]
-    note = "" if whole else f"; this explains {comparison.disagreeing[0]}, and there is another bug in what follows"
+    note = "" if whole else another_bug(comparison.disagreeing[0])
     found = [
         Explanation(bug.name, bug.sentence + (f": {detail}" if detail else "") + note, digits)
         for bug, (digits, detail) in whole or suspects

@@ -63,7 +63,7 @@ def test_noise_is_named_with_its_precision_in_bits(size, bits):
     assert abs(said - bits) <= 5  # the precision of inputs that would give such errors, which the network amplifies
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-22, 1e-3])
+@pytest.mark.parametrize("size", [1e-22, 1e-3])
 def test_random_answers_are_not_explained_by_a_factor(size):
     rng = np.random.default_rng(0)
     vector = oracle.load("mlp-saturated-softmax-800")

@@ -451,8 +451,7 @@ BUGS: dict[str, Bug] = {
     "clipped-probabilities": Bug("loss", "bce", adding("logit_maps", lambda z: z.clamp(-CLIP, CLIP))),
     "shifted-labels": Bug("loss", "softmax", deriving(y=lambda code: (code.y + 1) % code.vector.model.n_out)),
     "softplus-threshold": Bug("", "anywhere", threshold),
-    "relu-for-mish": Bug("logits", "mish", replacing(Mish, nn.ReLU)),
-    "silu-for-mish": Bug("logits", "mish", replacing(Mish, nn.SiLU)),
+    "other-activation": Bug("logits", "mish", lambda code, name: replacing(Mish, getattr(nn, name))(code)),
     "flipped-kernels": Bug("logits", "convolutions", modules(Conv, flipped=True)),
     "transposed-weight": Bug("logits", "square weight", replacing(nn.Linear, TransposedLinear)),
     "same-padding": Bug("logits", "convolutions", same_padding),
@@ -490,6 +489,7 @@ BUGS: dict[str, Bug] = {
 }
 # fmt: on
 ARGUMENTS = {
+    "other-activation": ["ReLU", "SiLU"],
     "batch-norm-epsilon": ["1e-3"],
     "finite-differences": ["forward:1e-3", "central:1e-2", "forward-relative:1e-3"],
     "direction-lacks-group": list(GROUPS),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -136,19 +137,24 @@ def estimated_precision(comparison: Comparison) -> Estimate:
     first = comparison.disagreeing[0]
     agreement = comparison.digits(first)[0]
     for name, bits in PRECISIONS.items() if agreement >= LEAST else ():
-        wrong = {key: comparison.candidate[key].astype(np.float64) for key in comparison.keys(first)}
-        narrower = all(bits <= np.finfo(comparison.candidate[key].dtype).nmant for key in wrong)
-        if narrower and all(np.array_equal(a, rounded(a, bits)) for a in wrong.values()):
-            whole = {key.partition("/")[2]: a for key, a in wrong.items()}
-            digits = comparison.explained_by(comparison.exact.replaced(**{first: lambda _: whole.get("", whole)}))  # noqa: B023
-            if digits is not None:
-                return agreement, f"the answers are {name} numbers"
+        narrow = {q: arrays for q in comparison.disagreeing if (arrays := _narrow(comparison, q, bits)) is not None}
+        given = {q: partial(lambda arrays, _: arrays, arrays) for q, arrays in narrow.items()}
+        if first in given and comparison.explained_by(comparison.exact.replaced(**given)) is not None:
+            return agreement, f"the answers are {name} numbers"
     for note, solution in _rounded_inputs(comparison.exact):
         digits = comparison.explained_by(solution)
         if digits is not None:
             return digits, note
     noise = _noise(comparison) if agreement >= LEAST else None
     return (agreement, noise) if noise else None
+
+
+def _narrow(comparison: Comparison, quantity: str, bits: int) -> Any:
+    """The candidate's arrays of a quantity, if their numbers have no more than this many bits though they could."""
+    arrays = {key.partition("/")[2]: comparison.candidate[key] for key in comparison.keys(quantity)}
+    if all(bits <= np.finfo(a.dtype).nmant and np.array_equal(a, rounded(a, bits)) for a in arrays.values()):
+        return arrays.get("", arrays)
+    return None
 
 
 def _noise(comparison: Comparison) -> str | None:
@@ -173,8 +179,7 @@ def _noise(comparison: Comparison) -> str | None:
 
     own = min(np.finfo(comparison.candidate[key].dtype).nmant + 1 for key in keys)
     bits = round(own - float(np.median(excess(comparison.allowed))))
-    format = next((name for name, b in PRECISIONS.items() if b < own - 2 and abs(bits - b) <= 2), None)
-    if format is None or _aligned(comparison, keys):
+    if not 6 <= bits <= own - 3 or _aligned(comparison, keys):
         return None
     allowed = allowed_errors(comparison.exact, comparison.quantities, np.float64, bits)
     if not all((comparison.errors[key] <= allowed[key]).all() for key in comparison.candidate):
@@ -182,7 +187,7 @@ def _noise(comparison: Comparison) -> str | None:
     low, high = np.percentile(excess(allowed), (10, 90))
     if high - low > 8 or np.median(errors / sizes) > 0.3:  # noise is as large everywhere, and smaller than the answer
         return None
-    return f"about {bits} bits, as of {format}"
+    return f"about {bits} bits"
 
 
 def _aligned(comparison: Comparison, keys: list[str]) -> bool:

@@ -474,14 +474,12 @@ def pushed_without(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     for group, belongs in GROUPS.items():
         names = [name for name in exact.problem.params if belongs(name, exact.problem)]
         if 0 < len(names) < len(exact.problem.params):
-            yield (
-                f"without {group}",
-                exact.replaced(
-                    logit_delta=lambda s, names=names: exact.engine.push_forward(
-                        exact.problem, exact.problem.x_eval, {n: b * (n not in names) for n, b in s.bracket.items()}
-                    )[1]
-                ),
-            )
+            yield f"without {group}", exact.replaced(logit_delta=partial(_pushed, names))
+
+
+def _pushed(without: list[str], answers: Answers) -> Array:
+    rest = {name: b * (name not in without) for name, b in answers.bracket.items()}
+    return answers.engine.push_forward(answers.problem, answers.problem.x_eval, rest)[1]
 
 
 def pushed_in_training_mode(exact: Answers) -> Faulty:
