@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from .fields import Field, Point, difference, norm, tree_map
-from .optimizers import GradientDescent, Optimizer
+from .optimizers import Optimizer
 
-PLAIN = GradientDescent()
+PLAIN = Optimizer()  # gradient descent
 # Steps to try, relative to |θ|.  Where the gradient jumps within a step, as at a kink or where entries of a max-pool
 # window change places, estimates with two steps disagree by more than `AGREEMENT`.  Then the next step is tried.
 STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
@@ -60,9 +60,9 @@ def order_swap(
     """
 
     def displacement(first: Field, second: Field) -> Point:
-        update, after = optimizer.step(first(theta))
+        update, after = optimizer.step(first(theta), theta)
         once = tree_map(lambda u: -epsilon * u, update)
-        update, _ = after.step(second(tree_map(lambda t, d: t + d, theta, once)))
+        update, _ = after.step(second(there := tree_map(lambda t, d: t + d, theta, once)), there)
         return tree_map(lambda d, u: d - epsilon * u, once, update)
 
     swap = difference(displacement(gradient_x, gradient_y), displacement(gradient_y, gradient_x))

@@ -23,9 +23,9 @@ class Autograd:
 
     def field_loss(self, problem: Problem, i: int) -> Loss:
         """θ ↦ L_i(θ), the mean loss of the members of field i."""
-        x, y = problem.groups
-        definition = problem.loss_function.definition
-        return lambda p: definition(self.logits(replace(problem, params=p), x[i], problem.training), y[i]).mean()
+        x, y = (a[i] for a in problem.groups)
+        of, train = problem.loss_function, problem.training
+        return lambda p: of.definition(self.logits(replace(problem, params=p), x, train), y).mean() + of.regulariser(p)
 
     def gradients(self, problem: Problem) -> Arrays:
         """g_i = ∇L_i of each field: name → (fields, *shape)."""

@@ -8,6 +8,7 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
+from .fields import Point, inner
 from .types import Array
 
 
@@ -16,12 +17,18 @@ class LossFunction:
     """`definition(z, y)` gives the losses (…,) of logits z (…, k), in `autograd.numpy`.  Error messages call it `name`.
 
     Targets y are (…, k), between 0 and 1 if `binary` is set; with `labels` they are integers (…,) from 0 to k − 1.
+    Weight decay λ adds the regulariser λ/2 ‖θ‖² to the loss of every example.
     """
 
     definition: Callable[[Any, Array], Any]
     labels: bool = False
     binary: bool = False
     name: str = "custom"
+    weight_decay: float = 0.0
+
+    def regulariser(self, params: Point) -> Any:
+        """λ/2 ‖θ‖²."""
+        return self.weight_decay / 2 * inner(params, params) if self.weight_decay else 0.0
 
 
 def bce(z: Any, y: Array) -> Any:

@@ -99,7 +99,8 @@ class Solution:
     def loss(self) -> Array:
         """L_i of each field: (fields,)."""
         each = self.problem.loss_function.definition(self.logits, self.problem.y)
-        return each.mean(axis=-1) if self.problem.batches else each
+        of_fields = each.mean(axis=-1) if self.problem.batches else each
+        return of_fields + self.problem.loss_function.regulariser(self.problem.params)
 
     @cached_property
     def grad(self) -> Arrays:

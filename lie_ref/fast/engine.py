@@ -119,7 +119,12 @@ def training_step(
     ends = np.cumsum([p.size for p in problem.params.values()])
     parts = zip(problem.params.items(), np.split(gradient, ends[:-1]), strict=True)
     grads = {name: part.reshape(p.shape) for (name, p), part in parts}
-    return float(mean_loss[0, 0]), grads, problem.buffers | sweep.running_statistics(), z[0]
+    return (
+        float(mean_loss[0, 0] + loss.regulariser(problem.params)),
+        grads,
+        problem.buffers | sweep.running_statistics(),
+        z[0],
+    )
 
 
 def _each_product(problem: Problem, directions: Arrays, rows: Array) -> Iterator[tuple[int, int, Arrays]]:

@@ -33,6 +33,9 @@ def sweep_over(model: Model, sweep: Sweep, x: Array, y: Array, loss: LossFunctio
     z = forward(model.network, sweep, x)
     members = sweep.members or x.shape[1]
     backward(model.network, sweep, gradient(loss)(z, y) * np.asarray(1 / members, x.dtype))
+    if loss.weight_decay:  # the part of λθ that belongs to these members
+        share = np.asarray(loss.weight_decay * x.shape[1] / members, x.dtype)
+        sweep.grads = {name: g + share * sweep.params[name] for name, g in sweep.grads.items()}
     return z
 
 

@@ -130,7 +130,7 @@ def order_swap_convergence(
     def swap(epsilon: float) -> Point:
         return order_swap(gradient_x, gradient_y, theta, epsilon, optimizer, order)
 
-    longest = max(norm(optimizer.step(gradient(theta))[0]) for gradient in (gradient_x, gradient_y)) or 1.0
+    longest = max(norm(optimizer.step(gradient(theta), theta)[0]) for gradient in (gradient_x, gradient_y)) or 1.0
     for step in steps:
         epsilons = [step * (norm(theta) or 1.0) / longest / 2**k for k in range(4)]
         swaps = [swap(epsilon) for epsilon in epsilons]

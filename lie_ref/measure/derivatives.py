@@ -183,7 +183,7 @@ def swap_effects(
     """
     problem = checked_problem(model, params, buffers, x, y, pairs, loss=loss, batches=False)
     try:
-        updates = optimizer.step(problem.params)[0]
+        updates = optimizer.step(problem.params, problem.params)[0]
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"optimizer: expected a state with the parameters' names and shapes, got others ({error})"
@@ -197,10 +197,10 @@ def swap_effect(problem: Problem, g: Arrays, optimizer: Optimizer, order: int) -
     """The factor of ε, or of ε² for order 2, for each pair, from the gradients g of all fields: name → (p, *shape)."""
     g_i, g_j = ({name: a[problem.pairs[:, side]] for name, a in g.items()} for side in range(2))
     if order == 1:
-        return first_order_effect(optimizer, g_i, g_j)
-    products = engine.products(problem, optimizer.step(g)[0])
+        return first_order_effect(optimizer, problem.params, g_i, g_j)
+    products = engine.products(problem, optimizer.step(g, problem.params)[0])
     sides = ({name: h[:, side] for name, h in products.items()} for side in range(2))
-    return second_order_effect(optimizer, g_i, g_j, *sides)
+    return second_order_effect(optimizer, problem.params, g_i, g_j, *sides)
 
 
 def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, tangents: Mapping[str, Array]) -> Array:

@@ -58,7 +58,7 @@ def evaluate(
     return Evaluation(
         pairs=solution.problem.pairs,
         logits=z,
-        loss=whole.loss_function.definition(z, whole.y),
+        loss=whole.loss_function.definition(z, whole.y) + whole.loss_function.regulariser(whole.params),
         logit_delta=changes,
         rms_gradient=tensor_rms(solution.grad),
         rms_bracket=tensor_rms(solution.bracket),
@@ -103,7 +103,7 @@ def optimizer_swaps(solution: Solution, optimizer: Optimizer, order: int) -> Swa
 
     The first order comes from the memory of the optimizer; the second contains the Lie bracket.
     """
-    updates = optimizer.step(solution.grad)[0]
+    updates = optimizer.step(solution.grad, solution.problem.params)[0]
     return _swaps(solution, updates, lambda part: swap_effect(part, solution.grad, optimizer, order))
 
 

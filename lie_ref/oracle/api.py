@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.networks import Model
 from ..core.types import Array
-from ..fast.arguments import checked_problem, checked_weights
+from ..fast.arguments import LossLike, checked_problem, checked_weights
 from ..machine.errors import InputError
 from .candidates import checked_candidate, read_candidate
 from .comparison import compared
@@ -80,13 +80,14 @@ def reference(
     y: Array,
     pairs: Sequence[tuple[int, int]] | Array,
     x_eval: Array | None = None,
-    loss: str = "bce",
+    loss: LossLike = "bce",
     training: bool = False,
 ) -> Vector:
     """The exact answers, in float64, for your own weights and inputs: `verify` takes them like a test vector.
 
     x is (n, …), or (b, m, …) for the fields of mini-batches, with batch-norm in training mode if `training` says so;
-    `x_eval` is x unless it is given.  Raises ValueError or TypeError for arrays that do not fit.
+    `x_eval` is x unless it is given.  `loss` is "bce", "softmax", "mse" or a `LossFunction`, and autograd makes the
+    answers for one of your own.  Raises ValueError or TypeError for arrays that do not fit.
 
     >>> from lie_ref import mlp
     >>> import numpy as np

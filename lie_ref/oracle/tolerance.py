@@ -16,7 +16,7 @@ from ..core.problem import Problem
 from ..core.types import Array, Arrays
 from ..fast.trees import with_layers
 from .answers import Answers, keyed, mapped, quantity_of
-from .textbook_formulas import TEXTBOOK_ACTIVATIONS, TEXTBOOK_LOSSES
+from .textbook_formulas import TEXTBOOK_ACTIVATIONS, textbook_loss
 
 MARGIN = 128.0  # JAX's float32 Mish, compiled without optimization, is 51 times as far off as the trials
 TRIALS = 3  # with changed inputs, and one more without
@@ -82,7 +82,7 @@ def scales(exact: Answers, quantity: str) -> Arrays:
 def _trials(problem: Problem, dtype: Any, unit: float) -> Iterator[Answers]:
     """The reference in this precision, on the inputs and on changed ones."""
     rng = np.random.default_rng(0)
-    usual = replace(problem, model=with_layers(problem.model, _textbook), loss=TEXTBOOK_LOSSES[str(problem.loss)])
+    usual = replace(problem, model=with_layers(problem.model, _textbook), loss=textbook_loss(problem.loss_function))
     yield Answers(usual.astype(dtype))
     for _ in range(TRIALS):
         yield Answers(_moved(usual, unit, rng).astype(dtype))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.losses import LOSSES
 from ..core.networks import Model, mlp, mxresnet
 from ..core.problem import Problem
 from ..core.types import Array, Arrays, Shapes
@@ -51,9 +52,14 @@ def answered(problem: Problem, **about: Any) -> Vector:
 
 
 def write_vector(path: Path, vector: Vector) -> None:
-    """Write the `.npz` of a vector: `param/…`, `buffer/…`, the inputs, the outputs, and `meta`, a JSON string."""
+    """Write the `.npz` of a vector: `param/…`, `buffer/…`, the inputs, the outputs, and `meta`, a JSON string.
+
+    Raises ValueError for a loss without a name in `LOSSES`, whose definition a file cannot hold.
+    """
+    if LOSSES.get(loss := vector.loss_function.name) != vector.loss_function:
+        raise ValueError(f"loss: a file can hold {', '.join(LOSSES)} without weight decay, got another one, {loss!r}")
     kind = {"fields": "batches" if vector.batches else "examples", "training": vector.training}
-    about = {"format": FORMAT, "name": vector.name, "model": vector.model.spec, "loss": vector.loss}
+    about = {"format": FORMAT, "name": vector.name, "model": vector.model.spec, "loss": loss}
     meta = about | kind | {"flags": list(vector.flags), "notes": vector.notes}
     state = {f"param/{k}": p for k, p in vector.params.items()} | {f"buffer/{k}": b for k, b in vector.buffers.items()}
     inputs = {key: getattr(vector, key) for key in INPUTS} | {"pairs": vector.pairs.astype(np.int64)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -65,10 +66,13 @@ LAYERS = {
     "residual, strided": (around(Residual("l", CONVS, SHORTCUT, Activation("h", mish)), 6), (7, 5)),
 }
 FOURTH_POWER = LossFunction(lambda z, y: ((z - y) ** 4).sum(axis=-1))
+DECAYED = replace(LOSSES["bce"], weight_decay=0.3)
 NETWORKS: dict[str, tuple[Model, tuple[int, ...], Any]] = {
     **{f"{model.spec['activation']}-{loss}": (model, (5,), loss) for model, loss in product(MLPS, LOSSES)},
     "exclusive loss": (MLPS[1], (5,), exclusive([0, 2])),
     "loss without a rule": (MLPS[1], (5,), FOURTH_POWER),
+    "weight decay": (MLPS[1], (5,), DECAYED),
+    "weight decay, pictures": (lie_ref.mxresnet(**BOTTLENECK), (3, 9, 9), DECAYED),
     "mxresnet-tiny": (TINY, (3, 64, 64), "bce"),
     "mxresnet-tiny, odd": (TINY, (3, 33, 47), "softmax"),
     "mxresnet-tiny, one column": (TINY, (3, 5, 1), "mse"),
@@ -90,6 +94,7 @@ CASES = {
     "mini-batches, evaluation": (TINY, (2, 3, 3, 9, 12), [(0, 1)], "bce", False),
     "mini-batches, training": (TINY, (2, 4, 3, 17, 20), [(0, 1)], "softmax", True),
     "bottleneck, training": (lie_ref.mxresnet(**BOTTLENECK), (2, 4, 3, 9, 9), [(0, 1)], "bce", True),
+    "weight decay, training": (lie_ref.mxresnet(**BOTTLENECK), (2, 4, 3, 9, 9), [(0, 1)], DECAYED, True),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from networks import arguments, training_gradients
 
 import lie_ref
+from lie_ref.core.losses import LOSSES
 from lie_ref.fast.arguments import checked_problem
 from lie_ref.fast.engine import training_step
 from lie_ref.machine.partner import Partner
@@ -73,13 +75,14 @@ def test_a_partner_that_has_ended_is_an_error():
         first.total(np.ones(1))
 
 
-@pytest.mark.parametrize("members", [2, 5])
-def test_a_mini_batch_in_parts_gives_the_gradients_and_statistics_of_the_whole(members):
+@pytest.mark.parametrize(("members", "decay"), [(2, 0.0), (5, 0.0), (5, 0.3)])
+def test_a_mini_batch_in_parts_gives_the_gradients_and_statistics_of_the_whole(members, decay):
+    loss = replace(LOSSES["bce"], weight_decay=decay)
     model, params, buffers, x, y = given = arguments(lie_ref.preset("mxresnet-tiny"), (members, 3, 24, 24), 0)
-    whole = training_gradients(*given)
+    whole = training_gradients(*given, loss=loss)
 
     def half(rows):
-        part = checked_problem(model, params, buffers, x[None, rows], y[None, rows], training=True)
+        part = checked_problem(model, params, buffers, x[None, rows], y[None, rows], loss=loss, training=True)
         return lambda partner: training_step(part, members, partner.total)
 
     first, second = together(*map(half, np.array_split(np.arange(members), 2)))

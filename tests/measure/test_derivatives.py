@@ -13,6 +13,7 @@ import pytest
 from networks import MLPS, arguments, at, bracket_reverse_over_reverse, generic_problem, loss_of
 
 import lie_ref
+from lie_ref.core.losses import LOSSES
 from lie_ref.fast import engine, sweeps
 from lie_ref.measure import derivatives
 from lie_ref.measure.crosschecks import largest_relative_error
@@ -52,6 +53,31 @@ def test_a_bracket_is_the_difference_of_the_hvps_along_each_others_gradients(giv
     h = lie_ref.hvps(*given, lie_ref.gradients(*given))
     expected = {name: a[0, 1] - a[1, 0] for name, a in h.items()}
     assert largest_relative_error(at(lie_ref.brackets(*given, [(0, 1)]), 0), expected) < 1e-12
+
+
+def test_weight_decay_in_a_loss_adds_lambda_theta_to_gradients_and_lambda_to_hessians(given):
+    """With g_i + λθ and H_i + λ the bracket gains λ (H_j − H_i) θ + λ (g_i − g_j)."""
+    params = given[1]
+    decayed, pairs, rate = replace(LOSSES["bce"], weight_decay=0.3), [(0, 1), (2, 0)], 0.3
+    plain, found = (lie_ref.evaluate(*given, examples=2, loss=loss) for loss in ("bce", decayed))
+    np.testing.assert_allclose(found.loss, plain.loss + rate / 2 * sum((p**2).sum() for p in params.values()))
+    g, h = lie_ref.gradients(*given), at(lie_ref.hvps(*given, {name: p[None] for name, p in params.items()}), 0)
+    expected = lie_ref.brackets(*given, pairs)
+    for k, (i, j) in enumerate(pairs):
+        for name, b in expected.items():
+            b[k] += rate * (h[name][j] - h[name][i]) + rate * (g[name][i] - g[name][j])
+    brackets = lie_ref.brackets(*given, pairs, decayed)
+    assert largest_relative_error(brackets, expected) < 1e-12
+    assert (
+        largest_relative_error(
+            lie_ref.gradients(*given, decayed), {name: a + rate * params[name] for name, a in g.items()}
+        )
+        < 1e-14
+    )
+    sgd = lie_ref.optimizers.WeightDecay(lie_ref.optimizers.Optimizer(), l2=rate)
+    first, second = lie_ref.swap_effects(*given, pairs, sgd)
+    assert not any(a.any() for a in first.values())
+    assert largest_relative_error(second, brackets) < 1e-12
 
 
 def random_directions(params, count: int):

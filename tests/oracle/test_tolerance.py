@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
 from lie_ref import mlp, oracle
 from lie_ref.core.activations import ACTIVATIONS
-from lie_ref.core.losses import LOSSES
+from lie_ref.core.engine import AUTOGRAD
+from lie_ref.core.losses import LOSSES, LossFunction
 from lie_ref.fast.dual import Dual
 from lie_ref.fast.scalar_rules import derivatives, gradient
 from lie_ref.oracle.answers import Answers
 from lie_ref.oracle.textbook_formulas import TEXTBOOK_ACTIVATIONS, TEXTBOOK_LOSSES
 from lie_ref.oracle.tolerance import MARGIN, allowed_errors, row_norms
+from lie_ref.oracle.vectors import write_vector
 
 
 def targets(loss: str, z: np.ndarray) -> np.ndarray:
@@ -46,6 +51,46 @@ def test_textbook_losses_lose_digits_of_confident_answers(loss):
     y = np.array([0]) if loss == "softmax" else np.array([[1.0, 0.0, 0.0]])
     usual, exact = (gradient(of[loss])(z, y)[0, 0] for of in (TEXTBOOK_LOSSES, LOSSES))
     assert 1e-9 < abs(usual / exact - 1) < 1e-1 if loss == "bce" else usual != exact
+
+
+def softplus_form(z, y):
+    return anp.mean(anp.logaddexp(0.0, z) - y * z, axis=-1)
+
+
+def cosine(z, y):  # of labels
+    return 1 - anp.cos(anp.sum(z * (np.arange(z.shape[-1]) == y[..., None]), axis=-1))
+
+
+OWN = {
+    "bce, written anew": LossFunction(softplus_form, binary=True),
+    "labels": LossFunction(cosine, labels=True, name="cosine"),
+    "weight decay": replace(LOSSES["bce"], weight_decay=0.2),
+    "the loss itself": LOSSES["bce"],
+}
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("name", OWN)
+def test_a_reference_for_a_loss_of_ones_own_accepts_right_answers_and_names_wrong_ones(name, batches, tmp_path):
+    loss, model, rng = OWN[name], mlp([3, 4, 2], "mish"), np.random.default_rng(0)
+    x, y = rng.standard_normal((4, 3)), rng.integers(0, 2, 4 if loss.labels else (4, 2))
+    if batches:
+        x, y = x.reshape(2, 2, 3), y.reshape(2, 2, *y.shape[1:])
+    given = model, *model.init(seed=0), x, y, [(0, 1)]
+    vector = oracle.reference(*given, loss=loss)
+    right = Answers(vector.astype(np.float32), AUTOGRAD).outputs()
+    for dtype, candidate in ((np.float32, right), (np.float64, Answers(vector, AUTOGRAD).outputs())):
+        oracle.assert_agrees(vector, {key: a.astype(dtype) for key, a in candidate.items()})
+    wrong = vector.outputs | {key: -a for key, a in vector.outputs.items() if key.startswith("bracket")}
+    assert "sign-swapped" in [e.name for e in oracle.verify(vector, wrong).diagnosis]
+    if name == "bce, written anew":
+        oracle.assert_agrees(oracle.reference(*given), vector.outputs)
+    if name == "the loss itself":
+        write_vector(tmp_path / "r.npz", vector)
+        assert oracle.load(tmp_path / "r.npz").loss == "bce"
+    else:
+        with pytest.raises(ValueError, match=r"^loss: a file can hold bce, softmax, mse without weight decay, got "):
+            write_vector(tmp_path / "r.npz", vector)
 
 
 def test_row_norms_neither_overflow_nor_underflow():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from typing import Any
+
 import numpy as np
 import pytest
 from networks import examples, generic_state, training_gradients
 
 import lie_ref
 from lie_ref.core.networks import Model
-from lie_ref.core.optimizers import AdamState, GradientDescent, Momentum
+from lie_ref.core.optimizers import AdamState, Momentum, Optimizer, WeightDecay
 from lie_ref.experiment.exclusive import exclusive
 from lie_ref.fast.scalar_rules import gradient
 from lie_ref.study.training import Adam
@@ -87,26 +90,85 @@ def test_fifty_adam_steps(dtype: type, tolerance: float) -> None:
     np.testing.assert_array_equal(params["zero"], start["zero"])
 
 
-@pytest.mark.parametrize("kind", ["gradient descent", "momentum", "adam"])
-def test_four_steps_of_an_optimizer_from_rest(kind: str) -> None:
+def sgd(**options: float) -> Any:
+    return lambda params, lr: torch.optim.SGD(params, lr=lr, **options)
+
+
+def adam(kind: Any = torch.optim.Adam, **options: float) -> Any:
+    return lambda params, lr: kind(params, lr=lr, betas=(0.8, 0.999), eps=1e-8, **options)
+
+
+REST = AdamState(np.zeros(7), np.zeros(7), count=0, betas=(0.8, 0.999))
+OPTIMIZERS = {  # ours from rest, and PyTorch's
+    "SGD": (Optimizer(), sgd()),
+    "SGD with weight decay": (WeightDecay(Optimizer(), l2=0.2), sgd(weight_decay=0.2)),
+    "SGD with momentum": (Momentum(np.zeros(7), momentum=0.9), sgd(momentum=0.9)),
+    "SGD with both": (WeightDecay(Momentum(np.zeros(7), 0.9), l2=0.2), sgd(momentum=0.9, weight_decay=0.2)),
+    "Adam": (REST, adam()),
+    "Adam with weight decay": (WeightDecay(REST, l2=0.2), adam(weight_decay=0.2)),
+    "AdamW": (WeightDecay(REST, decoupled=0.2), adam(torch.optim.AdamW, weight_decay=0.2)),
+}
+
+
+@pytest.mark.parametrize(("state", "peer_of"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_four_steps_of_an_optimizer_from_rest(state: Optimizer, peer_of: Any) -> None:
     rng = np.random.default_rng(15)
-    theta = torch.nn.Parameter(torch.zeros(7, dtype=torch.float64))
-    state, peer = {
-        "gradient descent": (GradientDescent(), torch.optim.SGD([theta], lr=1.0)),
-        "momentum": (Momentum(np.zeros(7), momentum=0.9), torch.optim.SGD([theta], lr=1.0, momentum=0.9)),
-        "adam": (
-            AdamState(np.zeros(7), np.zeros(7), count=0, betas=(0.8, 0.999)),
-            torch.optim.Adam([theta], lr=1.0, betas=(0.8, 0.999), eps=1e-8),
-        ),
-    }[kind]
-    moved = np.zeros(7)
+    at = rng.normal(size=7)
+    theta = torch.nn.Parameter(torch.from_numpy(at.copy()))
+    peer = peer_of([theta], 0.5)
     for _ in range(4):
         gradient = rng.normal(size=7)
-        update, state = state.step(gradient)
-        moved -= update
+        update, state = state.step(gradient, at)
+        at = at - 0.5 * update
         theta.grad = torch.from_numpy(gradient)
         peer.step()
-        np.testing.assert_allclose(moved, theta.detach().numpy(), rtol=1e-13)
+        np.testing.assert_allclose(at, theta.detach().numpy(), rtol=1e-13)
+
+
+@pytest.mark.parametrize(("state", "peer_of"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_the_effects_of_a_swap_are_those_of_steps_of_torch_optim(state: Optimizer, peer_of: Any) -> None:
+    """After three steps, the order of two examples changes ε · first + ε² · second, up to an error C ε³."""
+    rng = np.random.default_rng(17)
+    model, before = lie_ref.mlp([2, 1, 1, 1], "tanh"), rng.normal(size=(3, 7))
+    shapes = model.parameter_shapes
+    x, y = rng.normal(size=(2, 2)), np.array([[0.0], [1.0]])
+    net, theta = network(model.spec), rng.normal(size=7)
+    for g in before:
+        state = state.step(g, theta)[1]
+
+    def point(flat: np.ndarray) -> Arrays:
+        ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes.values()])[:-1]
+        return {name: a.reshape(shape) for (name, shape), a in zip(shapes.items(), np.split(flat, ends), strict=True)}
+
+    def ends(epsilon: float, order: tuple[int, int]) -> np.ndarray:
+        load_weights(net, point(theta), {})
+        peer = peer_of(net.parameters(), 0.0)  # at a rate of 0 the first steps change its state alone
+        for g in before:
+            for name, p in net.named_parameters():
+                p.grad = torch.from_numpy(point(g)[name])
+            peer.step()
+        peer.param_groups[0]["lr"] = epsilon
+        for i in order:
+            peer.zero_grad()
+            LOSSES["bce"](net(torch.from_numpy(x[[i]])), torch.from_numpy(y[[i]])).backward()
+            peer.step()
+        return np.concatenate([p.detach().numpy().ravel() for p in net.parameters()])
+
+    effects = lie_ref.swap_effects(model, point(theta), {}, x, y, [(0, 1)], mapped(state, point))
+    first, second = (np.concatenate([e[name].ravel() for name in shapes]) for e in effects)
+    epsilons = 2.0 ** -np.arange(5, 9)
+    errors = [np.linalg.norm(ends(e, (0, 1)) - ends(e, (1, 0)) - e * first - e**2 * second) for e in epsilons]
+    assert errors[-1] < 0.1 * epsilons[-1] ** 2 * np.linalg.norm(second)
+    np.testing.assert_allclose(np.diff(np.log(errors)) / np.diff(np.log(epsilons)), 3, atol=0.3)
+
+
+def mapped(state: Any, f: Any) -> Any:
+    """The state of an optimizer with f applied to each of its arrays."""
+    if isinstance(state, np.ndarray):
+        return f(state)
+    if not isinstance(state, (Momentum, AdamState, WeightDecay)):
+        return state
+    return replace(state, **{field.name: mapped(getattr(state, field.name), f) for field in fields(state)})
 
 
 def test_exclusive_attributes_have_the_cross_entropy_of_torch() -> None:

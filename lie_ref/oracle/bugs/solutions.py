@@ -381,8 +381,9 @@ class AllTogether(Autograd):
         return super().logits(weights, x, training=True)
 
     def field_loss(self, problem: Problem, i: int) -> Loss:
-        definition = problem.loss_function.definition
-        return lambda p: definition(self.logits(replace(problem, params=p), problem.x), problem.y)[i]
+        of = problem.loss_function
+        logits = partial(self.logits, x=problem.x)
+        return lambda p: of.definition(logits(replace(problem, params=p)), problem.y)[i] + of.regulariser(p)
 
 
 def training_mode(engine: Autograd, exact: Answers) -> Faulty:
