@@ -145,8 +145,9 @@ def order_swap_convergence(
 
 
 def largest_relative_error(a: Arrays, b: Arrays) -> float:
-    """The largest `relative_error` of any tensor; nan if one of them is."""
-    return float(np.max([relative_error(a[name], b[name]) for name in b]))
+    """The largest `relative_error` of any tensor; nan if one of them is, or if all are zero and so tell nothing."""
+    largest = float(np.max([relative_error(a[name], b[name]) for name in b]))
+    return largest if largest or any(of.any() for of in b.values()) else float("nan")
 
 
 def _gradient_of(problem: Problem, i: int) -> Field:

@@ -172,11 +172,11 @@ def run_all(worker: Worker, result: Result) -> None:
 
 
 def disagreement(expected: np.ndarray, found: np.ndarray) -> float:
-    """‖a − b‖ / ‖b‖, or infinity if the shapes differ."""
+    """‖a − b‖ / ‖b‖; infinity if the shapes differ or only b is zero, nan if both are zero and so tell nothing."""
     if expected.shape != found.shape:
         return np.inf
     error, size = np.linalg.norm(expected - found), np.linalg.norm(expected)
-    return float(error / size) if size else float(np.inf if error else 0.0)
+    return float(error / size) if size else float(np.inf if error else np.nan)
 
 
 def peak_memory() -> float:

@@ -16,10 +16,11 @@ def assert_agree(
     """Assert that names, shapes and dtypes are equal and that ‖a − b‖ ≤ tolerance · ‖b‖ for each tensor.
 
     A tensor with less than 1e-9 of the norm of all tensors may be nothing but rounding errors, so ‖b‖ is replaced by
-    that 1e-9, or by `scale` if it is larger: the norm of terms that cancel.
+    that 1e-9, or by `scale` if it is larger: the norm of terms that cancel.  If all tensors are zero, nothing agrees.
     """
     assert set(ours) == set(theirs)
     peers = {name: np.asarray(value) for name, value in theirs.items()}
+    assert any(b.any() for b in peers.values()) or scale, "only zeros to compare with"
     floor = max(1e-9 * np.sqrt(sum(np.sum(np.square(b, dtype=np.float64)) for b in peers.values())), scale)
     for name, b in peers.items():
         a = ours[name]
