@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .answers import QUANTITIES
-from .bugs.catalogue import CATALOGUE, ESTIMATED, Bug
+from .bugs.catalogue import CATALOGUE, ESTIMATED, ROUNDING, Bug
 from .bugs.combinations import another_bug, combined
 from .comparison import ENOUGH, Comparison
 
@@ -138,6 +138,8 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
         if not suspects:
             estimates = (_suspects([bug], comparison.beginning) for bug in ESTIMATED)
             suspects = next((found for found in estimates if found), [])
+        if not suspects and (rounding := ROUNDING.explain(comparison)):
+            suspects = [(ROUNDING, rounding)]
         whole = [(bug, explained) for bug, _ in suspects if (explained := bug.explain(comparison))]
     note = "" if whole else another_bug(comparison.disagreeing[0])
     found = [

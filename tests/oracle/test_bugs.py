@@ -16,7 +16,7 @@ from lie_ref.fast.trees import with_layers
 from lie_ref.oracle import Vector
 from lie_ref.oracle.answers import Answers as Solution
 from lie_ref.oracle.answers import quantity_of
-from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED
+from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED, ROUNDING
 from lie_ref.oracle.bugs.layers import swapped
 
 Answers = dict[str, np.ndarray]
@@ -49,7 +49,7 @@ def defined_with(vector: Vector, change) -> Answers:
 
 
 def test_every_bug_of_the_catalogue_has_its_own_name_and_a_sentence():
-    bugs = {*chain(*CATALOGUE.values()), *ESTIMATED}
+    bugs = {*chain(*CATALOGUE.values()), *ESTIMATED, ROUNDING}
     assert len(bugs) == len({bug.name for bug in bugs}) >= 40
     assert all(bug.sentence and "\n" not in bug.sentence for bug in bugs)
 

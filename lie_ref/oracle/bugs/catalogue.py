@@ -175,6 +175,7 @@ ESTIMATED = (
     Bug("factor", "quantities are multiples of what they should be", estimated_factors),
     Bug("finite-differences", "products are differences of gradients over too large a step", estimated_step),
     Bug("finite-swap", "the bracket is the difference that two finite steps make", estimated_swap),
-    Bug("lower-precision", "something is computed or kept in fewer bits", estimated_precision),
 )
+# Only tried if nothing else explains the candidate, and on all that it has.
+ROUNDING = Bug("lower-precision", "something is computed or kept in fewer bits", estimated_precision)
 # fmt: on
