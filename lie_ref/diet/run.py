@@ -9,9 +9,9 @@ from typing import Any
 
 from ..core.types import Arrays
 from ..images.dataset import Dataset
+from ..machine.child import ENDED
 from ..machine.errors import InputError
 from ..machine.files import to_json, write_npz, write_text
-from ..machine.process import interrupt_held
 from ..machine.progress import Progress
 from ..study.folder import check_config, make_folders, with_versions, write_config
 from ..study.verdicts import table
@@ -24,6 +24,7 @@ from .settings import DietSettings
 from .tasks import TASKS
 
 FORMAT = "lie-ref-diet/1"
+UNGUARDED = ' (with an executor of your own, a script needs `if __name__ == "__main__":`, and `python -` cannot run it)'
 OTHERWISE = "--out takes another folder"
 
 
@@ -76,14 +77,13 @@ def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -
         else:
             futures: list[Future[None]] = []
             try:
-                with interrupt_held():  # submitting may start the workers
-                    for job in left:
-                        futures.append(executor.submit(job.perform, work))
+                for job in left:
+                    futures.append(executor.submit(job.perform, work))
                 for future in as_completed(futures):
                     future.result()
                     bar.advance()
             except BrokenExecutor as error:  # all its futures have failed
-                raise InputError("a worker process ended: was it killed, or short of memory?") from error
+                raise InputError(f"{ENDED}{UNGUARDED}") from error
             except BaseException:
                 for future in futures:  # do not start those that still wait
                     future.cancel()

@@ -74,7 +74,7 @@ def celeba_dataset(folder: Path, cache: Path, size: int = 64, subset: bool = Fal
         listed=listed,
         notes=(f"{len(taken):,} of the {listed:,} listed images taken", origin),
     )
-    return build_cache(planned, functools.partial(_decode, source.path, source.prefix, taken, size), skip_bad)
+    return build_cache(planned, functools.partial(_decode, source.path, source.prefix, size), taken, skip_bad)
 
 
 def centre_square(image: Image.Image, size: int) -> np.ndarray:
@@ -133,16 +133,15 @@ def _fingerprint(attributes: Path, partition: Path | None, source: _Source) -> s
 
 
 @functools.lru_cache(maxsize=1)
-def _open_zip(path: Path, process: int) -> zipfile.ZipFile:
-    """The archive, opened once in each process: processes forked after the opening would share its file position."""
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """The archive, opened once in each process."""
     return zipfile.ZipFile(path)
 
 
-def _decode(path: Path, prefix: str, names: list[str], size: int, row: int) -> np.ndarray:
-    name = names[row]
+def _decode(path: Path, prefix: str, size: int, name: str) -> np.ndarray:
     zipped = path.suffix == ".zip"
     try:
-        file = io.BytesIO(_open_zip(path, os.getpid()).read(prefix + name)) if zipped else path / name
+        file = io.BytesIO(_open_zip(path).read(prefix + name)) if zipped else path / name
         with Image.open(file) as image:
             return centre_square(image, size)
     except UnidentifiedImageError:  # its own message shows the object that was opened

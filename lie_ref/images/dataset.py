@@ -4,22 +4,23 @@ A cache is a folder of two files: `images.npy`, uint8 (n, size, size, 3), and `t
 """
 
 import json
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..machine.errors import InputError
 from ..machine.files import first_line, read_npz
-from ..machine.process import end_with_parent, interrupt_held
 from ..machine.progress import Progress
 from ..machine.threads import in_order, threads
+from ..machine.workers import workers
 
 FORMAT = "lie-ref-cache/1"
+Item = TypeVar("Item")  # what an image is decoded from
 SPLITS = ("train", "validation", "test")
 MIN_TEST = 32  # the images that an evaluation needs
 CHUNK = 32  # images that a worker decodes at a time: some 400 kB at 64 x 64
@@ -104,13 +105,15 @@ def check_splits(where: str | Path, split: np.ndarray, hint: str = "") -> None:
         raise InputError(f"{where}: the test split has {counts[-1]} images, expected at least {MIN_TEST}{hint}")
 
 
-def build_cache(planned: Dataset, decode: Callable[[int], np.ndarray], skip_bad: bool = False) -> Dataset:
+def build_cache(
+    planned: Dataset, decode: Callable[[Item], np.ndarray], items: Sequence[Item], skip_bad: bool = False
+) -> Dataset:
     """Decode the images of a planned data set into the folder of `planned.images`; returns the data set as cached.
 
-    `decode(row)` returns (size, size, 3) uint8 or raises `InputError` for an image that cannot be read.  It runs in
-    worker processes, so it must pickle.  `skip_bad` drops and counts such images; otherwise the first one is raised.
-    The folder appears when it is complete: an interrupted build leaves nothing behind, and a killed one at most a
-    hidden folder `.NAME.*` beside it.
+    There is an item for each row: `decode(item)` returns (size, size, 3) uint8 or raises `InputError` for an image that
+    cannot be read.  It runs in worker processes, so it and the items must pickle.  `skip_bad` drops and counts such
+    images; otherwise the first one is raised.  The folder appears when it is complete: an interrupted build leaves
+    nothing behind, and a killed one at most a hidden folder `.NAME.*` beside it.
     """
     folder = planned.images.parent
     try:
@@ -118,7 +121,7 @@ def build_cache(planned: Dataset, decode: Callable[[int], np.ndarray], skip_bad:
         with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
             partial = Path(temporary) / folder.name
             partial.mkdir()
-            bad = _write_images(partial / planned.images.name, planned, decode, skip_bad)
+            bad = _write_images(partial / planned.images.name, planned, decode, items, skip_bad)
             _write_table(partial / "table.npz", _without(planned, bad))
             if not folder.exists():  # another process may have built the same cache in the meantime
                 partial.rename(folder)
@@ -175,7 +178,9 @@ def _write_table(path: Path, dataset: Dataset) -> None:
     np.savez(path, files=dataset.files, labels=dataset.labels, split=dataset.split, meta=np.array(json.dumps(meta)))
 
 
-def _write_images(path: Path, planned: Dataset, decode: Callable[[int], np.ndarray], skip_bad: bool) -> dict[int, str]:
+def _write_images(
+    path: Path, planned: Dataset, decode: Callable[[Item], np.ndarray], items: Sequence[Item], skip_bad: bool
+) -> dict[int, str]:
     """Decode the images in worker processes into an `.npy` file in row order; returns the omitted rows with reasons."""
     n, size = len(planned), planned.size
     count = min(threads(), MAX_WORKERS)
@@ -186,13 +191,12 @@ def _write_images(path: Path, planned: Dataset, decode: Callable[[int], np.ndarr
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
     def submit(rows: range) -> Future[Chunk]:
-        with interrupt_held():  # a worker may start now
-            return pool.submit(_decode_rows, rows)
+        return pool.submit(_decode_rows, decode, size, rows, items[rows.start : rows.stop])
 
     with (
         path.open("wb") as file,
         Progress(n, "preparing images") as bar,
-        ProcessPoolExecutor(count, initializer=_start_worker, initargs=(decode, size)) as pool,
+        workers(count) as pool,
     ):
         write_header(n)
         chunks = [range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
@@ -209,22 +213,14 @@ def _write_images(path: Path, planned: Dataset, decode: Callable[[int], np.ndarr
 
 
 Chunk = tuple[np.ndarray, dict[int, str]]  # the pixels of some rows (zeros for a bad one), the bad rows with reasons
-_job: tuple[Callable[[int], np.ndarray], int]  # in a worker process: the function that decodes, and the images' size
 
 
-def _start_worker(decode: Callable[[int], np.ndarray], size: int) -> None:
-    global _job
-    _job = decode, size
-    end_with_parent()
-
-
-def _decode_rows(rows: range) -> Chunk:
-    decode, size = _job
+def _decode_rows(decode: Callable[[Item], np.ndarray], size: int, rows: range, items: Sequence[Item]) -> Chunk:
     pixels = np.zeros((len(rows), size, size, 3), np.uint8)
     bad = {}
-    for slot, row in zip(pixels, rows, strict=True):
+    for slot, row, item in zip(pixels, rows, items, strict=True):
         try:
-            slot[:] = decode(row)
+            slot[:] = decode(item)
         except InputError as error:
             bad[row] = str(error)
     return pixels, bad

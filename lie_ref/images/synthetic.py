@@ -24,10 +24,10 @@ def faces_dataset(
     split = split_in_order(n)
     check_splits(f"{n:,} synthetic faces", split)
     labels = sample_attributes(n, seed, exclusive)
-    draw = functools.partial(_draw, labels, seed, size, ambiguity)
+    draw, numbered = functools.partial(_draw, seed, size, ambiguity), list(enumerate(labels))
     digest = hashlib.sha256(labels.tobytes())
-    for index in range(SAMPLE):
-        digest.update(draw(index).tobytes())
+    for face in numbered[:SAMPLE]:
+        digest.update(draw(face).tobytes())
     home = cache / f"faces-{n}-{size}-seed{seed}-{digest.hexdigest()[:16]}"
     if home.exists():
         return load_cache(home)
@@ -43,8 +43,9 @@ def faces_dataset(
         listed=n,
         notes=("the first 80 % train, the next 10 % validate and the rest test",),
     )
-    return build_cache(planned, draw)
+    return build_cache(planned, draw, numbered)
 
 
-def _draw(labels: np.ndarray, seed: int, size: int, ambiguity: float, index: int) -> np.ndarray:
-    return draw_face(labels[index], seed, index, size, ambiguity)
+def _draw(seed: int, size: int, ambiguity: float, face: tuple[int, np.ndarray]) -> np.ndarray:
+    index, labels = face
+    return draw_face(labels, seed, index, size, ambiguity)

@@ -1,14 +1,11 @@
-"""Settings of the whole process: BLAS threads, freed memory, the end of a child process, and Ctrl-C held back."""
+"""Settings of the whole process: BLAS threads, freed memory, and Ctrl-C held back."""
 
 import ctypes
-import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 THREAD_SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads")
 MALLOPT = {-1: 2**31 - 1, -2: 2**26, -3: 2**31 - 1}  # glibc's M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD
@@ -43,34 +40,17 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
-def end_with_parent() -> None:
-    """End this child process when its parent ends; otherwise the workers of a killed parent would wait forever."""
-    parent: Any = multiprocessing.parent_process()
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 @contextmanager
 def interrupt_held() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block; processes that start in the block never see it.
-
-    A terminal sends Ctrl-C to the whole process group, but only the parent should answer.  Children inherit the mask;
-    the parent also needs a handler, because another of its threads may receive the signal.
-    """
+    """Hold Ctrl-C back until the end of the block, in which nothing may wait for another process."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers and needs to
         yield
         return
     caught: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, handler)
         if caught:
             signal.raise_signal(signal.SIGINT)

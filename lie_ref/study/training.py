@@ -1,10 +1,8 @@
 """Trains a network as PyTorch would: Adam on shuffled passes over the data, stopped and resumed at any step."""
 
-import multiprocessing
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +13,9 @@ from ..core.problem import NO_PAIRS, Problem
 from ..core.types import Array, Arrays
 from ..fast.engine import training_step
 from ..images.dataset import Dataset
+from ..machine.child import Child
 from ..machine.errors import InputError
 from ..machine.partner import Partner
-from ..machine.process import interrupt_held, keep_freed_memory, use_one_blas_thread
 from .checkpoint import Checkpoint
 
 
@@ -160,29 +158,19 @@ def two_processes(training: Training, steps: int) -> Iterator[None]:
     InputError if the second process ends too early.
     """
     ours, theirs = Partner.pair(sum(p.nbytes for p in training.params.values()))  # the gradient is the largest message
-    resource_tracker.ensure_running()  # spawning starts it, and it would let Ctrl-C in
-    with interrupt_held():
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=_follow, args=(training, steps, theirs), daemon=True)
-        process.start()
-    theirs.line.close()
-    training.partner = ours
-    try:
-        yield
-    except EOFError as error:
-        raise InputError("the second process of the training ended: was it killed, or short of memory?") from error
-    finally:
-        training.partner = None
-        ours.line.close()  # ends the other process, too
-        process.join()
+    with Child(theirs.handles) as second, ours.line:
+        with theirs.line:
+            second.send(partial(_follow, training, steps, theirs))
+        training.partner = ours
+        try:
+            yield
+        finally:
+            training.partner = None
 
 
 def _follow(training: Training, steps: int, partner: Partner) -> None:
-    """The second process.  It ignores Ctrl-C, which the first process handles."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    use_one_blas_thread()
-    keep_freed_memory()
+    """The work of the second process."""
     training.partner = partner
-    with suppress(EOFError, InputError), np.errstate(all="ignore"):  # the first process reports what is wrong
+    with suppress(InputError), np.errstate(all="ignore"):  # the first process reports what is wrong
         for _ in range(steps):
             training.advance()

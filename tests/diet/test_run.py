@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -149,9 +149,9 @@ def test_a_lost_state_is_named_with_the_job_that_makes_it_again(copy: Path, cach
 
 def test_a_killed_worker_is_reported_in_one_line(copy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(copy, "hair-all-0")
-    submit = ProcessPoolExecutor.submit
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda pool, f, *_: submit(pool, os._exit, 1))
     with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"), workers() as pool:
+        submit = pool.submit
+        monkeypatch.setattr(pool, "submit", lambda *_: submit(os._exit, 1))
         run_diet(SETTINGS, copy, cache, pool)
 
 

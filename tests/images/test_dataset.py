@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -17,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import in_own_group, living, wait_until
 
 from lie_ref.images.dataset import SPLITS, Dataset, build_cache, check_splits, load_cache, split_in_order
 from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz
 
-SIZE = 6
+SIZE, ROWS = 6, range(400)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -54,7 +53,7 @@ def planned(folder: Path, n: int = 400) -> Dataset:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return build_cache(planned(tmp_path_factory.mktemp("caches") / "cache"), picture)
+    return build_cache(planned(tmp_path_factory.mktemp("caches") / "cache"), picture, ROWS)
 
 
 @pytest.fixture
@@ -128,14 +127,14 @@ TOO_FEW = r"^pictures \(9 of 400 .* 360\.jpg.*\): the test split has 31 images"
 @pytest.mark.parametrize(("bad", "said"), [((390, 111, 112), FIRST_BAD), (range(360, 369), TOO_FEW)])
 def test_bad_images_that_stop_a_build_leave_nothing_behind(tmp_path, bad, said):
     with pytest.raises(InputError, match=said):
-        build_cache(planned(tmp_path / "cache"), functools.partial(picture_or_bad, bad), skip_bad=said == TOO_FEW)
+        build_cache(planned(tmp_path / "cache"), functools.partial(picture_or_bad, bad), ROWS, said == TOO_FEW)
     assert not list(tmp_path.iterdir())
 
 
 def test_skipped_images_are_dropped_counted_and_named(tmp_path):
     bad = (0, 31, 32, 200, 399)
     plan = planned(tmp_path / "cache")
-    dataset = build_cache(plan, functools.partial(picture_or_bad, bad), skip_bad=True)
+    dataset = build_cache(plan, functools.partial(picture_or_bad, bad), ROWS, skip_bad=True)
     kept = [row for row in range(400) if row not in bad]
     assert (len(dataset), dataset.skipped, dataset.listed) == (395, 5, 405)
     assert dataset.notes[-1] == "5 of 400 images skipped because they cannot be read, the first: 000.jpg: not an image"
@@ -148,49 +147,41 @@ def test_skipped_images_are_dropped_counted_and_named(tmp_path):
 
 
 def test_a_dead_worker_is_an_error(tmp_path):
-    with pytest.raises(RuntimeError):
-        build_cache(planned(tmp_path / "cache"), die)
+    with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"):
+        build_cache(planned(tmp_path / "cache"), die, ROWS)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/cache: the cache cannot be written: "):
-        build_cache(planned(tmp_path / "file" / "cache"), picture)
+        build_cache(planned(tmp_path / "file" / "cache"), picture, ROWS)
 
 
 def test_a_cache_that_another_process_finished_first_is_kept(folder):
     (folder / "mark").write_text("first")
-    build_cache(planned(folder), picture)
+    build_cache(planned(folder), picture, ROWS)
     assert (folder / "mark").read_text() == "first"
     assert [path.name for path in folder.parent.iterdir()] == ["cache"]
 
 
-def living(group: int) -> int:
-    """The number of processes of a group that still run."""
-    count = 0
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, process_group = file.read_text().rpartition(")")[2].split()[:3]
-            count += int(process_group) == group and state != "Z"
-    return count
+BUILD = f"from {__name__} import build_slowly; build_slowly()"
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.02)
-    return true()
+def build_slowly() -> None:
+    """The program of the tests below, which interrupt it."""
+    try:
+        build_cache(planned(Path(sys.argv[1]), 20_000), slow_picture, range(20_000))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
-@pytest.fixture(params=["fork", "forkserver", "spawn", "spawn, still starting"])
+@pytest.fixture(params=["writing", "starting"])
 def slow_build(request: pytest.FixtureRequest, tmp_path: Path) -> subprocess.Popen:
     """A build in its own process group, as in a shell, that writes images or is still starting its workers."""
-    method, _, starting = request.param.partition(", ")
-    command = [sys.executable, __file__, method, tmp_path / "cache"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    if starting:
-        assert wait_until(lambda: living(process.pid) >= 3)  # the build, the resource tracker, a worker
+    process = in_own_group(BUILD, tmp_path / "cache")
+    if request.param == "starting":
+        assert wait_until(lambda: living(process.pid) >= 2)
     else:
         assert wait_until(lambda: any(file.stat().st_size > 128 for file in tmp_path.glob(".cache.*/cache/images.npy")))
     return process
@@ -288,11 +279,3 @@ def test_an_image_file_cut_short_after_loading_is_named_by_batch(folder):
     os.truncate(dataset.images, 1000)
     with pytest.raises(InputError, match=r"images\.npy: .*cut short"):
         dataset.batch(np.arange(3))
-
-
-if __name__ == "__main__":  # a slow build, which tests interrupt
-    multiprocessing.set_start_method(sys.argv[1])
-    try:
-        build_cache(planned(Path(sys.argv[2]), 20_000), slow_picture)
-    except KeyboardInterrupt:
-        sys.exit(130)

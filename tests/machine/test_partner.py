@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import lie_ref
 from lie_ref.core.losses import LOSSES
 from lie_ref.fast.arguments import checked_problem
 from lie_ref.fast.engine import training_step
+from lie_ref.machine.child import Child
+from lie_ref.machine.errors import InputError
 from lie_ref.machine.partner import Partner
 from lie_ref.measure.crosschecks import largest_relative_error
 
@@ -36,7 +38,7 @@ def test_both_partners_get_the_sum_whichever_is_faster(size):
     def totals(partner):
         k = int(partner.first)
         for n, a in enumerate(arrays[k]):
-            time.sleep(0.01 * ((n + k) % 2) + 0.15 * (n == k))  # longer than `PATIENCE`, and once than `GLANCE`
+            time.sleep(0.01 * ((n + k) % 2))  # longer than `PATIENCE`
             yield partner.total(a)
 
     first, second = together(*2 * [lambda partner: list(totals(partner))])
@@ -46,13 +48,14 @@ def test_both_partners_get_the_sum_whichever_is_faster(size):
 
 def test_a_slow_reader_gets_the_right_sum_although_the_other_has_written_again():
     def reads_slowly(partner):
-        other = partner.other
+        place = partner.place
 
-        def view(turn, like):
-            time.sleep(0.05)
-            return other.view(turn, like)
+        def slow_place(first, like):
+            if first != partner.first:
+                time.sleep(0.05)
+            return place(first, like)
 
-        partner.other = SimpleNamespace(written=other.written, view=view)
+        partner.place = slow_place
         return [partner.total(np.full(1, n)).item() for n in range(4)]
 
     first, second = together(reads_slowly, lambda partner: [partner.total(np.full(1, 10 * n)).item() for n in range(4)])
@@ -66,12 +69,24 @@ def test_the_sum_has_the_shape_and_dtype_of_its_terms_whatever_their_memory_layo
     assert second.dtype == first.dtype == np.float32
 
 
-def test_a_partner_that_has_ended_is_an_error():
+def add_thrice(partner):
+    return [partner.total(np.full(3, n)).tolist() for n in range(3)]
+
+
+def test_a_partner_can_be_sent_to_a_child_that_inherits_its_handles():
+    first, second = Partner.pair(nbytes=24)
+    with Child(second.handles) as child:
+        child.send(partial(add_thrice, second))
+        assert add_thrice(first) == [[0, 0, 0], [2, 2, 2], [4, 4, 4]]
+
+
+@pytest.mark.parametrize("unread", [0, 1])
+def test_a_partner_that_has_ended_is_an_error(unread):
     first, second = Partner.pair(nbytes=8)
-    second.send(np.ones(1))  # what was sent before the end counts
+    for _ in range(unread):
+        first.send(np.ones(1))
     second.line.close()
-    np.testing.assert_array_equal(first.total(np.ones(1)), [2])
-    with pytest.raises(EOFError):
+    with pytest.raises(InputError, match=r"^a worker process ended: "):
         first.total(np.ones(1))
 
 

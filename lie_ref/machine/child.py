@@ -1,0 +1,99 @@
+"""Child processes: new interpreters that run functions of the package, and never the program's main script."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from traceback import format_exc
+from typing import Any
+
+from .errors import InputError
+from .process import keep_freed_memory, use_one_blas_thread
+from .threads import use_one_thread
+
+ENDED = "a worker process ended: was it killed, or short of memory?"
+CODE = "import sys; sys.path[:] = {!r}; from lie_ref.machine.child import serve; serve({})"
+
+
+class Child:
+    """A process that does one piece of work after another, in one thread; killed at the end of its `with` block.
+
+    The work goes through a pipe of which this process holds one end only, so that the death of the child at any moment
+    is an InputError here.  Ctrl-C is for this process alone, which nothing keeps from it.  (A process of
+    `multiprocessing` first runs the main script again, and can hang its parent if it dies from that.)
+
+    >>> with Child() as child:
+    ...     child.do(os.getpid) != os.getpid()
+    True
+    """
+
+    def __init__(self, inherited: Sequence[int] = ()) -> None:
+        """Start it; it inherits these file descriptors, under the same numbers."""
+        self.line, theirs = Pipe()
+        code = CODE.format([*sys.path, str(Path(__file__).parents[2])], theirs.fileno())
+        with theirs:
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the child inherits
+            try:
+                command, handles = [sys.executable, "-c", code], (theirs.fileno(), *inherited)
+                self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=handles)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.line.close()
+
+    def send(self, work: Callable[[], Any]) -> None:
+        """Hand over a piece of work, which must pickle, without waiting for its result."""
+        try:
+            self.line.send(work)
+        except OSError as error:
+            raise InputError(ENDED) from error
+
+    def do(self, work: Callable[[], Any]) -> Any:
+        """The result of a piece of work, or its exception."""
+        self.send(work)
+        try:
+            result, error, trace = self.line.recv()
+        except (EOFError, OSError) as ended:
+            raise InputError(ENDED) from ended
+        if error is not None:
+            raise error from RuntimeError(f"in a child process:\n{trace}")
+        return result
+
+
+def serve(handle: int) -> None:
+    """Do in a child what its parent sends, until the parent closes the pipe or ends: then the child ends at once."""
+    line, waiting = Connection(handle), SimpleQueue[bytes]()
+
+    def receive() -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                waiting.put(line.recv_bytes())
+        os._exit(0)
+
+    threading.Thread(target=receive, daemon=True).start()
+    use_one_thread()
+    use_one_blas_thread()
+    keep_freed_memory()
+    while True:
+        try:
+            answer = pickle.dumps((pickle.loads(waiting.get())(), None, ""))
+        except Exception as error:
+            answer = pickle.dumps((None, error, format_exc()))
+        with suppress(OSError):  # the parent has ended, and so will this process
+            line.send_bytes(answer)

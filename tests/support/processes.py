@@ -1,0 +1,48 @@
+"""Programs that tests run in a process group of their own, as a shell does, and interrupt."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SEARCH = [path for path in sys.path if path]
+
+
+def in_own_group(code: str, *arguments: str | Path) -> subprocess.Popen:
+    """Python, running this code with Ctrl-C switched on, which a shell ignores for programs in its background."""
+    begin = f"import sys, signal; sys.path[:] = {SEARCH}; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", f"{begin}\n{code}", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def members(field: int, value: int) -> list[int]:
+    """The processes that still run and of which a field of /proc/PID/stat has this value."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            stat = file.read_text().rpartition(")")[2].split()
+            if int(stat[field]) == value and stat[0] != "Z":
+                found.append(int(file.parent.name))
+    return found
+
+
+def children(process: int) -> list[int]:
+    """The children of a process that still run."""
+    return members(1, process)
+
+
+def living(group: int) -> int:
+    """The number of processes of a group that still run."""
+    return len(members(2, group))
+
+
+def wait_until(true: Callable[[], object], seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not (now := true()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(now)
