@@ -9,9 +9,23 @@ from ..core.losses import LossFunction, loss_function
 from ..core.networks import Model, check_shapes
 from ..core.problem import NO_PAIRS, Problem, Weights
 from ..core.types import Array, Arrays, Shapes
+from ..machine.errors import nearest
+from ..machine.files import first_line
 
 Pairs = Sequence[tuple[int, int]] | Array
 LossLike = str | LossFunction
+WRAPPERS = "module.", "_orig_mod."  # what PyTorch's DataParallel and compile put in front of names
+STATISTICS = "running_mean", "running_var"  # how the names of buffers end
+COUNTER = "num_batches_tracked"  # and those of PyTorch's counters, which nothing here needs
+SPLIT = "params, buffers = lie_ref.oracle.split(net.state_dict())"
+
+
+def checked_model(model: Model) -> Model:
+    """The model, which must be a network of this package."""
+    if not isinstance(model, Model):
+        expected = "expected a network of lie_ref.mlp, mxresnet or preset, with the weights of another given by"
+        raise TypeError(f"model: {expected} {SPLIT}; got {type(model).__name__}")
+    return model
 
 
 def checked_weights(model: Model, params: Mapping[str, Array], buffers: Mapping[str, Array]) -> Weights:
@@ -19,6 +33,7 @@ def checked_weights(model: Model, params: Mapping[str, Array], buffers: Mapping[
 
     The buffers may contain PyTorch's `num_batches_tracked` counters, which are left out.
     """
+    model = checked_model(model)
     params = checked_arrays("params", params, model.parameter_shapes)
     buffers = checked_arrays("buffers", buffers, model.buffer_shapes, next(iter(params.values())).dtype)
     for name, array in buffers.items():
@@ -60,7 +75,7 @@ def checked_problem(
 
 def checked_inputs(argument: str, weights: Weights, x: Array, batches: bool = False) -> Array:
     """Inputs (n, channels, height, width) or (n, features) in the dtype of the parameters; with `batches` (b, m, …)."""
-    x = np.asarray(x)
+    x = as_array(argument, x)
     weights.model.check_input(argument, x, lead="b, m" if batches else "n")
     return _checked_numbers(argument, x, next(iter(weights.params.values())).dtype)
 
@@ -96,8 +111,13 @@ def checked_arrays(argument: str, arrays: Mapping[str, Array], shapes: Shapes, d
 
     Without a dtype, they must have a common floating dtype of at least 32 bits.
     """
-    check_shapes(argument, arrays, shapes)
-    found = {name: np.asarray(arrays[name]) for name in shapes}
+    try:
+        check_shapes(argument, arrays, shapes)
+    except ValueError as error:
+        there = {name: np.shape(a) for name, a in arrays.items()}
+        raise ValueError(f"{error}{_remedy(argument, there, shapes)}") from error
+    given = {name: as_array(f"{argument}[{name!r}]", a) for name, a in arrays.items() if name in shapes}
+    found = {name: given[name] for name in shapes}
     if dtype is None:
         dtypes = {a.dtype for a in found.values()}
         dtype = next(iter(dtypes))
@@ -110,7 +130,7 @@ def checked_arrays(argument: str, arrays: Mapping[str, Array], shapes: Shapes, d
 def checked_targets(model: Model, y: Array, lead: tuple[int, ...], dtype: Any, loss: LossLike) -> Array:
     """Targets, in this dtype, that fit the loss and inputs with these leading axes; integers for a loss of labels."""
     of = loss_function(loss)
-    y = np.asarray(y)
+    y = as_array("y", y)
     shape = lead if of.labels else (*lead, model.n_out)
     if y.shape != shape:
         raise ValueError(f"y: expected shape {shape} for loss {of.name!r}, got {y.shape}")
@@ -128,10 +148,39 @@ def checked_targets(model: Model, y: Array, lead: tuple[int, ...], dtype: Any, l
     return y
 
 
+def as_array(argument: str, given: Any) -> Array:
+    """The array of an array-like, or a TypeError that says how to make one of a tensor that NumPy cannot read."""
+    steps = (
+        (".detach()", getattr(given, "requires_grad", False)),
+        (".cpu()", getattr(getattr(given, "device", None), "type", "cpu") != "cpu"),
+        (".float()", "bfloat16" in str(getattr(given, "dtype", ""))),
+    )
+    if needed := "".join(step for step, needs in steps if needs):
+        raise TypeError(f"{argument}: NumPy cannot read this tensor, pass tensor{needed}")
+    try:
+        return np.asarray(given)
+    except Exception as error:  # array-likes of other libraries raise anything
+        raise TypeError(f"{argument}: is not an array ({first_line(error)})") from error
+
+
+def _remedy(argument: str, there: Shapes, shapes: Shapes) -> str:
+    """What to do about names that are not the model's: the end of an error."""
+    unknown = [str(name) for name in there if name not in shapes and not str(name).endswith(COUNTER)]
+    if not unknown:
+        return ""
+    remedy = f"; they are {', '.join([*shapes][:4])}{', …' * (len(shapes) > 4)}, {nearest(unknown[0], shapes)}"
+    if argument == "buffers" or any(name.startswith(WRAPPERS) or name.endswith(STATISTICS) for name in unknown):
+        return f"{remedy if shapes else ''}; {SPLIT} has the right ones"
+    if [*there.values()] == [*shapes.values()]:
+        remedy += f"; dict(zip(model.parameter_shapes, {argument}.values())) renames them, if this is their order"
+    return remedy
+
+
 def _checked_numbers(argument: str, array: Array, dtype: Any) -> Array:
     """The floating array cast to this dtype, in which all numbers must be finite."""
     if not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(f"{argument}: expected a floating-point array, got dtype {array.dtype}")
+        scale = "; scale pictures as in training, such as x / 127.5 - 1" if array.dtype == np.uint8 else ""
+        raise TypeError(f"{argument}: expected a floating-point array, got dtype {array.dtype}{scale}")
     with np.errstate(over="ignore"):  # overflow is reported below
         array = array.astype(dtype, copy=False)
     if not np.isfinite(array).all():

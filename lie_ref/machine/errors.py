@@ -1,4 +1,8 @@
-"""The one exception for input that cannot be used: the command line turns it into one line and exit status 2."""
+"""The one exception for input that cannot be used, which the command line prints as one line, and words for errors."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
@@ -7,3 +11,19 @@ class InputError(ValueError):
     >>> str(InputError("list_attr_celeba.txt:7: expected 40 values, found 39"))
     'list_attr_celeba.txt:7: expected 40 values, found 39'
     """
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """Which of the known names is most like this one, for the end of an error.
+
+    >>> nearest("fc1.bias", ["0.weight", "0.bias"])
+    "the nearest to 'fc1.bias' is '0.bias'"
+    """
+    matches = get_close_matches(str(name)[:80], list(known), n=1, cutoff=0)
+    return f"the nearest to {shortened(name)} is {''.join(map(repr, matches)) or 'none'}"
+
+
+def shortened(value: Any) -> str:
+    """How Python writes a value, cut to 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -17,6 +17,12 @@ import numpy as np
 from .errors import InputError
 from .process import interrupt_held
 
+PICKLED = (".pt", ".pth", ".ckpt")
+NO_PICKLES = (
+    "a file of torch.save, which is a pickle; as arrays it is read: "
+    "np.savez('FILE.npz', **{name: t.detach().cpu().numpy() for name, t in torch.load('FILE.pt').items()})"
+)
+
 
 def data_file(name: str) -> Path:
     """A file of the `data/` folder at the top of a checkout; an installed wheel has it as `lie_ref/data/`."""
@@ -37,9 +43,13 @@ def read_npz(
     try:
         if not path.is_file():  # a pipe or a device has no end
             raise InputError(f"{path}: no such file")
+        if path.suffix in PICKLED:
+            raise InputError(f"{path}: {NO_PICKLES}")
         with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy and Python warn of odd headers
             keys = [member.filename.removesuffix(".npy") for member in archive.infolist()]
+            if any(key.endswith("/data.pkl") for key in keys):
+                raise InputError(f"{path}: {NO_PICKLES}")
             for key, count in Counter(keys).items():
                 if count > 1:
                     raise InputError(f"{path}: {key!r} is there twice")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.networks import Model, check_shapes
 from ..core.types import Array, Arrays
-from ..fast.arguments import checked_inputs, checked_weights
+from ..fast.arguments import checked_inputs, checked_model, checked_weights
 from ..fast.rules import Sweep, forward
 from ..fast.sweeps import channels_last, with_group_axis
 
@@ -38,7 +38,7 @@ def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]
     >>> batch_norm_statistics(model, model.init(0)[0], [np.ones((4, 2))])
     {}
     """
-    weights = checked_weights(model, params, model.init(0)[1])
+    weights = checked_weights(model, params, checked_model(model).init(0)[1])
     found: list[Arrays] = []
     for batch in batches:
         x = channels_last(checked_inputs("batches", weights, batch))

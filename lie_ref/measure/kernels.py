@@ -13,7 +13,7 @@ from ..core.losses import LossFunction
 from ..core.networks import Model
 from ..core.types import Array, Arrays
 from ..fast import engine
-from ..fast.arguments import checked_problem
+from ..fast.arguments import checked_model, checked_problem
 from .derivatives import BUDGET
 
 # Its gradient at a one-hot y is a row of J, because ∂L/∂z = y.
@@ -32,7 +32,7 @@ def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
     array([[ 6.,  7.],
            [ 7., 10.]])
     """
-    zeros = np.zeros((len(x), model.n_out))
+    zeros = np.zeros((len(x), checked_model(model).n_out))
     problem = checked_problem(model, params, buffers, x, zeros, loss=LOGIT, batches=False)
     x = problem.x
     examples, outputs = np.divmod(np.arange(len(x) * model.n_out), model.n_out)

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.losses import loss_function
 from ..core.networks import Model
 from ..core.types import Array, Arrays
-from ..fast.arguments import LossLike, checked_indices, checked_targets
+from ..fast.arguments import LossLike, checked_indices, checked_model, checked_targets
 from ..fast.scalar_rules import gradient
 from .derivatives import BUDGET, bracket_norms, gradients, logits, squared_norms, tensor_norms
 
@@ -52,7 +52,7 @@ def gradient_norms(model: Model, params: Arrays, buffers: Arrays, x: Rows, y: Ro
     def norms(some: slice) -> Array:
         return tensor_norms(gradients(model, params, buffers, x[some], y[some], loss))
 
-    return _in_batches(norms, x, y, most=BUDGET // model.parameter_count)
+    return _in_batches(norms, x, y, most=BUDGET // checked_model(model).parameter_count)
 
 
 def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: LossLike = "bce") -> Array:

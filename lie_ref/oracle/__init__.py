@@ -1,7 +1,8 @@
 """The verification oracle: test other implementations of brackets against exact answers, and name their bugs."""
 
 from .api import assert_agrees, load, names, reference, verify
+from .request import split
 from .vectors import Vector
 from .verdict import Verdict
 
-__all__ = ["Vector", "Verdict", "assert_agrees", "load", "names", "reference", "verify"]
+__all__ = ["Vector", "Verdict", "assert_agrees", "load", "names", "reference", "split", "verify"]

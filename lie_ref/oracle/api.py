@@ -10,7 +10,7 @@ import numpy as np
 from ..core.networks import Model
 from ..core.types import Array
 from ..fast.arguments import LossLike, checked_problem, checked_weights
-from ..machine.errors import InputError
+from ..machine.errors import InputError, nearest
 from .candidates import checked_candidate, read_candidate
 from .comparison import compared
 from .vector_list import RECIPES, shipped
@@ -38,7 +38,8 @@ def load(name: Name) -> Vector:
         return shipped(str(name))
     if Path(name).is_file() or os.fspath(name).endswith(".npz"):
         return read_vector(Path(name))
-    raise InputError(f"{name}: neither a test vector nor a file of one; the vectors are {', '.join(names())}")
+    known = f"{nearest(name, names())}; the vectors are {', '.join(names())}"
+    raise InputError(f"{name}: neither a test vector nor a file of one; {known}")
 
 
 def verify(vector: Vector | Name, candidate: Mapping[str, Any] | Name) -> Verdict:

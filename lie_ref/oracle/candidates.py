@@ -9,11 +9,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.types import Arrays, Shapes
-from ..machine.errors import InputError
-from ..machine.files import first_line, read_npz
+from ..fast.arguments import as_array
+from ..machine.errors import InputError, nearest, shortened
+from ..machine.files import read_npz
 from .vectors import Vector, output_shapes
 
 HEADER = 4096  # the largest number of bytes that the header of one array may take
@@ -32,11 +31,11 @@ def checked_candidate(vector: Vector, candidate: Mapping[str, Any], source: str 
     arrays = {}
     for key in candidate:
         try:
-            a = np.asarray(candidate[key])
-        except Exception as error:  # mappings and array-likes of other libraries raise anything
-            raise InputError(f"{source}: {key!r}: is not an array ({first_line(error)})") from error
+            a = as_array(f"{source}: {key!r}", candidate[key])
+        except TypeError as error:
+            raise InputError(str(error)) from error
         if a.dtype.kind != "f" or a.dtype.itemsize < 4:
-            raise InputError(f"{source}: {key!r}: expected float32 or float64, got {_shortened(str(a.dtype))}")
+            raise InputError(f"{source}: {key!r}: expected float32 or float64, got {shortened(str(a.dtype))}")
         if a.shape != shapes[key]:
             raise InputError(f"{source}: {key!r}: expected shape {shapes[key]}, got {a.shape}")
         arrays[key] = a.astype(a.dtype.newbyteorder("="))
@@ -60,13 +59,10 @@ def _check_keys(source: str, keys: Iterable[Any], shapes: Shapes) -> None:
     for key in there:
         if key not in shapes:
             quantities = ", ".join(dict.fromkeys(k.partition("/")[0] + "/NAME" * ("/" in k) for k in shapes))
-            raise InputError(f"{source}: {_shortened(key)} is not asked for, expected some of {quantities}")
+            expected = f"expected some of {quantities}; {nearest(key, shapes)}"
+            raise InputError(f"{source}: {shortened(key)} is not asked for, {expected}")
     quantities_there = {key.partition("/")[0] for key in there}
     for key in shapes:
         quantity = key.partition("/")[0]
         if quantity in quantities_there and key not in there:
             raise InputError(f"{source}: {key!r} is missing, though other tensors of {quantity} are there")
-
-
-def _shortened(text: Any) -> str:
-    return repr(text) if len(repr(text)) <= 80 else repr(text)[:77] + "…"

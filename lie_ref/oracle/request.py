@@ -1,6 +1,7 @@
 """Reads a user's own network, weights and inputs from files, and answers them: the references of the command line."""
 
 import json
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 
 from ..core.networks import PRESETS, Model, preset
 from ..core.types import Arrays
-from ..machine.errors import InputError
+from ..fast.arguments import COUNTER, STATISTICS, WRAPPERS, as_array
+from ..machine.errors import InputError, shortened
 from ..machine.files import first_line, read_npz
 from .api import reference
 from .vectors import Vector, model_of, part
@@ -22,9 +24,11 @@ def read_question(model: str, weights: Path, inputs: Path, loss: str, training: 
     `pairs` (all pairs by default) and `x_eval` (x by default).  Raises `InputError`, which names the file.
     """
     state, arrays = _state(read_npz(weights)), read_npz(inputs)
-    network = _network(model, state)
-    params = {name: a for name, a in state.items() if name in network.parameter_shapes}
-    buffers = {name: a for name, a in state.items() if name not in params}
+    try:
+        params, buffers = split(state)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{weights}: {first_line(error)}") from error
+    network = _network(model, params)
     for key in ("x", "y"):
         if key not in arrays:
             raise InputError(f"{inputs}: expected an array {key!r}, got {', '.join(arrays) or 'none'}")
@@ -42,16 +46,48 @@ def read_question(model: str, weights: Path, inputs: Path, loss: str, training: 
         raise InputError(f"{source}: {first_line(error)}") from error
 
 
+def split(state_dict: Mapping[str, Any]) -> tuple[Arrays, Arrays]:
+    """Parameters and buffers, name → array, of a PyTorch `state_dict` or another mapping of arrays or tensors.
+
+    The buffers are batch-norm's `running_mean` and `running_var`; its `num_batches_tracked` is left out.  The names
+    lose `module.` and `_orig_mod.`, which DataParallel and `torch.compile` put in front.  The arrays keep the dtypes
+    of the tensors and are copies, so that training the network further does not change them.  Raises TypeError for
+    what is not a mapping of arrays, and ValueError if two names become the same.
+
+    >>> params, buffers = split({"module.0.weight": np.ones((2, 3)), "module.1.running_var": np.ones(2)})
+    >>> list(params), list(buffers)
+    (['0.weight'], ['1.running_var'])
+    """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"state_dict: expected a mapping, as net.state_dict() is, got {type(state_dict).__name__}")
+    params: Arrays = {}
+    buffers: Arrays = {}
+    for key, tensor in state_dict.items():
+        argument, name = f"state_dict[{shortened(key)}]", str(key)
+        while name.startswith(WRAPPERS):
+            name = name.partition(".")[2]
+        if name in params or name in buffers:
+            raise ValueError(f"{argument}: expected one tensor {name!r}, got two")
+        for method in ("detach", "cpu"):
+            tensor = getattr(tensor, method)() if hasattr(tensor, method) else tensor
+        array = as_array(argument, tensor).copy()
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{argument}: expected an array of numbers, got {type(tensor).__name__}")
+        if not name.endswith(COUNTER):
+            (buffers if name.endswith(STATISTICS) else params)[name] = array
+    return params, buffers
+
+
 def _state(arrays: Arrays) -> Arrays:
     """Parameters and buffers by their names, without the prefixes of a checkpoint."""
     return (part(arrays, "param") | part(arrays, "buffer")) or arrays
 
 
-def _network(text: str, state: Arrays) -> Model:
+def _network(text: str, params: Arrays) -> Model:
     """The network of `--model`; a preset has as many outputs as the bias of its last layer."""
     if text in PRESETS:
         bias = list(preset(text).parameter_shapes)[-1]
-        return preset(text, n_out=np.size(state.get(bias, 0)) or 1)  # a missing or empty bias is refused later
+        return preset(text, n_out=np.size(params.get(bias, 0)) or 1)  # a missing or empty bias is refused later
     spec = _json(text)
     try:
         return model_of(spec)

@@ -149,10 +149,11 @@ def test_a_lost_state_is_named_with_the_job_that_makes_it_again(copy: Path, cach
 
 def test_a_killed_worker_is_reported_in_one_line(copy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(copy, "hair-all-0")
-    with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"), workers() as pool:
+    with workers(1) as pool:
         submit = pool.submit
         monkeypatch.setattr(pool, "submit", lambda *_: submit(os._exit, 1))
-        run_diet(SETTINGS, copy, cache, pool)
+        with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"):
+            run_diet(SETTINGS, copy, cache, pool)
 
 
 class Refusing(ThreadPoolExecutor):

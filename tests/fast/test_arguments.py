@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from networks import examples
@@ -60,7 +62,7 @@ BAD = [
     ({"params": [1.0]}, T, r"params: expected a dict name -> array, got list"),
     ({"params": {}}, V, rf"params: expected the model's 17 names, but '{WEIGHT}' is missing"),
     ({"params": without(BIAS)}, V, rf"params: expected the model's 17 names, but '{BIAS}' is missing"),
-    ({"params": changed("fc", np.ones(1))}, V, r"params: expected .* names, but 'fc' is unknown"),
+    ({"params": changed("fc", np.ones(1))}, V, r"params: expected .* names, but 'fc' is unknown; they are 0.0.w.*, …"),
     ({"params": changed(BIAS, np.ones(4))}, V, rf"params\['{BIAS}'\]: expected shape \(3,\), got \(4,\)"),
     ({"params": changed(BIAS, np.full(3, np.inf))}, V, rf"params\['{BIAS}'\]: expected finite numbers"),
     ({"params": changed(BIAS, np.ones(3, int))}, T, r"params: expected one floating dtype .*, got float64, int64"),
@@ -70,6 +72,80 @@ BAD = [
     ({"buffers": {}}, V, r"buffers: expected the model's 10 names, but '0.1.running_mean' is missing"),
     ({"buffers": changed(VARIANCE, -np.ones(2), BUFFERS)}, V, rf"{VARIANCE}'\]: expected variances >= 0, got -1"),
 ]
+
+
+class Tensor:
+    """A tensor that NumPy cannot read, as PyTorch has them."""
+
+    def __init__(self, requires_grad=False, device="cpu", dtype="torch.float32"):
+        self.requires_grad, self.device, self.dtype = requires_grad, SimpleNamespace(type=device), dtype
+        self.shape, self.ndim = X.shape, X.ndim
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("it cannot")
+
+
+class Module:
+    """Not a mapping, and not a network of this package."""
+
+    def state_dict(self):
+        return PARAMS
+
+
+SPLIT = r"params, buffers = lie_ref.oracle.split\(net.state_dict\(\)\) has the right ones$"
+COUNTED = {"0.1.num_batches_tracked": np.array(7)}
+OTHER = {f"layer{k}": p for k, p in enumerate(PARAMS.values())}
+FIRST = "they are 0.0.weight, 0.1.weight, 0.1.bias, 1.0.weight, …, the nearest to"
+PYTORCH = [  # what PyTorch users pass in, and the line that says what to do
+    ({"params": Module()}, T, r"params: expected a dict name -> array, got Module$"),
+    (
+        {"params": {f"module.{n}": p for n, p in PARAMS.items()}},
+        V,
+        rf"params: .* '{WEIGHT}' is missing; {FIRST} 'module.{WEIGHT}' is '{WEIGHT}'; {SPLIT}",
+    ),
+    ({"params": {f"_orig_mod.module.{n}": p for n, p in PARAMS.items()}}, V, rf"params: .* is missing; .*; {SPLIT}"),
+    ({"params": PARAMS | BUFFERS | COUNTED}, V, rf"params: .* '0.1.running_mean' is unknown; .*; {SPLIT}"),
+    ({"buffers": PARAMS | BUFFERS | COUNTED}, V, rf"buffers: .* '{WEIGHT}' is unknown; .*; {SPLIT}"),
+    (
+        {"params": OTHER},
+        V,
+        rf"params: .* '{WEIGHT}' is missing; {FIRST} 'layer0' is '[^']*'; "
+        r"dict\(zip\(model.parameter_shapes, params.values\(\)\)\) renames them, if this is their order$",
+    ),
+    ({"params": dict(reversed(OTHER.items()))}, V, r"params: .*; they are .* the nearest to 'layer16' is '[^']*'$"),
+    ({"params": without(BIAS) | {"7.biases": PARAMS[BIAS]}}, V, rf"params: .*the nearest to '7.biases' is '{BIAS}'"),
+    ({"x": (127 * X).astype(np.uint8)}, T, r"x: .* got dtype uint8; scale pictures as in training, such as x / 127.5"),
+    ({"x": Tensor(requires_grad=True)}, T, r"x: NumPy cannot read this tensor, pass tensor.detach\(\)$"),
+    ({"y": Tensor(device="cuda")}, T, r"y: NumPy cannot read this tensor, pass tensor.cpu\(\)$"),
+    ({"y": Tensor(True, "mps", "torch.bfloat16")}, T, r"y: .* pass tensor.detach\(\).cpu\(\).float\(\)$"),
+    ({"y": Tensor()}, T, r"y: is not an array \(it cannot\)$"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), PYTORCH)
+def test_what_pytorch_users_pass_in_is_refused_in_one_line_that_says_what_to_do(arguments, error, message):
+    with pytest.raises(error, match=f"^{message}") as caught:
+        call(**arguments)
+    assert str(caught.value).isprintable()
+
+
+CALLS = [
+    lambda net: lie_ref.gradients(net, PARAMS, BUFFERS, X, Y),
+    lambda net: lie_ref.brackets(net, PARAMS, BUFFERS, X, Y, [(0, 1)]),
+    lambda net: lie_ref.bracket_norms(net, PARAMS, BUFFERS, X, Y),
+    lambda net: lie_ref.push_forward(net, PARAMS, BUFFERS, X, PARAMS),
+    lambda net: lie_ref.evaluate(net, PARAMS, BUFFERS, X, Y, 2),
+    lambda net: lie_ref.oracle.reference(net, PARAMS, BUFFERS, X, Y, [(0, 1)]),
+    lambda net: lie_ref.kernels.ntk(net, PARAMS, BUFFERS, X),
+    lambda net: lie_ref.scores.grand(net, [(PARAMS, BUFFERS)], X, Y),
+    lambda net: lie_ref.connectivity.batch_norm_statistics(net, PARAMS, [X]),
+]
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_a_network_of_another_package_is_refused_everywhere_by_the_same_line(function):
+    with pytest.raises(TypeError, match=r"^model: expected a network of lie_ref.mlp, .*\.split\(.*; got Module$"):
+        function(Module())
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), BAD, ids=[message for _, _, message in BAD])

@@ -38,8 +38,9 @@ FILE, ENTRY, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"  # signatures in a zip: a fil
 class Tensor:
     """Like a tensor of another library, which can only be converted."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Any, **attributes: Any) -> None:
         self.array = array
+        vars(self).update(attributes)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return self.array
@@ -164,7 +165,14 @@ CANDIDATES = {  # arrays, and a pattern of the message
         {WEIGHT: GRADIENTS[WEIGHT]},
         "'grad/0.bias' is missing, though other tensors of grad are there",
     ),
-    "a tensor of another network": (GRADIENTS | {"grad/4.bias": LOSS}, "'grad/4.bias' is not asked for"),
+    "a tensor of another network": (
+        GRADIENTS | {"grad/fc1.bias": LOSS},
+        "'grad/fc1.bias' is not asked for, expected some of .*; the nearest to 'grad/fc1.bias' is 'grad/[02].bias'$",
+    ),
+    "a tensor of a network in DataParallel": (
+        {f"bracket/module.{name}": LOSS for name in ("0.weight", "0.bias")},
+        "'bracket/module.0.weight' is not asked for, .* is 'bracket/0.weight'$",
+    ),
     "no arrays": ({}, "holds no arrays"),
 }
 ASKED_FOR = "expected some of logits, loss, grad/NAME, hvp/NAME, bracket/NAME, logit_delta"
@@ -223,12 +231,27 @@ def test_an_unknown_name_is_refused_and_never_used_as_a_path(
     path.write_bytes(zipped({"loss.npy": npy(LOSS), f"{name}.npy": npy(LOSS)}))
     line = refusal(path, capsys)
     assert line.startswith("candidate.npz: '")
-    assert line.endswith(f" is not asked for, {ASKED_FOR}")
-    assert len(line) < 250
+    assert re.search(f" is not asked for, {ASKED_FOR}; the nearest to '.* is '[a-z].*'$", line)
+    assert len(line) < 350
     assert [p.name for p in tmp_path.rglob("*")] == ["here", "candidate.npz"]
     with pytest.raises(InputError) as caught:
         oracle.verify(VECTOR, {"loss": LOSS, name: LOSS})
     assert str(caught.value) == line.replace("candidate.npz", "candidate")
+
+
+@pytest.mark.parametrize("name", ["c.pt", "c.pth", "c.npz"])
+def test_a_file_of_torch_save_is_refused_with_the_line_that_converts_it(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(zipped({"c/data.pkl": b"\x80\x02", "c/version": b"3", "c/data/0": LOSS.tobytes()}))
+    line = refusal(path, capsys)
+    assert line.startswith(f"{path}: a file of torch.save, which is a pickle; ")
+    assert (
+        "np.savez('FILE.npz', **{name: t.detach().cpu().numpy() for name, t in torch.load('FILE.pt').items()})" in line
+    )
+    with pytest.raises(InputError, match=r"a file of torch\.save"):
+        oracle.load(path)
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, os.mkfifo], ids=["nothing", "a folder", "a pipe"])
@@ -261,6 +284,14 @@ NOT_ARRAYS = {
     "integers in a list": ({"loss": [1, 2, 3]}, "'loss': expected float32 or float64, got 'int64'"),
     "rows of several lengths": ({"logits": [[0.5], [0.5, 0.5]]}, "'logits': is not an array ("),
     "an object that does not convert": ({"loss": Tensor("no array")}, "'loss': is not an array ("),
+    "a tensor with a graph": (
+        {"loss": Tensor(LOSS, requires_grad=True)},
+        "'loss': NumPy cannot read this tensor, pass t",
+    ),
+    "a bfloat16": (
+        {"loss": Tensor(LOSS, dtype="torch.bfloat16")},
+        "'loss': NumPy cannot read this tensor, pass tensor.f",
+    ),
     "a structured array": ({"loss": LOSS.view([(1000 * "a", "f8")])}, "'loss': expected float32 or float64, got "),
 }
 

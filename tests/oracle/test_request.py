@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ MLP = lie_ref.mlp([4, 5, 3], "mish")
 CONV = lie_ref.mxresnet((2, 2, 2), (2,), (1,), n_out=2, n_in=1)
 PRESET = lie_ref.preset("mxresnet-tiny", n_out=2)
 GOOD = oracle.load("mlp-tanh-bce").outputs
+X, Y = examples(MLP, (3, 4), 0)
 QUESTIONS = {  # model, shape of x, loss, training
     "an MLP": (MLP, (3, 4), "bce", False),
     "a softmax": (MLP, (3, 4), "softmax", False),
@@ -164,6 +166,42 @@ def test_weights_may_be_a_whole_state_dict_in_any_order() -> None:
     assert Path("r.npz").read_bytes() == expected
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_may_be_those_of_a_wrapped_network(prefix: str) -> None:
+    params, buffers, _ = asked(PRESET, (2, 3, 8, 8))
+    assert answer("mxresnet-tiny") == 0
+    expected = Path("r.npz").read_bytes()
+    np.savez("w.npz", **{f"{prefix}{name}": a for name, a in (params | buffers).items()})
+    assert answer("mxresnet-tiny") == 0
+    assert Path("r.npz").read_bytes() == expected
+
+
+def test_a_state_dict_is_split_into_copies_of_its_parameters_and_buffers() -> None:
+    params, buffers = generic_state(CONV, 0)
+    state = {f"module.{name}": a for name, a in (params | buffers).items()} | {"module.0.1.num_batches_tracked": 7}
+    found = oracle.split(state)
+    for arrays, expected in zip(found, (params, buffers), strict=True):
+        assert list(arrays) == list(expected)
+        for name, a in arrays.items():
+            np.testing.assert_array_equal(a, expected[name], strict=True)
+            assert not np.shares_memory(a, expected[name])
+
+
+NO_STATES = {
+    "a network": (CONV, TypeError, r"state_dict: expected a mapping, as net.state_dict\(\) is, got Model"),
+    "a checkpoint": ({"net": {"0.bias": X}}, TypeError, r"state_dict\['net'\]: expected an array of numbers, got dict"),
+    "text": ({"arch": "mlp"}, TypeError, r"state_dict\['arch'\]: expected an array of numbers, got str"),
+    "two of a name": ({"module.b": X, "b": X}, ValueError, r"state_dict\['b'\]: expected one tensor 'b', got two"),
+}
+
+
+@pytest.mark.parametrize("case", NO_STATES)
+def test_what_is_not_a_state_dict_is_refused_by_name(case: str) -> None:
+    given, error, message = NO_STATES[case]
+    with pytest.raises(error, match=f"^{message}$"):
+        oracle.split(given)
+
+
 def test_the_checkpoint_of_a_run_serves_as_weights(small_run: Path) -> None:
     checkpoint = small_run / "checkpoints" / "step_000012.npz"
     x, y = examples(lie_ref.preset("mxresnet-tiny"), (2, 3, 8, 8), 0)
@@ -218,14 +256,21 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-30])
 
 
-X, Y = examples(MLP, (3, 4), 0)
+def pickled(file: Path) -> None:
+    """Write what `torch.save` writes, without the arrays."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+
+
 # fmt: off
 BAD_FILES = {  # what is done to the files, and the line
     "no weights": (W.unlink, "w.npz: no such file"),
     "weights cut short": (lambda: cut(W), r"w\.npz: damaged or not an \.npz archive"),
     "pickled weights": (lambda: replaced(W, **{"0__bias": np.array(None)}), r"w\.npz: .*Object arrays cannot be"),
     "a weight is missing": (lambda: replaced(W, **{"2__bias": None}), r"w\.npz: params: .* '2\.bias' is missing"),
-    "a weight is unknown": (lambda: replaced(W, fc=X), r"w\.npz: buffers: .* names, but 'fc' is unknown"),
+    "a weight is unknown": (lambda: replaced(W, fc=X), r"w\.npz: params: .* names, but 'fc' is unknown"),
+    "weights of torch.save": (lambda: pickled(W), r"w\.npz: a file of torch.save, which is a pickle"),
+    "a weight is there twice": (lambda: replaced(W, module__2__bias=X), r"w\.npz: state_dict\['.*got two"),
     "a weight is transposed": (lambda: replaced(W, **{"0__weight": X.T}), r"w\.npz: params\['0\.weight'\]: expected"),
     "inputs are a folder": (lambda: (XY.unlink(), XY.mkdir()), r"xy\.npz: no such file"),
     "there are no inputs": (lambda: np.savez(XY), r"xy\.npz: expected an array 'x', got none"),
