@@ -24,7 +24,7 @@ from .settings import DietSettings
 from .tasks import TASKS
 
 FORMAT = "lie-ref-diet/1"
-UNGUARDED = ' (with an executor of your own, a script needs `if __name__ == "__main__":`, and `python -` cannot run it)'
+UNGUARDED = ' A script with an executor of its own needs `if __name__ == "__main__":`, and cannot be run by `python -`.'
 OTHERWISE = "--out takes another folder"
 
 

@@ -82,21 +82,18 @@ def checked_inputs(argument: str, weights: Weights, x: Array, batches: bool = Fa
 
 def checked_directions(argument: str, weights: Weights, directions: Mapping[str, Array]) -> Arrays:
     """Directions name → (k, *shape), with the same k >= 1 for all names, in the dtype of the parameters."""
-    first = np.asarray(next(iter(directions.values()))) if isinstance(directions, Mapping) and directions else None
-    if first is None or first.ndim == 0 or len(first) == 0:
-        came = "nothing" if first is None else f"shape {first.shape} for {next(iter(directions))!r}"
+    first = np.shape(next(iter(directions.values()))) if isinstance(directions, Mapping) and directions else None
+    if not first or first[0] == 0:
+        came = "nothing" if first is None else f"shape {first} for {next(iter(directions))!r}"
         raise ValueError(f"{argument}: expected a dict name -> (k, *shape) for every parameter, k >= 1, got {came}")
-    shapes = {name: (len(first), *p.shape) for name, p in weights.params.items()}
+    shapes = {name: (first[0], *p.shape) for name, p in weights.params.items()}
     return checked_arrays(argument, directions, shapes, next(iter(weights.params.values())).dtype)
 
 
 def checked_indices(argument: str, given: Sequence[Any] | Array, count: int, ndim: int = 1) -> Array:
     """Integers from 0 to count − 1: indices (k,) or, for ndim = 2, pairs (p, 2); at least one."""
     expected = "(p, 2)" if ndim == 2 else "(k,)"
-    try:
-        indices = np.asarray(given)
-    except ValueError:  # rows of different lengths
-        raise ValueError(f"{argument}: expected shape {expected}, got rows of different lengths") from None
+    indices = as_array(argument, given)
     if indices.ndim != ndim or 0 in indices.shape or (ndim == 2 and indices.shape[1] != 2):
         raise ValueError(f"{argument}: expected shape {expected}, none of them 0, got {indices.shape}")
     if not np.issubdtype(indices.dtype, np.integer):

@@ -28,9 +28,9 @@ CODE = "import sys; sys.path[:] = {!r}; from lie_ref.machine.child import serve;
 class Child:
     """A process that does one piece of work after another, in one thread; killed at the end of its `with` block.
 
-    The work goes through a pipe of which this process holds one end only, so that the death of the child at any moment
-    is an InputError here.  Ctrl-C is for this process alone, which nothing keeps from it.  (A process of
-    `multiprocessing` first runs the main script again, and can hang its parent if it dies from that.)
+    This process holds only its own end of the pipe, so that a child that dies, at whatever moment, ends the pipe and
+    raises InputError here.  The child never sees Ctrl-C; this process always does.  (A process of `multiprocessing`
+    runs the main script again, and if it dies while it starts, its parent can wait for ever.)
 
     >>> with Child() as child:
     ...     child.do(os.getpid) != os.getpid()
@@ -40,7 +40,7 @@ class Child:
     def __init__(self, inherited: Sequence[int] = ()) -> None:
         """Start it; it inherits these file descriptors, under the same numbers."""
         self.line, theirs = Pipe()
-        code = CODE.format([*sys.path, str(Path(__file__).parents[2])], theirs.fileno())
+        code = CODE.format([*map(str, sys.path), str(Path(__file__).parents[2])], theirs.fileno())
         with theirs:
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the child inherits
             try:
@@ -77,7 +77,7 @@ class Child:
 
 
 def serve(handle: int) -> None:
-    """Do in a child what its parent sends, until the parent closes the pipe or ends: then the child ends at once."""
+    """Do in a child what its parent sends.  When the parent closes the pipe or ends, the child ends at once."""
     line, waiting = Connection(handle), SimpleQueue[bytes]()
 
     def receive() -> None:

@@ -19,7 +19,7 @@ from .process import interrupt_held
 
 PICKLED = (".pt", ".pth", ".ckpt")
 NO_PICKLES = (
-    "a file of torch.save, which is a pickle; as arrays it is read: "
+    "a file of torch.save is a pickle, which is never loaded; convert it by "
     "np.savez('FILE.npz', **{name: t.detach().cpu().numpy() for name, t in torch.load('FILE.pt').items()})"
 )
 

@@ -15,7 +15,7 @@ from .threads import threads
 def workers(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """An executor with this many processes (default: one per processor), each computing in one thread.
 
-    What is not done at the end of the block is stopped.  A process that dies gives InputError for what it is given.
+    At the end of the block, work that is not finished is stopped.  Work given to a process that dies raises InputError.
     """
     with ExitStack() as started:
         children = [started.enter_context(Child()) for _ in range(count or threads())]
@@ -29,7 +29,7 @@ def workers(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
 
 
 class _Workers(ThreadPoolExecutor):
-    """Each of its threads gives its work to a child and waits for the result."""
+    """Each thread of this pool hands its work to an idle child and waits for the result."""
 
     def __init__(self, children: Sequence[Child]) -> None:
         super().__init__(len(children))

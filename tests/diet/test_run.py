@@ -173,7 +173,8 @@ class Refusing(ThreadPoolExecutor):
 
 def test_a_pool_that_breaks_during_submission_is_reported(copy: Path, cache: Path) -> None:
     without(copy, "hair-all-0", "hair-all-1")
-    with pytest.raises(InputError, match=r"^a worker process ended: "):
+    message = r'^a worker process ended: .* needs `if __name__ == "__main__":`, and cannot be run by `python -`\.$'
+    with pytest.raises(InputError, match=message):
         run_diet(SETTINGS, copy, cache, Refusing(BrokenProcessPool("it broke")))
 
 

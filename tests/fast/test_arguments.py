@@ -58,7 +58,7 @@ BAD = [
     ({"pairs": [0, 1]}, V, r"pairs: expected shape \(p, 2\), none of them 0, got \(2,\)"),
     ({"pairs": []}, V, r"pairs: expected shape \(p, 2\), none of them 0, got \(0,\)"),
     ({"pairs": [(0.0, 1.0)]}, T, r"pairs: expected integers, got dtype float64"),
-    ({"pairs": [(0, 1), (0,)]}, V, r"pairs: expected shape \(p, 2\), got rows of different lengths"),
+    ({"pairs": [(0, 1), (0,)]}, T, r"pairs: is not an array \(.* inhomogeneous shape"),
     ({"params": [1.0]}, T, r"params: expected a dict name -> array, got list"),
     ({"params": {}}, V, rf"params: expected the model's 17 names, but '{WEIGHT}' is missing"),
     ({"params": without(BIAS)}, V, rf"params: expected the model's 17 names, but '{BIAS}' is missing"),
@@ -118,6 +118,7 @@ PYTORCH = [  # what PyTorch users pass in, and the line that says what to do
     ({"x": Tensor(requires_grad=True)}, T, r"x: NumPy cannot read this tensor, pass tensor.detach\(\)$"),
     ({"y": Tensor(device="cuda")}, T, r"y: NumPy cannot read this tensor, pass tensor.cpu\(\)$"),
     ({"y": Tensor(True, "mps", "torch.bfloat16")}, T, r"y: .* pass tensor.detach\(\).cpu\(\).float\(\)$"),
+    ({"pairs": Tensor(device="cuda")}, T, r"pairs: .* pass tensor.cpu\(\)$"),
     ({"y": Tensor()}, T, r"y: is not an array \(it cannot\)$"),
 ]
 
@@ -160,6 +161,7 @@ BAD_DIRECTIONS = [
     ([1.0], r"directions: expected a dict name -> .*, got nothing"),
     ({name: d[:0] for name, d in GOOD.items()}, rf"k >= 1, got shape \(0, 2, 3, 3, 3\) for '{WEIGHT}'"),
     (without(BIAS, GOOD), rf"directions: .*'{BIAS}' is missing"),
+    ({f"module.{name}": d for name, d in GOOD.items()}, rf"directions: .*is '{WEIGHT}'; {SPLIT}"),
     (changed(BIAS, np.ones((3, 3)), GOOD), rf"directions\['{BIAS}'\]: expected shape \(2, 3\), got \(3, 3\)"),
 ]
 BAD_STATES = [

@@ -246,7 +246,7 @@ def test_a_file_of_torch_save_is_refused_with_the_line_that_converts_it(
     path = tmp_path / name
     path.write_bytes(zipped({"c/data.pkl": b"\x80\x02", "c/version": b"3", "c/data/0": LOSS.tobytes()}))
     line = refusal(path, capsys)
-    assert line.startswith(f"{path}: a file of torch.save, which is a pickle; ")
+    assert line.startswith(f"{path}: a file of torch.save is a pickle, which is never loaded; ")
     assert (
         "np.savez('FILE.npz', **{name: t.detach().cpu().numpy() for name, t in torch.load('FILE.pt').items()})" in line
     )

@@ -269,7 +269,7 @@ BAD_FILES = {  # what is done to the files, and the line
     "pickled weights": (lambda: replaced(W, **{"0__bias": np.array(None)}), r"w\.npz: .*Object arrays cannot be"),
     "a weight is missing": (lambda: replaced(W, **{"2__bias": None}), r"w\.npz: params: .* '2\.bias' is missing"),
     "a weight is unknown": (lambda: replaced(W, fc=X), r"w\.npz: params: .* names, but 'fc' is unknown"),
-    "weights of torch.save": (lambda: pickled(W), r"w\.npz: a file of torch.save, which is a pickle"),
+    "weights of torch.save": (lambda: pickled(W), r"w\.npz: a file of torch.save is a pickle"),
     "a weight is there twice": (lambda: replaced(W, module__2__bias=X), r"w\.npz: state_dict\['.*got two"),
     "a weight is transposed": (lambda: replaced(W, **{"0__weight": X.T}), r"w\.npz: params\['0\.weight'\]: expected"),
     "inputs are a folder": (lambda: (XY.unlink(), XY.mkdir()), r"xy\.npz: no such file"),

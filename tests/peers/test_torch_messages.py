@@ -79,5 +79,5 @@ def test_split_refuses_bfloat16_by_name() -> None:
 @pytest.mark.parametrize("name", ["w.pt", "w.pth"])
 def test_files_of_torch_save_are_refused(name: str, new: bool, tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / name, _use_new_zipfile_serialization=new)
-    with pytest.raises(InputError, match=r"w.pth?: a file of torch.save, which is a pickle; .*np.savez\("):
+    with pytest.raises(InputError, match=r"w.pth?: a file of torch.save is a pickle, .*np.savez\("):
         oracle.verify("mlp-tanh-bce", tmp_path / name)
