@@ -158,7 +158,7 @@ def two_processes(training: Training, steps: int) -> Iterator[None]:
     InputError if the second process ends too early.
     """
     ours, theirs = Partner.pair(sum(p.nbytes for p in training.params.values()))  # the gradient is the largest message
-    with Child(theirs.handles) as second, ours.line:
+    with ours.line, ours.memory, Child(theirs.handles) as second:
         with theirs.line:
             second.send(partial(_follow, training, steps, theirs))
         training.partner = ours
