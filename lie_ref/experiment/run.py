@@ -47,7 +47,7 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
     `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, for an `out`
     that already holds a run (unless `resume` or `force`), and with `resume` for a run with other settings.
 
-    It starts processes, but they never run the calling script, which needs no `if __name__ == "__main__":` therefore.
+    The processes that it starts never run the calling script, so the script needs no `if __name__ == "__main__":`.
     """
     model, dataset = prepare(settings, out, cache, resume, force)
     train(settings, model, dataset, out)

@@ -23,8 +23,8 @@ SPLIT = "params, buffers = lie_ref.oracle.split(net.state_dict())"
 def checked_model(model: Model) -> Model:
     """The model, which must be a network of this package."""
     if not isinstance(model, Model):
-        expected = "expected a network of lie_ref.mlp, mxresnet or preset, with the weights of another given by"
-        raise TypeError(f"model: {expected} {SPLIT}; got {type(model).__name__}")
+        came = f"got {type(model).__name__}; of a network in PyTorch, {SPLIT} gives the weights"
+        raise TypeError(f"model: expected a network of lie_ref.mlp, mxresnet or preset, {came}")
     return model
 
 

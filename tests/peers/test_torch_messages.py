@@ -27,7 +27,7 @@ def gradients(model: Any = MODEL, params: Any = STATE, x: Any = X, y: Any = Y) -
 
 
 REFUSED = {
-    "a module": ({"model": NET}, r"model: expected a network of lie_ref.mlp, .*; got Sequential"),
+    "a module": ({"model": NET}, r"model: expected a network of lie_ref.mlp, .*, got Sequential; .* gives the weights"),
     "parameters": ({"params": dict(NET.named_parameters())}, r"params\['0.weight'\]: .*, pass tensor.detach\(\)"),
     "bfloat16": ({"params": {k: v.bfloat16() for k, v in STATE.items()}}, r"params\['0.weight'\]: .* tensor.float\(\)"),
     "another device": ({"x": X.to("meta")}, r"x: NumPy cannot read this tensor, pass tensor.cpu\(\)"),
