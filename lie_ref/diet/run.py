@@ -12,6 +12,7 @@ from ..images.dataset import Dataset
 from ..machine.child import ENDED
 from ..machine.errors import InputError
 from ..machine.files import to_json, write_npz, write_text
+from ..machine.process import use_one_blas_thread
 from ..machine.progress import Progress
 from ..study.folder import check_config, make_folders, with_versions, write_config
 from ..study.verdicts import table
@@ -33,8 +34,10 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
 
     A diet keeps its finished jobs and may be stopped at any point.  `cache` is the folder for decoded images.  The jobs
     run on any `concurrent.futures.Executor` whose workers see the same files; without one, in this process.  Raises
-    InputError for settings or files that cannot be used, such as an `out` that holds another diet.
+    InputError for settings or files that cannot be used, such as an `out` that holds another diet.  OpenBLAS is limited
+    to one thread in this process.
     """
+    use_one_blas_thread()
     settings = settings.checked()
     dataset = settings.open_images(cache)
     tasks = {(name, False): TASKS[name](dataset) for name in settings.tasks}

@@ -16,6 +16,7 @@ from ..core.networks import Model, preset
 from ..images.dataset import Dataset
 from ..machine.errors import InputError
 from ..machine.files import to_json, write_npz, write_text
+from ..machine.process import use_one_blas_thread
 from ..machine.progress import Progress
 from ..study.checkpoint import Checkpoint
 from ..study.folder import check_config, make_folders, own_files, with_versions, write_config
@@ -48,7 +49,9 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
     that already holds a run (unless `resume` or `force`), and with `resume` for a run with other settings.
 
     The processes that it starts never run the calling script, so the script needs no `if __name__ == "__main__":`.
+    OpenBLAS is limited to one thread in this process.
     """
+    use_one_blas_thread()
     model, dataset = prepare(settings, out, cache, resume, force)
     train(settings, model, dataset, out)
     points = evaluate_checkpoints(settings, model, dataset, out)

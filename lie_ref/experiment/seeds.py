@@ -12,6 +12,7 @@ from typing import Any
 
 from ..machine.errors import InputError
 from ..machine.files import to_json, write_text
+from ..machine.process import use_one_blas_thread
 from ..study.verdicts import table
 from .claims import COMPARED, LATE, Run, compare, judge
 from .examination import examine_hair
@@ -39,6 +40,7 @@ def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[st
 
     Without `settings.celeba` there are only the runs on synthetic faces.  Raises InputError as `run_experiment` does.
     """
+    use_one_blas_thread()
     if seeds < 1:
         raise InputError(f"--seeds: expected an integer >= 1, got {seeds}")
     sets = [name for name in SETS if name == "faces" or settings.celeba]

@@ -11,8 +11,9 @@ from ..core.networks import Model
 from ..core.types import Array
 from ..fast.arguments import LossLike, checked_problem, checked_weights
 from ..machine.errors import InputError, nearest
-from .candidates import checked_candidate, read_candidate
+from .candidates import LAYER, checked_candidate, read_candidate
 from .comparison import compared
+from .layer_outputs import first_wrong
 from .vector_list import RECIPES, shipped
 from .vectors import Vector, answered, read_vector
 from .verdict import Verdict, judge
@@ -45,8 +46,9 @@ def load(name: Name) -> Vector:
 def verify(vector: Vector | Name, candidate: Mapping[str, Any] | Name) -> Verdict:
     """The verdict on a candidate, a dict key → array or the path of an `.npz`, with any of the vector's outputs.
 
-    The keys are `loss`, `logits`, `grad/NAME`, `hvp/NAME`, `bracket/NAME`, `logit_delta`.  Raises `InputError`, a
-    ValueError, for arrays that cannot be compared; nan, inf and wrong numbers are part of the verdict.
+    The keys are `loss`, `logits`, `grad/NAME`, `hvp/NAME`, `bracket/NAME`, `logit_delta`, and `layer/NAME` for the
+    outputs of any layers that `layers(vector)` names.  Raises `InputError`, a ValueError, for arrays that cannot be
+    compared; nan, inf and wrong numbers are part of the verdict.
 
     >>> vector = load("mlp-tanh-bce")
     >>> wrong = {key: -a for key, a in vector.outputs.items() if key.startswith("bracket")}
@@ -59,8 +61,10 @@ def verify(vector: Vector | Name, candidate: Mapping[str, Any] | Name) -> Verdic
         arrays = read_candidate(vector, Path(candidate))
     else:
         arrays = checked_candidate(vector, candidate)
+    outputs = {key: a for key, a in arrays.items() if not key.startswith(LAYER)}
+    inside = {key.removeprefix(LAYER): a for key, a in arrays.items() if key.startswith(LAYER)}
     with np.errstate(all="ignore"):  # whatever overflows is part of the verdict
-        return judge(compared(vector, arrays))
+        return judge(compared(vector, outputs), first_wrong(vector, inside) if inside else "")
 
 
 def assert_agrees(vector: Vector | Name, candidate: Mapping[str, Any] | Name) -> None:

@@ -13,8 +13,10 @@ from ..core.types import Arrays, Shapes
 from ..fast.arguments import as_array
 from ..machine.errors import InputError, nearest, shortened
 from ..machine.files import read_npz
+from .layer_outputs import layers
 from .vectors import Vector, output_shapes
 
+LAYER = "layer/"  # the keys of outputs of layers start with this
 HEADER = 4096  # the largest number of bytes that the header of one array may take
 WIDEST = 16  # the largest number of bytes that one number may take
 
@@ -22,9 +24,10 @@ WIDEST = 16  # the largest number of bytes that one number may take
 def checked_candidate(vector: Vector, candidate: Mapping[str, Any], source: str = "candidate") -> Arrays:
     """The arrays of a candidate, in native byte order.  Raises InputError for anything that is not an answer.
 
-    A candidate may lack quantities, but of a quantity that it has it may not lack tensors.
+    A candidate may lack quantities, but of a quantity that it has it may not lack tensors.  It may also have outputs of
+    layers, `layer/NAME`, of any shape.
     """
-    shapes = output_shapes(vector)
+    shapes = answer_shapes(vector)
     if not isinstance(candidate, Mapping):
         raise InputError(f"{source}: expected a dict or an .npz file of arrays, got {type(candidate).__name__}")
     _check_keys(source, candidate, shapes)
@@ -36,7 +39,7 @@ def checked_candidate(vector: Vector, candidate: Mapping[str, Any], source: str 
             raise InputError(str(error)) from error
         if a.dtype.kind != "f" or a.dtype.itemsize < 4:
             raise InputError(f"{source}: {key!r}: expected float32 or float64, got {shortened(str(a.dtype))}")
-        if a.shape != shapes[key]:
+        if a.shape != shapes[key] and not key.startswith(LAYER):
             raise InputError(f"{source}: {key!r}: expected shape {shapes[key]}, got {a.shape}")
         arrays[key] = a.astype(a.dtype.newbyteorder("="))
     return arrays
@@ -44,18 +47,23 @@ def checked_candidate(vector: Vector, candidate: Mapping[str, Any], source: str 
 
 def read_candidate(vector: Vector, path: Path) -> Arrays:
     """The arrays of a candidate in an `.npz` file, which is read only as far as an answer can be large."""
-    shapes = output_shapes(vector)
-    sizes = {key: HEADER + WIDEST * prod(shape) for key, shape in shapes.items()}
+    shapes = answer_shapes(vector)
+    sizes = {key: HEADER + WIDEST * prod(shape) * (16 if key.startswith(LAYER) else 1) for key, shape in shapes.items()}
     if path.is_file() and (size := path.stat().st_size) > 2 * sum(sizes.values()):
         raise InputError(f"{path}: larger than any answer to {vector.name!r} can be ({size:,} bytes)")
     arrays = read_npz(path, sizes, lambda keys: _check_keys(str(path), keys, shapes))
     return checked_candidate(vector, arrays, str(path))
 
 
+def answer_shapes(vector: Vector) -> Shapes:
+    """The keys that a candidate may have and their shapes; a layer with a wrong stride may be 16 times as large."""
+    return output_shapes(vector) | {f"{LAYER}{name}": a.shape for name, a in layers(vector).items()}
+
+
 def _check_keys(source: str, keys: Iterable[Any], shapes: Shapes) -> None:
     there = list(keys)
-    if not there:
-        raise InputError(f"{source}: holds no arrays")
+    if all(str(key).startswith(LAYER) for key in there):
+        raise InputError(f"{source}: holds no arrays" + " but outputs of layers" * bool(there))
     for key in there:
         if key not in shapes:
             quantities = ", ".join(dict.fromkeys(k.partition("/")[0] + "/NAME" * ("/" in k) for k in shapes))
@@ -64,5 +72,5 @@ def _check_keys(source: str, keys: Iterable[Any], shapes: Shapes) -> None:
     quantities_there = {key.partition("/")[0] for key in there}
     for key in shapes:
         quantity = key.partition("/")[0]
-        if quantity in quantities_there and key not in there:
+        if quantity in quantities_there and key not in there and not key.startswith(LAYER):
             raise InputError(f"{source}: {key!r} is missing, though other tensors of {quantity} are there")

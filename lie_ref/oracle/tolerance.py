@@ -34,7 +34,7 @@ def allowed_errors(exact: Answers, quantities: Iterable[str], dtype: Any, bits: 
     unit = 2.0 ** -(bits or np.finfo(dtype).nmant + 1)
     right = {q: keyed(q, exact[q]) for q in quantities}
     errors = {key: unit * scale for q in right for key, scale in scales(exact, q).items()}
-    for trial in _trials(exact.problem, dtype, unit):
+    for trial in trials(exact.problem, dtype, unit):
         for q, answers in right.items():
             with np.errstate(all="ignore"):  # a low precision may overflow
                 found = keyed(q, trial[q])
@@ -79,7 +79,7 @@ def scales(exact: Answers, quantity: str) -> Arrays:
     return {key: norms(a, key) for key, a in keyed(quantity, exact[quantity]).items()}
 
 
-def _trials(problem: Problem, dtype: Any, unit: float) -> Iterator[Answers]:
+def trials(problem: Problem, dtype: Any, unit: float) -> Iterator[Answers]:
     """The reference in this precision, on the inputs and on changed ones."""
     rng = np.random.default_rng(0)
     usual = replace(problem, model=with_layers(problem.model, _textbook), loss=textbook_loss(problem.loss_function))

@@ -49,12 +49,16 @@ class Verdict:
     """Whether a candidate agrees with a vector, how far each quantity does, and what would explain it if not.
 
     `agrees` is False if a quantity disagrees, else None, *cannot tell*, if too little of one is decided, else True.
+    `layer` says which layer's output differs first, if the candidate has outputs of layers; `located` says in which
+    tensors and rows the first quantity that disagrees is wrong.
     """
 
     vector: str
     agrees: bool | None
     quantities: dict[str, Agreement]
     diagnosis: tuple[Explanation, ...]
+    layer: str = ""
+    located: str = ""
 
     @property
     def decided(self) -> float:
@@ -67,7 +71,10 @@ class Verdict:
         quantities = {name: _rounded(agreement, keys) for name, agreement in self.quantities.items()}
         diagnosis = [_rounded(explanation, ("name", "explains", "digits")) for explanation in self.diagnosis]
         whole = _rounded(self, ("agrees", "decided"))
-        return whole | {"quantities": quantities, "diagnosis": diagnosis}
+        where = {"layer": self.layer, "located": self.located}
+        return (
+            whole | {"quantities": quantities, "diagnosis": diagnosis} | {k: text for k, text in where.items() if text}
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.vector}: {WORDS[self.agrees]} (decided: at least {self.decided:.1f} digits)"]
@@ -76,7 +83,9 @@ class Verdict:
             lines.append("It looks like:")
             lines += [f"  {e.name}: {e.explains} (matches to {e.digits:.1f} digits)" for e in self.diagnosis]
         elif self.agrees is False:
-            lines.append(self._located())
+            finite = all(q.finite for q in self.quantities.values())
+            lines.append("No bug of the catalogue explains it." if finite else NOT_FINITE)
+        lines += [f"{text[0].upper()}{text[1:]}." for text in (self.layer, self.located) if text]
         undecided = [q for q in self.quantities.values() if q.agrees is None]
         if undecided:
             narrow = any(q.dtype.itemsize < 8 for q in undecided)
@@ -87,23 +96,14 @@ class Verdict:
             )
         return "\n".join(lines)
 
-    def _located(self) -> str:
-        """Where the candidate goes wrong, if no known bug explains it, or none was looked for."""
-        names = list(self.quantities)
-        first = next(name for name in names if self.quantities[name].agrees is False)
-        before = [name for name in names[: names.index(first)] if self.quantities[name].agrees]
-        missing = [name for name in QUANTITIES[: QUANTITIES.index(first)] if name not in names]
-        finite = all(q.finite for q in self.quantities.values())
-        text = "No bug of the catalogue explains it." if finite else "Numbers that are not finite are not diagnosed."
-        text += f" The first quantity that disagrees is {first}, worst in {self.quantities[first].place}"
-        if before:
-            text += f"; {', '.join(before)} agree{'s' if len(before) == 1 else ''}"
-        if missing:
-            text += f"; the candidate lacks {', '.join(missing)}, which would tell more"
-        return text + "."
+
+NOT_FINITE = (
+    "Numbers that are not finite are not diagnosed.  A known cause is the second derivative of PyTorch's Mish, "
+    "which is nan for large inputs in float32."
+)
 
 
-def judge(comparison: Comparison) -> Verdict:
+def judge(comparison: Comparison, layer: str = "") -> Verdict:
     """The verdict on a comparison.  A candidate that disagrees is diagnosed if it is finite."""
     quantities = {}
     for quantity in comparison.quantities:
@@ -120,7 +120,38 @@ def judge(comparison: Comparison) -> Verdict:
     each = [q.agrees for q in quantities.values()]
     agrees = False if False in each else None if None in each else True
     diagnosis = diagnose(comparison) if agrees is False and comparison.finite else ()
-    return Verdict(comparison.vector.name, agrees, quantities, diagnosis)
+    return Verdict(
+        comparison.vector.name, agrees, quantities, diagnosis, layer, "" if agrees is not False else located(comparison)
+    )
+
+
+def located(comparison: Comparison) -> str:
+    """In which tensors and rows the first quantity that disagrees is wrong, and what is right, in words."""
+    first = comparison.disagreeing[0]
+    tensors, rows = comparison.wrong(first)
+    keys, count = comparison.keys(first), comparison.errors[comparison.keys(first)[0]].size
+    text = f"the first quantity that disagrees is {first}"
+    if len(keys) > 1:
+        right = [key.partition("/")[2] for key in keys if key.partition("/")[2] not in tensors]
+        text += (
+            f", in {comparison.group(tensors)}"
+            + f"; {comparison.group(right)} {'is' if len(right) == 1 else 'are'} right" * bool(right)
+        )
+    if len(rows) < count:
+        right_rows = [comparison.place(first, r) for r in range(count) if r not in rows]
+        wrong_rows = [comparison.place(first, r) for r in rows]
+        text += f"; wrong: {_some(wrong_rows)}; right: {_some(right_rows)}"
+    before = [q for q in comparison.quantities[: comparison.quantities.index(first)] if comparison.agrees(q)]
+    missing = [q for q in QUANTITIES[: QUANTITIES.index(first)] if q not in comparison.quantities]
+    if before:
+        text += f"; {', '.join(before)} agree{'s' if len(before) == 1 else ''}"
+    if missing:
+        text += f"; the candidate lacks {', '.join(missing)}, which would tell more"
+    return text
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + f" and {len(names) - 4} more" * (len(names) > 4)
 
 
 def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
