@@ -21,6 +21,9 @@ from ..core.networks import mlp
 from ..core.problem import Problem
 from ..machine.files import data_file, write_text
 from . import vector_problems as problems
+from .answers import QUANTITIES, quantity_of
+from .comparison import compared
+from .tolerance import norms
 from .vector_problems import drawn, drawn_mxresnet
 from .vectors import Vector, answered, read_vector, write_vector
 
@@ -29,15 +32,18 @@ EXTENDED = "sweeps and reverse over reverse in extended precision (x87)"
 
 FLAGS = {
     "activation": "another activation function, or a wrong derivative of this one",
+    "at-zero": "wrong derivatives at exactly 0 of functions written with |x|, max(x, 0), a sign or a norm",
     "batch-fields": "a mini-batch's field that descends the sum of the losses, not their mean",
     "batch-norm-scale": "zero or negative batch-norm weights that are taken for positive, or left out",
     "batch-norm-training": "batch statistics that are detached, unbiased or not those of the mini-batch",
     "bottleneck": "blocks of expansion 4: 1 × 1 convolutions, their strides and widths",
     "cancellation": "a bracket lost to rounding because its two terms are nearly equal, or found by differences",
+    "constant-channel": "a variance of 0 that is taken for 1, or whose root has a derivative of nan",
     "deep": "terms of the chain rule that appear only from the second hidden layer on; transposed square weights",
     "equal-examples": "a bracket taken for zero because the inputs are equal, though the labels are not",
     "input-precision": "inputs, weights or activations kept in float32 somewhere, while the answer is float64",
     "itself": "a bracket of an example with itself that is not zero",
+    "large-inputs": "activations or losses that are capped, replaced by a limit or overflow for large arguments",
     "large-statistics": "running statistics ignored, not loaded, or divided by without the root or ε",
     "loss": "another loss, another reduction over the outputs, or other targets",
     "max-pool-border": "a max-pool padded with zeros instead of −∞",
@@ -46,10 +52,11 @@ FLAGS = {
     "one-channel": "a channel axis of length one that is squeezed away, or taken for a batch",
     "one-layer": "a Hessian that lacks its Gauss–Newton term, which is the whole Hessian here",
     "padding": "strided layers that pad as “SAME”, which shifts pictures of even size",
+    "one-output": "an axis of length one that is squeezed away or broadcast against another",
     "pair-order": "pairs (j, i) with j > i answered as (i, j), or brackets with the wrong sign",
     "relu-at-zero": "a slope of ReLU at 0 that is not 0",
     "saturated": "losses that overflow, are clipped, or lose all digits for large logits",
-    "threshold": "a softplus that is the identity beyond 20, in the activation or in the loss",
+    "threshold": "a softplus that is the identity beyond 20 or 25, in the activation or in the loss",
     "trained": "errors that show only on trained weights, with small gradients, large curvature and ordinary pictures",
     "x-eval": "logit changes of x in place of x_eval",
 }
@@ -71,7 +78,8 @@ def write_vectors(out: Path) -> list[str]:
     """Write all vectors and `index.json` into a folder, bit for bit those shipped, and return the names of the files.
 
     The answers are computed in extended precision and rounded once.  On a platform without an 80-bit long double they
-    are computed in float64 and differ by a few units in the last place.
+    are computed in float64 and differ by a few units in the last place.  On any other machine, the digits under
+    `decides` in the index may differ by a few tenths.
     """
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
@@ -87,11 +95,28 @@ def write_vectors(out: Path) -> list[str]:
             "loss": vector.loss,
         }
         entry |= {"flags": recipe.flags, "notes": recipe.notes, "certified_digits": recipe.digits}
-        entry |= {"certified_by": recipe.by, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        entry |= {"certified_by": recipe.by, "decides": decided_digits(vector)}
+        entry |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         entries.append(entry)
-    index = {"format": "lie-ref-vectors/1", "flags": FLAGS, "vectors": entries}
-    write_text(out / "index.json", json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    flags = json.dumps(FLAGS, indent=1, ensure_ascii=False)
+    write_text(out / "index.json", f'{{"format": "lie-ref-vectors/1", "flags": {flags}, "vectors": [\n{lines}\n]}}\n')
     return [entry["file"] for entry in entries] + ["index.json"]
+
+
+def decided_digits(vector: Vector) -> dict[str, dict[str, float]]:
+    """The digits that each quantity of a candidate must have in float32 and float64 to agree, at least.
+
+    Precision → quantity → digits, the least −log10(allowed error / ‖row‖) of rows that are not zero.
+    """
+    decided: dict[str, dict[str, float]] = {}
+    for dtype in ("float32", "float64"):
+        least = decided[dtype] = dict.fromkeys(QUANTITIES, np.inf)
+        for key, allowed in compared(vector, {k: a.astype(dtype) for k, a in vector.outputs.items()}).allowed.items():
+            size = norms(vector.outputs[key], key)
+            digits = np.log10(size[size > 0] / allowed[size > 0]).min(initial=np.inf)
+            least[quantity_of(key)] = min(least[quantity_of(key)], round(max(float(digits), 0.0), 1))
+    return decided
 
 
 def shipped(name: str) -> Vector:
@@ -105,6 +130,18 @@ def _recipe(
     """A recipe whose problem is `make(*arguments, seed=seed, **keywords)`."""
     return Recipe(name, tuple(flags.split()), f"{notes}; seed {seed}", partial(make, *arguments, seed=seed, **keywords))
 
+
+AT_ZERO = (  # activation, loss, and the size of the example that is not zero
+    ("tanh", "bce", 1),
+    ("mish", "softmax", 1),
+    ("softplus", "bce", 1),
+    ("relu", "mse", 16),
+)
+LARGE = (  # activation, loss, and inputs of hidden units
+    ("tanh", "bce", (6, -10, 400, -800)),
+    ("mish", "mse", (6, 9, 13, -8, -11, -26, 100, -800, 800)),
+    ("softplus", "mse", (16, 26, -11, -26, 60, 800, -800)),
+)
 
 # fmt: off
 RECIPES = (
@@ -127,13 +164,26 @@ RECIPES = (
             "the second example is the first moved by 2⁻¹¹: the bracket is a thousandth of its terms",
             problems.nearly_commuting),
     _recipe("mlp-offset-inputs", "input-precision", 24,
-            "inputs 16384 ± 0.004: float32 has no digits left, float64 is exact", problems.offset_inputs),
+            "inputs 16384 ± 0.004: float32 has no digits left, float64 is exact",
+            problems.offset_inputs, 2.0**14, 2.0**-8),
+    _recipe("mlp-offset-inputs-16", "input-precision", 24, "inputs 16 ± 0.1, which cost two digits",
+            problems.offset_inputs, 16.0, 0.125),
     _recipe("mlp-beyond-threshold", "threshold activation loss", 32, "softplus units and logits of about ±21",
             problems.beyond_threshold),
     _recipe("mlp-relu-at-zero", "relu-at-zero", 25, "the first example has every hidden unit exactly at its kink",
             problems.relu_at_zero),
+    *(_recipe(f"mlp-at-zero-{activation}", "at-zero" + " relu-at-zero large-inputs" * (activation == "relu"), seed,
+              f"{activation} of exactly 0 in all hidden units of two examples, {loss}",
+              problems.at_zero, activation, loss, size) for seed, (activation, loss, size) in enumerate(AT_ZERO, 50)),
+    *(_recipe(f"mlp-large-{activation}", "large-inputs" + " threshold" * (activation != "mish"), seed,
+              f"{activation} of inputs up to ±800, {loss}" + " of logits up to ±800" * (loss == "bce"),
+              problems.large_units, activation, loss, inputs)
+      for seed, (activation, loss, inputs) in enumerate(LARGE, 54)),
     _recipe("mlp-batches", "batch-fields", 30, "fields of three mini-batches of four examples",
             drawn, mlp([4, 5, 5], "softplus"), (3, 4, 4), "softmax"),
+    _recipe("mlp-batches-one-output", "batch-fields one-output", 61,
+            "fields of two mini-batches of four examples, a single output, a single evaluation input, mse",
+            drawn, mlp([3, 4, 1]), (2, 4, 3), "mse", [(1, 0)], 1),
     _recipe("conv-basic", "padding odd-size one-channel x-eval", 40,
             "the smallest MXResNet with everything: both poolings, a strided shortcut with convolution",
             drawn_mxresnet, (2, 2, 2), (2, 3), (1, 1), (2, 1, 10, 6)),
@@ -145,6 +195,9 @@ RECIPES = (
     _recipe("conv-batches-training-wide", "batch-fields batch-norm-training odd-size", 43,
             "two mini-batches of five, batch-norm in training mode, two stages, softmax",
             drawn_mxresnet, (3, 4, 4), (4, 6), (1, 1), (2, 5, 2, 13, 9), "softmax", training=True),
+    _recipe("conv-batches-constant-channel", "batch-fields batch-norm-training constant-channel", 60,
+            "one channel is 0 for every pixel, so that batch-norm divides it by √ε, in training mode",
+            problems.constant_channel),
     _recipe("conv-odd", "odd-size loss", 44, "17 × 23 pictures, three stages, softmax",
             drawn_mxresnet, (3, 4, 4), (4, 6, 6), (1, 1, 1), (2, 3, 17, 23), "softmax"),
     _recipe("conv-even", "padding loss x-eval", 45, "16 × 16 pictures, where “SAME” padding differs, mse",
@@ -161,6 +214,9 @@ RECIPES = (
     _recipe("conv-max-pool-ties", "max-pool-ties threshold", 28,
             "half of the channels before the max-pool are zero everywhere, the first logit is beyond 20",
             problems.max_pool_ties),
+    _recipe("conv-max-pool-some-ties", "max-pool-ties loss", 59,
+            "two to nine entries of most windows of the max-pool are equal, two different labels, softmax",
+            problems.max_pool_some_ties),
     _recipe("conv-max-pool-border", "max-pool-border", 29, "everything before the max-pool is negative",
             problems.max_pool_border),
     Recipe("trained-tiny", ("trained", "x-eval"), "mxresnet-tiny after 2,000 steps on synthetic faces "

@@ -104,12 +104,11 @@ def nearly_commuting(seed: int) -> Problem:
     return replace(problem, x=np.stack([x, x + moved / 2**11]), y=problem.y[[0, 0]])
 
 
-def offset_inputs(seed: int) -> Problem:
-    """Inputs of 16,384 ± 0.004, whose offset the biases of the first layer remove: float32 sees little of them.
+def offset_inputs(offset: float, spread: float, seed: int) -> Problem:
+    """Inputs of `offset` ± `spread`, both powers of 2.  The biases of the first layer remove the offset.
 
     The inputs, weights and biases have so few bits that the first layer is exact in float64.
     """
-    offset, spread = 2.0**14, 2.0**-8
     problem = drawn(mlp([3, 4, 2], "softplus"), (3, 3), seed=seed)
     weight, bias = (_rounded(problem.params[f"0.{key}"]) for key in ("weight", "bias"))
     x, x_eval = (offset + spread * _rounded(a) for a in (problem.x, problem.x_eval))
@@ -134,6 +133,33 @@ def relu_at_zero(seed: int) -> Problem:
     return _changed(problem, {"0.bias": np.zeros(5), "2.bias": np.zeros(4)}, x=x)
 
 
+def at_zero(activation: str, loss: str, size: float, seed: int) -> Problem:
+    """Two examples and all biases are zero, so that hidden units and, but for softplus, logits are exactly 0.
+
+    The third example is multiplied by `size`.  With mse, the residuals of the first example are exactly 0 as well.
+    """
+    problem = drawn(mlp([3, 5, 4], activation), (3, 3), loss, [(0, 2), (2, 1)], x_eval=5, seed=seed)
+    biases = {name: 0 * p for name, p in problem.params.items() if name.endswith("bias")}
+    y = problem.y * [[0.0], [1.0], [1.0]] if loss == "mse" else problem.y
+    return _changed(problem, biases, x=problem.x * [[0.0], [0.0], [size]], y=y)
+
+
+def large_units(activation: str, loss: str, inputs: Sequence[float], seed: int) -> Problem:
+    """A hidden unit about each of these inputs, and four about 0.  With bce, three of the four logits are large, too.
+
+    The weights that follow the largest inputs are divided by them, so that the other logits are ordinary.
+    """
+    at = np.array([*inputs, 0, 0, 0, 0], float)
+    problem = drawn(mlp([3, len(at), 4], activation), (3, 3), loss, x_eval=2, seed=seed)
+    params = {name: _rounded(p / 4 if name == "0.weight" else p) for name, p in problem.params.items()}
+    changes = {"0.bias": params["0.bias"] + at, "2.weight": params["2.weight"] / np.where(at > 30, at, 1)}
+    y = problem.y
+    if loss == "bce":  # the largest are on the wrong side, because the right one leaves no gradient
+        changes["2.bias"] = params["2.bias"] + [800, -800, 26, 0]
+        y = np.column_stack([np.zeros(3), np.ones(3), [0, 1, 0], y[:, 3]])
+    return _changed(problem, params | changes, x=_rounded(problem.x), y=y)
+
+
 def large_statistics(seed: int) -> Problem:
     problem = drawn_mxresnet((3, 4, 4), (4, 6), (1, 1), (2, 2, 9, 8), seed=seed)
     rng = np.random.default_rng(seed)
@@ -149,6 +175,14 @@ def large_statistics(seed: int) -> Problem:
         shift = params[f"{layer}.weight"] * buffers[f"{layer}.running_mean"] / root
         params[f"{layer}.bias"] = params[f"{layer}.bias"] + shift
     return replace(problem, params=params, buffers=buffers)
+
+
+def constant_channel(seed: int) -> Problem:
+    """One channel of the second convolution is zero everywhere, and its variances, of a batch and running, are 0."""
+    problem = drawn_mxresnet((2, 3, 2), (2,), (1,), (2, 4, 1, 5, 5), training=True, seed=seed)
+    weight = problem.params["1.0.weight"] * np.reshape([0, 1, 1], (3, 1, 1, 1))
+    buffers = {name: b * [0, 1, 1] if name.startswith("1.") else b for name, b in problem.buffers.items()}
+    return _changed(problem, {"1.0.weight": weight}, buffers=buffers)
 
 
 def batch_norm_scale(seed: int) -> Problem:
@@ -168,6 +202,22 @@ def max_pool_ties(seed: int) -> Problem:
     problem = drawn_mxresnet((3, 4, 6), (4, 5), (1, 1), (2, 2, 10, 12), seed=seed)
     changes = {name: np.resize([0.0, 1.0], 6) * problem.params[name] for name in ("2.1.weight", "2.1.bias")}
     return _changed(problem, changes | {"8.bias": problem.params["8.bias"] + [24.0, 0.0, 0.0]})
+
+
+def max_pool_some_ties(seed: int) -> Problem:
+    """Before the max-pool, entries are negative or, where the picture is 0, exactly 0: some windows hold several zeros.
+
+    The kernels of the stem are zero but for their centres, and the means and biases of batch-norm are zero.
+    """
+    problem = drawn_mxresnet((1, 2, 2), (2,), (1,), (2, 1, 12, 9), loss="softmax", seed=seed)
+    stem = [name for name in problem.params if name[0] in "012"]
+    changes = {name: np.abs(problem.params[name]) for name in stem}
+    for name in stem:
+        changes[name] = changes[name] * (np.outer([0, 1, 0], [0, 1, 0]) if name.endswith("0.weight") else 1)
+    changes |= {name: 0 * changes[name] for name in stem if name.endswith("bias")}
+    buffers = {name: 0 * b if name[0] in "012" and name.endswith("mean") else b for name, b in problem.buffers.items()}
+    x = np.minimum(problem.x, 0)
+    return _changed(problem, changes, x=x, y=np.array([0, 2]), buffers=buffers)
 
 
 def max_pool_border(seed: int) -> Problem:

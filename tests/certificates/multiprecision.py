@@ -20,8 +20,8 @@ gradients and its push-forward adds a third derivative, so the guard is three ti
 Softplus, log Σ exp, tanh and Mish are written in terms of e⁻ᵃ ≤ 1, so logits of ±800 lose no digits.
 
 Cancellation.  A bracket that is much smaller than its terms loses digits.  If fewer than `DIGITS` remain, both steps
-are squared, at most twice.  Two zeros agree to infinitely many digits.  No digits can be certified for a bracket that
-is zero although its terms are neither zero nor computed in the same way.
+are squared, at most twice.  Two zeros agree to infinitely many digits.  A row that shrinks with the step has the limit
+0, as the gradient of an example at its minimum has, and counts as 0.
 
 Kinks.  If entries of a max-pool window tie, or the input of a ReLU is 0, a one-sided difference depends on its
 direction.  The certified derivative is that of the branch that takes the first of equal entries in scan order, and
@@ -431,7 +431,11 @@ def compare(vector: Vector, coarse_step: int, step: int) -> Certificate:
     guard = guard_bits(vector)
     coarse_f, f = FixedPoint(3 * coarse_step + guard), FixedPoint(3 * step + guard)
     coarse, fine = outputs(vector, coarse_f, coarse_step), outputs(vector, f, step)
-    coarse = {key: a << f.bits - coarse_f.bits for key, a in coarse.items()}
+    for key, b in fine.items():
+        a = coarse[key] << f.bits - coarse_f.bits
+        pairs = zip(rows(key, a), rows(key, b), strict=True)
+        stays = np.reshape([not shrinks(*pair, step - coarse_step) for pair in pairs], (-1, 1))
+        coarse[key], fine[key] = ((rows(key, c) * stays).reshape(b.shape) for c in (a, b))
     held = {key: f.numbers(vector.arrays[key]) for key in fine if key in vector.arrays}
     return Certificate(
         values={key: f.floats(b) for key, b in fine.items()},
@@ -443,6 +447,11 @@ def compare(vector: Vector, coarse_step: int, step: int) -> Certificate:
 def rows(key: str, a: Array) -> Array:
     """A matrix with one row per example, pair, (pair, side) or (pair, input)."""
     return a.reshape(math.prod(a.shape[: ROW_AXES[key.split("/")[0]]]), -1)
+
+
+def shrinks(a: Array, b: Array, bits: int) -> bool:
+    """Whether a step that is smaller by 2^−bits makes a row a smaller by 2^−bits/2 at least: |b| ≤ 2^−bits/2 |a|."""
+    return square(b) << bits <= square(a)
 
 
 def square(row: Array) -> int:

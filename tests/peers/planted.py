@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp
 from torch.nn import functional as F
 
-from .mxresnet_torch import ResBlock, network
+from .mxresnet_torch import Mish, ResBlock, network
 
 Tree = dict[str, Tensor]
 STAGES = ("logits", "loss", "grad", "hvp", "bracket", "logit_delta")
@@ -33,13 +33,6 @@ def softplus(z: Tensor) -> Tensor:
     """log(1 + eᶻ), with full precision for its derivatives, too (those of PyTorch's own lose digits at large z)."""
     positive = z >= 0
     return torch.where(positive, z, 0.0) + torch.log1p(torch.exp(-torch.where(positive, z, -z)))
-
-
-class Mish(nn.Module):
-    """x tanh(softplus x); PyTorch's own has no second derivative at large x."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.tanh(softplus(x))
 
 
 def edges(x: Tensor, kernel: int, stride: int, same: bool) -> list[int]:
