@@ -40,7 +40,8 @@ def checked_candidate(vector: Vector, candidate: Mapping[str, Any], source: str 
         if a.dtype.kind != "f" or a.dtype.itemsize < 4:
             raise InputError(f"{source}: {key!r}: expected float32 or float64, got {shortened(str(a.dtype))}")
         if a.shape != shapes[key] and not key.startswith(LAYER):
-            raise InputError(f"{source}: {key!r}: expected shape {shapes[key]}, got {a.shape}")
+            whose = "; they are of x, not of x_eval" if key == "logits" else ""
+            raise InputError(f"{source}: {key!r}: expected shape {shapes[key]}, got {a.shape}{whose}")
         arrays[key] = a.astype(a.dtype.newbyteorder("="))
     return arrays
 

@@ -6,6 +6,7 @@ shipped file itself.  Weights are not initial values, for which a wrong term cou
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +22,8 @@ from ..core.networks import mlp
 from ..core.problem import Problem
 from ..machine.files import data_file, write_text
 from . import vector_problems as problems
-from .answers import QUANTITIES, quantity_of
+from .answers import QUANTITIES
 from .comparison import compared
-from .tolerance import norms
 from .vector_problems import drawn, drawn_mxresnet
 from .vectors import Vector, answered, read_vector, write_vector
 
@@ -105,17 +105,11 @@ def write_vectors(out: Path) -> list[str]:
 
 
 def decided_digits(vector: Vector) -> dict[str, dict[str, float]]:
-    """The digits that each quantity of a candidate must have in float32 and float64 to agree, at least.
-
-    Precision → quantity → digits, the least −log10(allowed error / ‖row‖) of rows that are not zero.
-    """
-    decided: dict[str, dict[str, float]] = {}
+    """Precision → quantity → the digits that a verdict decides of a candidate in this precision."""
+    decided = {}
     for dtype in ("float32", "float64"):
-        least = decided[dtype] = dict.fromkeys(QUANTITIES, np.inf)
-        for key, allowed in compared(vector, {k: a.astype(dtype) for k, a in vector.outputs.items()}).allowed.items():
-            size = norms(vector.outputs[key], key)
-            digits = np.log10(size[size > 0] / allowed[size > 0]).min(initial=np.inf)
-            least[quantity_of(key)] = min(least[quantity_of(key)], round(max(float(digits), 0.0), 1))
+        comparison = compared(vector, {key: a.astype(dtype) for key, a in vector.outputs.items()})
+        decided[dtype] = {q: math.floor(10 * comparison.decided(q)[0]) / 10 for q in QUANTITIES}
     return decided
 
 

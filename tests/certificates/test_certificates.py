@@ -106,6 +106,14 @@ def test_the_bracket_of_an_example_with_itself_is_zero_to_infinitely_many_digits
     np.testing.assert_array_equal(augmented(certificate.values, "bracket"), [[[0, 0]]])
 
 
+def test_the_gradient_of_an_example_at_its_minimum_is_zero_and_the_other_product_stays(tmp_path: Path) -> None:
+    """Residuals 0 and −1: g_0 = 0, g_1 = −2 u₁ and H_0 g_1 = 2 (u₀·g_1) u₀ = −12 u₀, with u = (x, 1)."""
+    certificate = one_layer(tmp_path, "mse", [[1, 1]], [1], [[1.0, 1.0], [2.0, 0.0]], [[3.0], [4.0]])
+    np.testing.assert_array_equal(augmented(certificate.values, "grad"), [[[0, 0, 0]], [[-4, 0, -2]]])
+    np.testing.assert_array_equal(augmented(certificate.values, "hvp"), [[[[0, 0, 0]], [[-12, -12, -12]]]])
+    assert certificate.digits > 35
+
+
 def test_a_saturated_loss_keeps_its_small_derivatives(tmp_path: Path) -> None:
     """The gradient at logit 700 and label 1 is −e⁻⁷⁰⁰ (x, 1), and the Hessian e⁻⁷⁰⁰ u uᵀ."""
     certificate = one_layer(tmp_path, "bce", [[699.0]], [1.0], [[1.0], [0.0]], [[1.0], [0.0]], [(1, 0)])

@@ -159,6 +159,10 @@ CANDIDATES = {  # arrays, and a pattern of the message
     "a loss of no axes": ({"loss": LOSS.mean()}, misfit("loss", LOSS.mean())),
     "an empty loss": ({"loss": LOSS[:0]}, misfit("loss", LOSS[:0])),
     "logits transposed": ({"logits": GOOD["logits"].T}, misfit("logits", GOOD["logits"].T)),
+    "logits of x_eval": (
+        {"logits": np.ones((5, 4))},
+        misfit("logits", np.ones((5, 4))) + "; they are of x, not of x_eval",
+    ),
     "a weight's gradient transposed": (GRADIENTS | {WEIGHT: TRANSPOSED}, misfit(WEIGHT, TRANSPOSED)),
     "one example's gradient": ({key: g[0] for key, g in GRADIENTS.items()}, misfit(WEIGHT, GRADIENTS[WEIGHT][0])),
     "a tensor missing": (
