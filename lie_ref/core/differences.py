@@ -69,20 +69,6 @@ def order_swap(
     return tree_map(lambda d: d / epsilon**order, swap)
 
 
-def observed_order(epsilons: Sequence[float], errors: Sequence[float]) -> float | None:
-    """The slope of log error against log ε: 1 if the error is C ε, 0 if it is constant; None for 0 or infinity.
-
-    >>> x, y, limit = (lambda t: t**2), (lambda t: np.ones(1)), np.array([-6.0])
-    >>> epsilons = [1e-3, 5e-4]
-    >>> errors = [relative_error(order_swap(x, y, np.array([3.0]), epsilon), limit) for epsilon in epsilons]
-    >>> round(observed_order(epsilons, errors), 2)
-    1.0
-    """
-    if not all(0 < error < np.inf for error in errors):
-        return None
-    return float(np.polyfit(np.log(epsilons), np.log(errors), 1)[0])
-
-
 def relative_error(a: Point, b: Point) -> float:
     """|a − b| / |b| over all arrays together; 0 if both are zero, infinite if only b is.
 

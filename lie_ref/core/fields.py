@@ -149,10 +149,6 @@ def _checked(argument: str, point: Point, like: Point | None = None) -> Point:
             came = type(array).__name__ if dtype is None else f"dtype {dtype}"
             where = f"{argument}[{name!r}]" if name else argument
             raise TypeError(f"{where}: expected a floating-point array, got {came}")
-    if like is not None and (found := _form(point)) != _form(like):  # autograd would not notice
-        raise ValueError(f"{argument}: expected the shape of theta, {_form(like)}, got {found}")
+    if like is not None and (found := tree_map(numpy.shape, point)) != (form := tree_map(numpy.shape, like)):
+        raise ValueError(f"{argument}: expected the shape of theta, {form}, got {found}")  # autograd would not notice
     return point
-
-
-def _form(point: Point) -> Any:
-    return {k: numpy.shape(point[k]) for k in point} if isinstance(point, dict) else numpy.shape(point)

@@ -8,8 +8,7 @@ along u_i, and the gradient with it: d_ij = ∂u'/∂g · H_j u_i + ∂u'/∂θ 
     θ(i then j) − θ(j then i) = ε [u_j + u_ji − u_i − u_ij] + ε² [d_ij − d_ji] + O(ε³).
 
 For plain gradient steps the first term vanishes, and the second is the Lie bracket H_j g_i − H_i g_j of the fields −g.
-For steps −εPg with a fixed preconditioner P it is the bracket P H_j P g_i − P H_i P g_j of the fields −Pg.  A state
-that remembers gradients adds the first term, which is not part of any Lie bracket.
+A state that remembers gradients adds the first term, which is not part of any Lie bracket.
 
 Gradients are points as in `fields`; they may have leading axes, (…, *shape), for θ and a state (*shape).
 """

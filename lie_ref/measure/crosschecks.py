@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.differences import PLAIN, STEPS, bracket_by_differences, observed_order, order_swap, relative_error
+from ..core.differences import PLAIN, STEPS, bracket_by_differences, order_swap, relative_error
 from ..core.engine import Autograd, at
 from ..core.fields import Field, Point, difference, hvp_reverse_over_reverse, norm, tree_map
 from ..core.optimizers import AdamState, FixedPreconditioner, Momentum, Optimizer
@@ -154,3 +154,14 @@ def _gradient_of(problem: Problem, i: int) -> Field:
     """The gradient of the loss of example i, as a function of the parameters."""
     alone = replace(problem, x=problem.x[i : i + 1], y=problem.y[i : i + 1])
     return lambda params: at(engine.gradients(replace(alone, params=params)), 0)
+
+
+def observed_order(epsilons: Sequence[float], errors: Sequence[float]) -> float | None:
+    """The slope of log error against log ε: 1 if the error is C ε, 0 if it is constant; None for 0 or infinity.
+
+    >>> round(observed_order([1e-3, 5e-4], [0.02, 0.01]), 2)
+    1.0
+    """
+    if not all(0 < error < np.inf for error in errors):
+        return None
+    return float(np.polyfit(np.log(epsilons), np.log(errors), 1)[0])

@@ -151,7 +151,6 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
              faults.hessian_of_sum),
         _bug("hessian-of-mean", "Hessians are of the mean loss of all examples, not of each example's",
              faults.hessian_of_mean),
-        _bug("normalised-direction", "directions are normalised", faults.normalised_direction),
         Bug("direction-lacks-group", "directions lack a group of parameters", one_of(faults.lacking_group)),
         Bug("layerwise-hessian", "products lack the Hessian's blocks between different tensors", layerwise),
         Bug("flattened-otherwise", "vectors of all tensors are read in another order than they were written in",

@@ -48,6 +48,7 @@ NAMES: dict[str, tuple[tuple[dict[str, float | None], str, str], ...]] = {
         ({"H_j g_i": 1, "θ": None}, "weight-decay", "products have a multiple of the parameters added"),
         ({"H_j g_i": 0.5, "H_i g_i": 0.5}, "hessian-of-mean", "Hessians are of the mean loss of both examples"),
         ({"⟨g_i, g_j⟩ g_j": 1}, "empirical-fisher", "the Hessian is taken to be g gᵀ"),
+        ({"H_j g_i / ‖g_i‖": 1}, "normalised-direction", "directions are normalised"),
     ),
     "bracket": (
         ({"H_j g_i": -1, "H_i g_j": 1}, "pair-order-swapped", "pairs (i, j) are taken as (j, i)"),
@@ -58,13 +59,15 @@ NAMES: dict[str, tuple[tuple[dict[str, float | None], str, str], ...]] = {
         ({"H_j g_i": 1, "H_i g_j": -1, "g_i": None, "g_j": None}, "damping",
          "products have a multiple of the direction added, as by damping or weight decay"),
         ({"⟨g_i, g_j⟩ g_j": 1, "⟨g_i, g_j⟩ g_i": -1}, "empirical-fisher", "Hessians are taken to be g gᵀ"),
+        ({"H_j g_i / ‖g_i‖": 1, "H_i g_j / ‖g_j‖": -1}, "normalised-direction", "directions are normalised"),
         ({"bracket / (‖g_i‖ ‖g_j‖)": 1}, "normalised-bracket", "the bracket is divided by the norms of both gradients"),
     ),
     "logit_delta": (),
 }
 # fmt: on
 
-FIXED = ("⟨g_i, g_j⟩ g_i", "⟨g_i, g_j⟩ g_j", "bracket / (‖g_i‖ ‖g_j‖)")  # terms whose factors are part of them
+COMBINATION = "linear-combination"  # the name of a formula that has no other
+FIXED = ("⟨", "‖")  # terms with these signs have no other factor
 
 
 def combined(comparison: Comparison) -> list[Found]:
@@ -120,12 +123,16 @@ class _Fit:
         i, j = (pairs.ravel(), pairs[:, ::-1].ravel()) if self.quantity == "hvp" else pairs.T
         inner = sum((a[i] * a[j]).reshape(self.count, -1).sum(axis=1) for a in g.values())
         sizes, alone = gradient_norms(g), own_products(exact)
-        scale = 1 / np.prod(np.where(sizes > 0, sizes, 1)[pairs], axis=1)
+        unit = 1 / np.where(sizes > 0, sizes, 1)
+        scale = np.prod(unit[pairs], axis=1)
         if self.quantity == "hvp":
             found = {"H_j g_i": exact.hvp, "H_i g_j": {name: h[:, ::-1] for name, h in exact.hvp.items()}}
         else:
             found = {text: of(slice(None), exact.hvp, side) for side, text in enumerate(("H_j g_i", "H_i g_j"))}
             found["bracket / (‖g_i‖ ‖g_j‖)"] = {name: (a.T * scale).T for name, a in exact.bracket.items()}
+        for text, k in (("H_j g_i", i), ("H_i g_j", j)):
+            rows = {name: a.reshape(self.count, -1) for name, a in found[text].items()}
+            found[f"{text} / ‖{text[-3:]}‖"] = {name: (a.T * unit[k]).T for name, a in rows.items()}
         for text, k in (("⟨g_i, g_j⟩ g_i", i), ("⟨g_i, g_j⟩ g_j", j)):
             found[text] = {name: (inner * a[k].T).T for name, a in g.items()}
         found |= {"g_i": of(i, g), "g_j": of(j, g), "θ": theta, "H_i g_i": of(i, alone), "H_j g_j": of(j, alone)}
@@ -135,15 +142,18 @@ class _Fit:
         """One formula for all rows and tensors, with as few terms as possible."""
         everything = [self.candidate, *self.terms.values()]
         gram = np.array([[sum(float(np.vdot(a[k], b[k])) for k in a) for b in everything] for a in everything])
+        unnamed: list[Found] = []
         for support in (s for count in range(1, 5) for s in combinations(range(len(self.terms)), count)):
             factors = _factors(gram, support)
             if factors is None:
                 continue
             formula = {list(self.terms)[k]: c for k, c in zip(support, factors.tolist(), strict=True)}
             digits = self.digits({k: sum(c * self.terms[t][k] for t, c in formula.items()) for k in self.shapes})
-            if digits is not None and (found := self._named(formula, digits)):
+            found = [] if digits is None else self._named(formula, digits)
+            if found and found[0][0] != COMBINATION:
                 return found
-        return []
+            unnamed = unnamed or found
+        return unnamed
 
     def _named(self, formula: Formula, digits: float) -> list[Found]:
         correct = CORRECT[self.quantity]
@@ -160,9 +170,9 @@ class _Fit:
                 self.quantity == "bracket" and name == "pair-order-swapped" and "hvp" in self.comparison.quantities
             )
         ]
-        if not names and any(text in FIXED for text in formula):
+        if not names and any(sign in text for text in formula for sign in FIXED):
             return []
-        names = names or [("linear-combination", "the answer is a combination of other terms")]
+        names = names or [(COMBINATION, "the answer is a combination of other terms")]
         return [(name, f"{sentence}: {self.quantity} = {written}", digits) for name, sentence in names]
 
     def by_row(self) -> list[Found]:

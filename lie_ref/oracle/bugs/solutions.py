@@ -27,7 +27,7 @@ from ...fast import engine as sweeps
 from ...fast.dual import Dual, elementwise
 from ...fast.scalar_rules import probabilities, sigmoid_derivatives
 from ...fast.trees import with_layers
-from ..answers import QUANTITIES, Answers, both_ways, gradient_norms, mapped
+from ..answers import QUANTITIES, Answers, both_ways, mapped
 from ..comparison import GROUPS
 from . import layers, losses
 from .layers import (
@@ -401,12 +401,6 @@ def hessian_of_sum(exact: Answers) -> Faulty:
 def along(exact: Answers, directions: Arrays) -> Answers:
     """The answers with other directions in place of the gradients in the products, name → (fields, *shape)."""
     return exact.replaced(hvp=lambda _: sweeps.products(exact.problem, directions))
-
-
-def normalised_direction(exact: Answers) -> Answers:
-    norms = gradient_norms(exact.grad)
-    scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)[exact.problem.pairs]
-    return exact.replaced(hvp=lambda _: mapped(lambda h: (h.T * scale.T).T, exact.hvp))
 
 
 def lacking_group(exact: Answers) -> Iterator[tuple[str, Faulty]]:
