@@ -132,11 +132,8 @@ def located(comparison: Comparison) -> str:
     keys, count = comparison.keys(first), comparison.errors[comparison.keys(first)[0]].size
     text = f"the first quantity that disagrees is {first}"
     if len(keys) > 1:
-        right = [key.partition("/")[2] for key in keys if key.partition("/")[2] not in tensors]
-        text += (
-            f", in {comparison.group(tensors)}"
-            + f"; {comparison.group(right)} {'is' if len(right) == 1 else 'are'} right" * bool(right)
-        )
+        others = len(keys) - len(tensors)
+        text += f", in {comparison.group(tensors)}" + f"; the other {others} tensors are right" * (others > 0)
     if len(rows) < count:
         right_rows = [comparison.place(first, r) for r in range(count) if r not in rows]
         wrong_rows = [comparison.place(first, r) for r in rows]

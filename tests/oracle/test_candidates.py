@@ -179,7 +179,7 @@ CANDIDATES = {  # arrays, and a pattern of the message
     ),
     "no arrays": ({}, "holds no arrays"),
 }
-ASKED_FOR = "expected some of logits, loss, grad/NAME, hvp/NAME, bracket/NAME, logit_delta"
+ASKED_FOR = "expected some of logits, loss, grad/NAME, hvp/NAME, bracket/NAME, logit_delta, layer/NAME"
 UNKNOWN = ("", "bracket", "Loss", "param/0.weight", "../loss", "loss\nloss", "\x1b[2Jloss", "lo\u202ess", 60_000 * "a")
 
 
@@ -379,7 +379,8 @@ def test_nan_and_inf_are_judged_and_named(
     assert line.startswith(f"  {quantity:<12} has nan or inf, in {tensor}")
     places = {"logits": "example 2", "loss": "example 2", "grad": "example 2", "hvp": "H_2 g_0"}
     assert line.endswith(places.get(quantity, "pair (2, 0)"))
-    assert "Numbers that are not finite are not diagnosed. The first quantity that disagrees is " in shown.out
+    assert "Numbers that are not finite are not diagnosed." in shown.out
+    assert f"\nThe first quantity that disagrees is {quantity}" in shown.out
     assert shown.err == ""
     verdict = json.loads((tmp_path / "verdict.json").read_text(), parse_constant=pytest.fail)
     assert [name for name, q in verdict["quantities"].items() if not q["agrees"]] == [quantity]
