@@ -6,12 +6,15 @@ from dataclasses import replace
 from itertools import chain
 
 import autograd.numpy as np
+import numpy
 import pytest
+from autograd.tracer import getval
+from numpy.lib.stride_tricks import sliding_window_view
 
 import lie_ref
 from lie_ref import oracle
 from lie_ref.core.engine import AUTOGRAD
-from lie_ref.core.layers import Conv, Linear
+from lie_ref.core.layers import Activation, Conv, GlobalAvgPool, Linear, Residual
 from lie_ref.fast.trees import with_layers
 from lie_ref.oracle import Vector
 from lie_ref.oracle.answers import Answers as Solution
@@ -71,6 +74,54 @@ def test_a_wrong_combination_of_the_two_terms_is_named(vector, name, combine):
     assert named(v, answers) == [name]
 
 
+class Largest(GlobalAvgPool):
+    def apply(self, params, buffers, x, training=False):
+        return np.max(x, axis=(2, 3))
+
+
+class Reflected(Conv):
+    def apply(self, params, buffers, x, training=False):
+        edge = self.kernel // 2
+        x = numpy.pad(x, ((0, 0), (0, 0), (edge, edge), (edge, edge)), "reflect")
+        kernel, rows = params[f"{self.name}.weight"], sliding_window_view(x, (self.kernel, self.kernel), axis=(2, 3))
+        return numpy.einsum("nchwij,ocij->nohw", rows[:, :, :: self.stride, :: self.stride], kernel)
+
+
+class OnlyConvolutionsLearn(Residual):
+    def apply(self, params, buffers, x, training=False):
+        z = self.convs.apply(params, buffers, x, training) + self.shortcut.apply(params, buffers, getval(x), training)
+        return self.activation.apply(params, buffers, z)
+
+
+def smoothed(v: Vector, part: float) -> np.ndarray:
+    """−Σ_k q_k log p_k with q = (1 − part) one-hot + part / K."""
+    z = v.outputs["logits"]
+    p = numpy.exp(z) / numpy.exp(z).sum(axis=1, keepdims=True)
+    q = (1 - part) * numpy.eye(z.shape[1])[v.y] + part / z.shape[1]
+    return -(q * numpy.log(p)).sum(axis=1)
+
+
+def along_misread_directions(v: Vector) -> Answers:
+    """H_j d_i and H_i d_j, where d are gradients written in the order of the names and read in that of the network."""
+    names, g = list(v.params), {n: v.outputs[f"grad/{n}"] for n in v.params}
+    flat = numpy.concatenate([g[n].reshape(len(v.x), -1) for n in sorted(names)], axis=1)
+    parts = numpy.split(flat, numpy.cumsum([v.params[n].size for n in names])[:-1], axis=1)
+    d = {n: part.reshape(g[n].shape) for n, part in zip(names, parts, strict=True)}
+    h = lie_ref.hvps(v.model, v.params, v.buffers, v.x, v.y, d, v.loss)  # (direction, example, …)
+    pairs = [((i, j), (j, i)) for i, j in v.pairs]
+    return {f"hvp/{n}": numpy.array([[h[n][d, e] for d, e in pair] for pair in pairs]) for n in names}
+
+
+def first(v: Vector, *quantities: str) -> Answers:
+    """The right answers of some quantities."""
+    return {k: a for k, a in v.outputs.items() if quantity_of(k) in quantities}
+
+
+def last_layer_alone(v: Vector) -> np.ndarray:
+    tangents = {n: v.outputs[f"bracket/{n}"] * (n in list(v.params)[-2:]) for n in v.params}
+    return lie_ref.push_forward(v.model, v.params, v.buffers, v.x_eval, tangents)
+
+
 # fmt: off
 PLANTED = {  # the name of a bug, a vector, and answers that have the bug
     "transposed-weight": ("mlp-deep", lambda v: defined_with(v, swapped(Linear, Transposed, lambda a: a.n_out == 4))),
@@ -82,6 +133,24 @@ PLANTED = {  # the name of a bug, a vector, and answers that have the bug
     "shifted-labels": ("mlp-mish-softmax", lambda v: answers_of(v, y=(v.y + 1) % 4)),
     "batch-norm-evaluation-mode": ("conv-batches-training-wide", lambda v: answers_of(v, training=False)),
     "pair-order-swapped": ("mlp-mish-mse", lambda v: answers_of(v, pairs=v.pairs[:, ::-1])),
+    "activation-after-last": ("mlp-tanh-bce", lambda v: {"logits": np.tanh(v.outputs["logits"])}),
+    "other-pooling": ("conv-odd", lambda v: defined_with(v, swapped(GlobalAvgPool, Largest))),
+    "other-padding": ("conv-odd", lambda v: {"logits": with_layers(v.model, swapped(Conv, Reflected)).apply(
+        v.params, v.buffers, v.x)}),
+    "other-stride": ("conv-odd", lambda v: answers_of(v, model=with_layers(v.model, lambda a: replace(
+        a, stride={"0.0": 1, "1.0": 2}[a.name]) if a.name in ("0.0", "1.0") else a))),
+    "weights-shared": ("conv-bottleneck", lambda v: {"logits": v.model.apply(*(
+        {name: of[name.replace("4.0.", "4.1.", 1)] for name in of} for of in (v.params, v.buffers)), v.x)}),
+    "other-inputs": ("mlp-mish-bce", lambda v: answers_of(v, x=2 * v.x - 1, x_eval=2 * v.x_eval - 1)),
+    "other-targets": ("mlp-mish-bce", lambda v: answers_of(v, y=(v.y + 1) / 2)),
+    "other-loss": ("mlp-mish-softmax", lambda v: first(v, "logits") | {"loss": smoothed(v, 0.1)}),
+    "slope-at-kink": ("mlp-relu-at-zero", lambda v: defined_with(v, swapped(
+        Activation, lambda name, _: Activation(name, lambda x: np.where(x >= 0, x, 0.0))))),
+    "detached": ("conv-odd", lambda v: defined_with(v, swapped(Residual, OnlyConvolutionsLearn))),
+    "curvature-lost": ("mlp-tanh-bce", lambda v: first(v, "logits", "loss", "grad") | {
+        f"hvp/{n}": v.outputs[f"hvp/{n}"] - products[n] for products in [gauss_newton_products(v)] for n in v.params}),
+    "flattened-otherwise": ("mlp-mish-mse", lambda v: first(v, "logits", "loss", "grad") | along_misread_directions(v)),
+    "push-lacks-group": ("mlp-mish-mse", lambda v: v.outputs | {"logit_delta": last_layer_alone(v)}),
 }
 # fmt: on
 
@@ -113,13 +182,16 @@ def test_the_gauss_newton_matrix_of_logistic_regression_is_its_hessian():
     v = oracle.load("mlp-one-layer-bce")
     assert oracle.verify(v, v.outputs).agrees  # so the bug changes nothing here
     deep = oracle.load("mlp-tanh-bce")
-    g = {name: deep.outputs[f"grad/{name}"] for name in deep.params}
-    products = [
-        [gauss_newton(deep, f, {k: a[d] for k, a in g.items()}) for f, d in ((j, i), (i, j))] for i, j in deep.pairs
-    ]
-    wrong = {f"hvp/{k}": np.array([[side[k] for side in pair] for pair in products]) for k in deep.params}
+    wrong = {f"hvp/{k}": product for k, product in gauss_newton_products(deep).items()}
     answers = {k: a for k, a in deep.outputs.items() if k in ("logits", "loss")} | wrong
     assert named(deep, answers) == ["gauss-newton"]
+
+
+def gauss_newton_products(v: Vector) -> Answers:
+    """The products of the Gauss–Newton matrices with the gradients of each pair: name → (p, 2, *shape)."""
+    g = {name: v.outputs[f"grad/{name}"] for name in v.params}
+    products = [[gauss_newton(v, f, {k: a[d] for k, a in g.items()}) for f, d in ((j, i), (i, j))] for i, j in v.pairs]
+    return {k: np.array([[side[k] for side in pair] for pair in products]) for k in v.params}
 
 
 def gauss_newton(v: Vector, field: int, direction: Answers) -> Answers:
