@@ -185,7 +185,8 @@ class Comparison:
 
         Quantities are computed only as long as they match.  In the worst row of each quantity that disagrees, the
         candidate's distance from the faulty solution must be at most a tenth of its distance from the exact one, and
-        a tenth of the norm of the row, which is not zero unless `zeros` allows it: many bugs give zeros.
+        a tenth of the norm of the row.  A quantity that is all zero explains nothing, unless `zeros`, because many bugs
+        make zeros.
         """
         digits = BEST
         for quantity in self.quantities:
@@ -197,10 +198,10 @@ class Comparison:
                 digits = min(digits, matched)
             if quantity in self.disagreeing:
                 key, row = self.worst(quantity)
-                near = min(self.errors[key][row], norms(predicted[key], key)[row])
-                if near == 0 and not zeros:
-                    return None
-                if not _distance(self.candidate[key], predicted[key], key)[row] <= 0.1 * near:
+                size = norms(predicted[key], key)[row]
+                near = 0.1 * min(self.errors[key][row], size) if size else self.allowed[key][row]
+                somewhere = zeros or any(predicted[k].any() for k in self.keys(quantity))
+                if not (somewhere and _distance(self.candidate[key], predicted[key], key)[row] <= near):
                     return None
         return digits
 

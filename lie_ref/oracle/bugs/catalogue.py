@@ -15,7 +15,7 @@ from ..answers import Answers
 from ..comparison import Comparison
 from . import layers
 from . import solutions as faults
-from .fitted import estimated_factors, estimated_precision, estimated_step, estimated_swap
+from .fitted import estimated_decay, estimated_factors, estimated_precision, estimated_step, estimated_swap
 from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
 from .solutions import Faulty, loss_times, other_layers, other_loss, other_targets, other_variance, running_statistics
 
@@ -147,6 +147,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
     "hvp": (
         _bug("gauss-newton", "products are with the Gauss–Newton matrix, not with the Hessian", faults.gauss_newton),
         Bug("curvature-lost", "something has no second derivative", one_of(faults.curvature_lost)),
+        Bug("products-elsewhere", "products are other ones", one_of(faults.products_elsewhere)),
         _bug("hessian-of-sum", "Hessians are of the sum over the outputs, gradients of the mean",
              faults.hessian_of_sum),
         _bug("hessian-of-mean", "Hessians are of the mean loss of all examples, not of each example's",
@@ -172,6 +173,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
 # Only tried if no bug above explains the candidate: they fit something to it and are slower.
 ESTIMATED = (
     Bug("factor", "quantities are multiples of what they should be", estimated_factors),
+    Bug("weight-decay", "the loss has λ/2 ‖θ‖² added", estimated_decay),
     Bug("finite-differences", "products are differences of gradients over too large a step", estimated_step),
     Bug("finite-swap", "the bracket is the difference that two finite steps make", estimated_swap),
 )

@@ -21,6 +21,7 @@ from .solutions import own_products
 Found = tuple[str, str, float]  # the name of a bug, a sentence, the digits that match
 Formula = dict[str, float]  # the factor of each term
 
+FEW = 8  # numbers
 CLOSE = 1e-4  # relative error of a combination that is worth an exact check
 CORRECT: dict[str, Formula] = {
     "logits": {"z": 1},
@@ -189,6 +190,7 @@ class _Fit:
                 continue
             others = [r, *(s for s in range(self.count) if s != r)]
             options = [(place[s], {key: a[s] for key, a in self.right.items()}) for s in others]
+            options.append(("the sum of all", {key: a.sum(axis=0) for key, a in self.right.items()}))
             options += [(text, {key: a[r] for key, a in term.items()}) for text, term in terms.items()]
             fits = ((text, option, _multiple(row, option)) for text, option in options)
             text, option, c = next((fit for fit in fits if fit[2] is not None), ("", row, None))
@@ -279,11 +281,14 @@ def _factors(gram: Array, support: tuple[int, ...]) -> Array | None:
 
 
 def _multiple(a: Arrays, b: Arrays) -> float | None:
-    """c with a ≈ c b, or None; 0 if a is zero."""
+    """c with a ≈ c b, or None; 0 if a is zero.  Few numbers are taken for a multiple only if c is ±1."""
     if not any(v.any() for v in a.values()):
         return 0.0
     aa, ab, bb = (sum(float(np.vdot(u[n], v[n])) for n in a) for u, v in ((a, a), (a, b), (b, b)))
-    return ab / bb if bb > 0 and ab**2 >= (1 - CLOSE**2) * aa * bb else None
+    if not (bb > 0 and ab**2 >= (1 - CLOSE**2) * aa * bb):
+        return None
+    few = sum(v.size for v in a.values()) < FEW
+    return None if few and abs(abs(ab / bb) - 1) > CLOSE else ab / bb
 
 
 def _orders(rows: Array, shape: tuple[int, ...]) -> Iterator[tuple[str, Array]]:

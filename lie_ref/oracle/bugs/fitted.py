@@ -39,6 +39,18 @@ def estimated_factors(comparison: Comparison) -> Estimate:
     return None if digits is None else (digits, words)
 
 
+def estimated_decay(comparison: Comparison) -> Estimate:
+    """Whether the loss has λ/2 ‖θ‖² added, the same in every example, and the λ."""
+    if comparison.disagreeing[0] != "loss":
+        return None
+    problem, exact = comparison.vector, comparison.exact
+    added = float((comparison.candidate["loss"] - exact.loss).mean())
+    decay = 2 * added / sum(float(np.vdot(p, p)) for p in problem.params.values())
+    loss = replace(problem.loss_function, weight_decay=decay)
+    digits = comparison.explained_by(Answers(replace(problem, loss=loss)).known({"logits": exact.logits}))
+    return None if digits is None else (digits, f"λ = {decay:.6g}")
+
+
 def estimated_step(comparison: Comparison) -> Estimate:
     """Whether the products are differences of gradients, and with which step."""
     first = comparison.disagreeing[0]
@@ -193,14 +205,16 @@ def _noise(comparison: Comparison) -> str | None:
 def _aligned(comparison: Comparison, keys: list[str]) -> bool:
     """Whether the errors follow the right answers, as rounding errors do not: by the cosines of long rows."""
     cosines: list[float] = []
+    count = 0
     for key in keys:
         exact, lead = comparison.vector.outputs[key], ROWS[quantity_of(key)]
         error = (comparison.candidate[key].astype(np.float64) - exact).reshape(-1, int(np.prod(exact.shape[lead:])))
         right = exact.reshape(error.shape)
         scale = np.linalg.norm(error, axis=1) * np.linalg.norm(right, axis=1)
         if error.shape[1] >= 4:
+            count += error.size
             cosines += ((error * right).sum(axis=1)[scale > 0] / scale[scale > 0]).tolist()
-    if not cosines:
+    if count < 64:
         return True  # too few numbers to tell
     return abs(float(np.mean(cosines))) > 0.35 or float(np.mean(np.abs(cosines))) > 0.6
 

@@ -232,6 +232,14 @@ def affine_targets(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     ):
         if not problem.loss_function.labels:
             yield note, Answers(replace(problem, y=a * problem.y + b)).known({"logits": exact.logits})
+    if problem.loss_function.labels:
+        k = problem.model.n_out
+        for note, y in (
+            ("labels are one too low", (problem.y - 1) % k),
+            ("labels are in reverse order", k - 1 - problem.y),
+            ("labels are all 0", 0 * problem.y),
+        ):
+            yield note, Answers(replace(problem, y=y)).known({"logits": exact.logits})
 
 
 def other_losses(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -246,6 +254,19 @@ def other_losses(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         ("it is the root of the mean square", "mse", losses.ROOT),
     ):
         yield note, other_loss(right, wrong, exact)
+
+
+def products_elsewhere(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Products along ones, or of the network in training mode."""
+    ones = {name: np.ones_like(g) for name, g in exact.grad.items()}
+    yield "directions are all ones", along(exact, ones)
+    problem = exact.problem
+    if problem.buffers and not problem.training:
+        training = replace(problem, training=True)
+        yield (
+            "they are those of batch-norm in training mode",
+            exact.replaced(hvp=lambda _: AUTOGRAD.products(training, exact.grad)),
+        )
 
 
 def kinks(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -296,6 +317,13 @@ def curvature_lost(exact: Answers) -> Iterator[tuple[str, Faulty]]:
 def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """Directions, products or both that were flattened in one order of the tensors and unflattened in another."""
     names = list(exact.grad)
+
+    def columns_first(arrays: Arrays, lead: int) -> Arrays:
+        axes = {n: (*range(lead), *reversed(range(lead, a.ndim))) for n, a in arrays.items()}
+        return {n: a.transpose(axes[n]).reshape(a.shape) for n, a in arrays.items()}
+
+    yield "directions, in column-major order", along(exact, columns_first(exact.grad, 1))
+    yield "products, in column-major order", exact.replaced(hvp=lambda _: columns_first(exact.hvp, 2))
     for note, order in (("sorted by name", sorted(names)), ("last tensor first", names[::-1])):
 
         def misread(arrays: Arrays, lead: int, order: list[str] = order) -> Arrays:
