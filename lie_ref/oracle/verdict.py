@@ -9,7 +9,7 @@ import numpy as np
 
 from .answers import QUANTITIES
 from .bugs.catalogue import CATALOGUE, ESTIMATED, ROUNDING, Bug
-from .bugs.combinations import another_bug, combined
+from .bugs.combinations import UNSPECIFIC, another_bug, combined
 from .comparison import ENOUGH, Comparison
 
 WORDS = {True: "agrees", False: "DISAGREES", None: "CANNOT TELL"}
@@ -158,11 +158,13 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
     If a bug explains the first quantity that disagrees but not the later ones, the candidate has another bug as well.
     """
     with np.errstate(all="ignore"):
-        combinations = combined(comparison)
-        if combinations:
-            return tuple(Explanation(*found) for found in combinations)
+        fitted = tuple(Explanation(*found) for found in combined(comparison))
+        if fitted and fitted[0].name not in UNSPECIFIC:
+            return fitted
         bugs = dict.fromkeys(bug for stage in comparison.stages for bug in CATALOGUE[stage])
         suspects = _suspects(bugs, comparison.beginning)
+        if fitted and not suspects:
+            return fitted
         if not suspects:
             estimates = (_suspects([bug], comparison.beginning) for bug in ESTIMATED)
             suspects = next((found for found in estimates if found), [])

@@ -77,6 +77,13 @@ SMALL = (
          partial(other_loss, "bce", CLIPPED)),
     Bug("other-loss", "the loss is another one", one_of(faults.other_losses)),
 )
+# Running statistics change logits or, where the fields are in training mode, only the logit changes.
+STATISTICS = (
+    _bug("fresh-statistics", "batch-norm's running statistics were not loaded: mean 0, variance 1",
+         partial(running_statistics, lambda name, b: np.full_like(b, name.endswith("var")))),
+    _bug("variance-for-deviation", "batch-norm divides by variance + ε, not by its root",
+         partial(running_statistics, lambda name, b: (b + EPS) ** 2 - EPS if name.endswith("var") else b)),
+)
 # The bugs by the first quantity that they change.
 CATALOGUE: dict[str, tuple[Bug, ...]] = {
     "logits": (
@@ -111,10 +118,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
         Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(faults.other_epsilon)),
         _bug("epsilon-outside-root", "batch-norm divides by √variance + ε, not by √(variance + ε)",
              partial(other_variance, lambda v: (v**0.5 + EPS) ** 2 - EPS)),
-        _bug("fresh-statistics", "batch-norm's running statistics were not loaded: mean 0, variance 1",
-             partial(running_statistics, lambda name, b: np.full_like(b, name.endswith("var")))),
-        _bug("variance-for-deviation", "batch-norm divides by variance + ε, not by its root",
-             partial(running_statistics, lambda name, b: (b + EPS) ** 2 - EPS if name.endswith("var") else b)),
+        *STATISTICS,
         *SMALL,
     ),
     "loss": (
@@ -159,6 +163,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
         *SMALL,
     ),
     "logit_delta": (
+        *STATISTICS,
         Bug("push-lacks-group", "changes are those along a part of the bracket", one_of(faults.pushed_without)),
         _bug("pushed-in-training-mode", "changes are those of batch-norm in training mode, over x_eval",
              faults.pushed_in_training_mode),

@@ -68,6 +68,8 @@ NAMES: dict[str, tuple[tuple[dict[str, float | None], str, str], ...]] = {
 # fmt: on
 
 COMBINATION = "linear-combination"  # the name of a formula that has no other
+# What is said only if no bug of the catalogue explains the candidate.
+UNSPECIFIC = (COMBINATION, "rows-mixed", "factor-for-each-row", "factor-for-each-tensor", "tensors-left-out")
 FIXED = ("⟨", "‖")  # terms with these signs have no other factor
 
 
