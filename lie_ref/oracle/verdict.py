@@ -72,9 +72,7 @@ class Verdict:
         diagnosis = [_rounded(explanation, ("name", "explains", "digits")) for explanation in self.diagnosis]
         whole = _rounded(self, ("agrees", "decided"))
         where = {"layer": self.layer, "located": self.located}
-        return (
-            whole | {"quantities": quantities, "diagnosis": diagnosis} | {k: text for k, text in where.items() if text}
-        )
+        return whole | {"quantities": quantities, "diagnosis": diagnosis} | where
 
     def __str__(self) -> str:
         lines = [f"{self.vector}: {WORDS[self.agrees]} (decided: at least {self.decided:.1f} digits)"]

@@ -393,7 +393,8 @@ def test_the_verdict_in_json_has_the_form_of_the_contract(case: str, capsys: pyt
     assert shown.err == ""
     assert shown.out == f"{oracle.verify('mlp-tanh-bce', candidate)}\n"
     verdict = json.loads(Path("verdict.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
-    assert verdict.keys() == {"agrees", "decided", "quantities", "diagnosis"}
+    assert verdict.keys() == {"agrees", "decided", "quantities", "diagnosis", "layer", "located"}
+    assert bool(verdict["located"]) is bool(disagreeing)
     assert verdict["decided"] == min(quantity["decided"] for quantity in verdict["quantities"].values()) >= 2
     assert verdict["agrees"] is (status == 0) is (not disagreeing)
     assert status in (0, 1)
