@@ -14,11 +14,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 import lie_ref
 from lie_ref import oracle
 from lie_ref.core.engine import AUTOGRAD
-from lie_ref.core.layers import Activation, Conv, GlobalAvgPool, Linear, Residual
+from lie_ref.core.layers import Activation, AvgPool, Conv, GlobalAvgPool, Linear, MaxPool, Residual
 from lie_ref.fast.trees import with_layers
 from lie_ref.oracle import Vector
 from lie_ref.oracle.answers import Answers as Solution
 from lie_ref.oracle.answers import quantity_of
+from lie_ref.oracle.bugs import layers as faulty
 from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED, ROUNDING
 from lie_ref.oracle.bugs.layers import swapped
 
@@ -238,3 +239,24 @@ def test_changes_of_probabilities_and_of_the_wrong_inputs_are_named():
     bracket = {name: v.outputs[f"bracket/{name}"] for name in v.params}
     onto_x = lie_ref.push_forward(v.model, v.params, v.buffers, v.x, bracket)
     assert named(v, v.outputs | {"logit_delta": onto_x}) == ["pushed-onto-x"]
+
+
+@pytest.mark.parametrize("vector", ["conv-batches-training", "conv-max-pool-some-ties"])
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (MaxPool, faulty.LastOfTies),
+        (MaxPool, faulty.EveryTie),
+        (MaxPool, faulty.MeanOfWindow),
+        (MaxPool, faulty.NoMaxPool),
+        (GlobalAvgPool, faulty.GlobalMaxPool),
+        (AvgPool, faulty.Subsampled),
+        (AvgPool, faulty.MaximumInShortcut),
+    ],
+)
+def test_a_layer_without_rules_gives_the_same_in_a_sweep_as_by_autograd_alone(vector, right, wrong):
+    v = oracle.load(vector)
+    problem = replace(v, model=with_layers(v.model, swapped(right, wrong)))
+    swept, exact = Solution(problem).outputs(), Solution(problem, AUTOGRAD).outputs()
+    for key, a in exact.items():
+        assert numpy.linalg.norm(swept[key] - a) <= 1e-12 * numpy.linalg.norm(a) + 1e-14, key

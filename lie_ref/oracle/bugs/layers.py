@@ -7,6 +7,7 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
+from autograd import make_jvp, make_vjp
 from autograd.extend import defvjp, primitive
 from autograd.tracer import getval
 
@@ -14,7 +15,7 @@ from ...core.activations import mish, relu, softplus, tanh
 from ...core.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, Residual, window_entries
 from ...core.types import Array
 from ...fast.convolution import framed, scatter, windows
-from ...fast.dual import Number, linear, value
+from ...fast.dual import Dual, Number, linear, value
 from ...fast.rules import Sweep, backward, forward
 
 
@@ -127,10 +128,41 @@ def _(layer: TieSharingMaxPool, sweep: Sweep, cotangent: Number) -> Number:
     return linear(scattered, cotangent)
 
 
-# The layers below have no rules for sweeps: autograd differentiates them.
+class ByAutograd(Layer):
+    """A layer of pictures without parameters, which autograd differentiates inside a sweep."""
+
+    def swept(self, x: Any) -> Any:
+        """`apply` in the layout of sweeps, (…, height, width, channel), or (…, channel) of what it makes."""
+        pictures = anp.transpose(anp.reshape(x, (-1, *x.shape[-3:])), (0, 3, 1, 2))
+        z = self.apply({}, {}, pictures)
+        z = anp.transpose(z, (0, *range(2, z.ndim), 1))
+        return anp.reshape(z, (*x.shape[:-3], *z.shape[1:]))
 
 
-class LastOfTies(MaxPool):
+@forward.register
+def _(layer: ByAutograd, sweep: Sweep, x: Number) -> Number:
+    sweep.save(x)
+    z = layer.swept(value(x))
+    return Dual(z, np.stack([make_jvp(layer.swept)(x.value)(t)[1] for t in x.tangent])) if isinstance(x, Dual) else z
+
+
+@backward.register
+def _(layer: ByAutograd, sweep: Sweep, cotangent: Number) -> Number:
+    (x,) = sweep.saved()
+
+    def pulled_back(at: Any, c: Array) -> Any:
+        return make_vjp(layer.swept)(at)[0](c)
+
+    back, changes = pulled_back(value(x), value(cotangent)), []
+    if isinstance(cotangent, Dual):
+        changes.append([pulled_back(value(x), c) for c in cotangent.tangent])
+    if isinstance(x, Dual):  # the derivative of the transpose along each tangent of x
+        along = make_jvp(lambda at: pulled_back(at, value(cotangent)))(x.value)
+        changes.append([along(t)[1] for t in x.tangent])
+    return Dual(back, np.sum(changes, axis=0)) if changes else back
+
+
+class LastOfTies(ByAutograd, MaxPool):
     """The derivative goes to the last of equal largest entries."""
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
@@ -139,7 +171,7 @@ class LastOfTies(MaxPool):
         return sum(anp.where(first == n, entry, 0.0) for n, entry in enumerate(entries))
 
 
-class EveryTie(MaxPool):
+class EveryTie(ByAutograd, MaxPool):
     """The derivative goes to each of equal largest entries in full."""
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
@@ -148,7 +180,7 @@ class EveryTie(MaxPool):
         return largest + sum(anp.where(getval(e) == largest, e - getval(e), 0.0) for e in entries)
 
 
-class MeanOfWindow(MaxPool):
+class MeanOfWindow(ByAutograd, MaxPool):
     """The mean over 3 × 3 windows, of which some entries are padding."""
 
     fill = 0.0
@@ -157,34 +189,37 @@ class MeanOfWindow(MaxPool):
         return sum(_entries(self, x)) / 9
 
 
-class NoMaxPool(MaxPool):
+class NoMaxPool(ByAutograd, MaxPool):
     """The pictures as they are."""
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         return x
 
 
-class GlobalMaxPool(GlobalAvgPool):
+class GlobalMaxPool(ByAutograd, GlobalAvgPool):
     """The maximum over height and width."""
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         return anp.max(x, axis=(2, 3))
 
 
-class Subsampled(AvgPool):
+class Subsampled(ByAutograd, AvgPool):
     """Every second entry of every second row."""
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         return x[:, :, ::2, ::2]
 
 
-class MaximumInShortcut(AvgPool):
+class MaximumInShortcut(ByAutograd, AvgPool):
     """The maximum over 2 × 2 windows, `ceil_mode`."""
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         edges = ((0, 0), (0, 0), *((0, length % 2) for length in x.shape[2:]))
         padded = anp.pad(x, edges, "constant", constant_values=-np.inf)
         return anp.max(anp.array(window_entries(padded, kernel=2, stride=2)), axis=0)
+
+
+# The layers below have no rules for sweeps: autograd differentiates the whole network.
 
 
 @dataclass(frozen=True)

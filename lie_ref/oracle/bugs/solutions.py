@@ -18,7 +18,17 @@ from autograd.tracer import getval
 from ...core.activations import relu
 from ...core.engine import AUTOGRAD, Autograd, at
 from ...core.fields import Loss, directional_derivative, hvp_forward_over_reverse, vector_field
-from ...core.layers import EPS, Activation, AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, Residual
+from ...core.layers import (
+    EPS,
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    GlobalAvgPool,
+    Layer,
+    MaxPool,
+    Residual,
+)
 from ...core.losses import LossFunction
 from ...core.networks import Model
 from ...core.problem import Engine, Problem, Weights
@@ -121,7 +131,7 @@ def other_pooling(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         ("the mean in place of the max-pool", MaxPool, layers.MeanOfWindow),
         ("no max-pool", MaxPool, layers.NoMaxPool),
     ):
-        yield note, other_layers(swapped(right, wrong), exact, AUTOGRAD)
+        yield note, other_layers(swapped(right, wrong), exact)
 
 
 def other_padding(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -277,12 +287,10 @@ def kinks(exact: Answers) -> Iterator[tuple[str, Faulty]]:
             lambda n, _, c=slope: Activation(n, lambda x: anp.where(x == 0, c * x, relu(x))),  # type: ignore[misc]
             lambda a: a.function is relu,
         )
-        yield f"ReLU has the slope {slope:g} at 0", other_layers(change, exact, AUTOGRAD)
+        yield f"ReLU has the slope {slope:g} at 0", other_layers(change, exact)
     for note, pool in (("the last", layers.LastOfTies), ("each", layers.EveryTie)):
-        yield (
-            f"{note} of equal entries of a max-pool window gets the whole derivative",
-            other_layers(swapped(MaxPool, pool), exact, AUTOGRAD),
-        )
+        change = swapped(MaxPool, pool)
+        yield f"{note} of equal entries of a max-pool window gets the whole derivative", other_layers(change, exact)
 
 
 def detached(exact: Answers) -> Iterator[tuple[str, Faulty]]:
