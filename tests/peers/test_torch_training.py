@@ -51,7 +51,8 @@ def test_three_training_steps_with_adam(model: Model, shape: tuple[int, ...], lo
         adam.step(params, grads)
         peer_adam.step()
         assert_agree(params, {name: p.detach() for name, p in net.named_parameters()})
-        assert_agree(buffers, statistics(net))
+        if buffers:  # those of batch-norm
+            assert_agree(buffers, statistics(net))
 
 
 @with_networks
@@ -66,7 +67,8 @@ def test_a_float32_step_stays_in_float32_and_close_to_the_float64_step(model: Mo
     assert abs(float(value) - peer_value.item()) < 1e-6 * peer_value.item()
     # The float32 step of torch itself is 6e-6 off its float64 step.
     assert_agree(grads, {name: p.grad.float() for name, p in net.named_parameters()}, tolerance=5e-5)
-    assert_agree(new_buffers, {name: b.float() for name, b in statistics(net).items()}, tolerance=1e-6)
+    if new_buffers:  # those of batch-norm
+        assert_agree(new_buffers, {name: b.float() for name, b in statistics(net).items()}, tolerance=1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-6)])
