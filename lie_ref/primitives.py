@@ -238,27 +238,27 @@ for remainder in (np.mod, np.remainder):
 for absolute in (np.abs, np.absolute):
     exact(absolute, lambda _, x: np.sign(x))
 # fmt: on
+# later versions of autograd wrap these two for lists and for one argument
+where = getattr(np, "_original_where", np.where)
+variance = getattr(numpy_wrapper, "_primitive_var", np.var)
 same_as(np.prod, product)
 defvjp(np.tile, lambda ans, x, reps: lambda g: untile(g, np.shape(x), reps))
 defvjp(np.broadcast_to, lambda ans, x, shape: lambda g: unbroadcast(g, np.metadata(x)))
 defvjp(
-    np._original_where,
+    where,
     None,
     lambda ans, c, x, y: lambda g: unbroadcast(np.where(c, g, 0.0), np.metadata(x)),
     lambda ans, c, x, y: lambda g: unbroadcast(np.where(c, 0.0, g), np.metadata(y)),
 )
 defjvp(
-    np._original_where,
+    where,
     None,
     lambda g, ans, c, x, y: np.where(c, broadcast(g, ans), 0.0),
     lambda g, ans, c, x, y: np.where(c, 0.0, broadcast(g, ans)),
 )
-for wrong in (
-    np.sort,
-    np.partition,
-    numpy_wrapper._primitive_var,
-):  # along the second of two axes, or over a tuple of axes
-    del primitive_jvps[wrong]
+# these forward rules are wrong along the second of two axes, or over a tuple of axes
+for wrong in (np.sort, np.partition, variance, getattr(np, "msort", np.sort)):
+    primitive_jvps.pop(wrong, None)
 reverse, forward = primitive_vjps, primitive_jvps
 core.primitive_vjps, core.primitive_jvps = ReverseRules(), ForwardRules()
 for table, rules in ((core.primitive_vjps, reverse), (core.primitive_jvps, forward)):

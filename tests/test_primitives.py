@@ -157,7 +157,17 @@ for name in ("irfft", "irfft2", "irfftn"):
 for name in TWO_ARGUMENTS:
     ARRAYS += f"{name}: np.{name}(a[:, :1], a[0] + 0.05) + np.{name}(a[0, 0], a)\n"  # both sides are broadcast
 LINES = [line.partition(": ") for line in ARRAYS.strip().splitlines()]
-SAME = {"_original_where": "where", "absolute": "abs", "fft.truncate_pad": "fft.fft"}  # other names, and a part of fft
+# other names of a function, some of which are functions of their own in autograd 1.7, and a part of fft
+SAME = {
+    "_original_where": "where",
+    "absolute": "abs",
+    "conjugate": "conj",
+    "remainder": "mod",
+    "true_divide": "divide",
+    "msort": "sort",
+    "linalg.norm": "linalg._primitive_norm",
+    "fft.truncate_pad": "fft.fft",
+}
 
 
 def table() -> Iterator[tuple[str, Any]]:
