@@ -427,13 +427,13 @@ def decayed(decay: float, a: Answers) -> Any:
 
 
 def rounded(bits: int, a: Any) -> Any:
-    """The nearest numbers of so many bits: 8 for bfloat16, 11 for float16 and TF32, 24 for float32."""
+    """The nearest numbers with this many bits: 8 for bfloat16, 11 for float16 and TF32, 24 for float32."""
     fraction, exponent = np.frexp(a)
     return np.ldexp(np.round(np.ldexp(fraction, bits)), exponent - bits).astype(a.dtype)
 
 
 def kept(bits: int, part: str) -> Make:
-    """An input or a set of weights rounded to so many bits."""
+    """An input or a set of weights rounded to this many bits."""
     return problem(**{part: lambda v: mapped(partial(rounded, bits), getattr(v, part))})
 
 

@@ -13,11 +13,10 @@ import numpy as np
 from ...core.layers import EPS, AvgPool, BatchNorm, MaxPool
 from ..answers import Answers
 from ..comparison import Comparison
-from . import layers
-from . import solutions as faults
+from . import layers, networks, products
 from .fitted import estimated_decay, estimated_factors, estimated_precision, estimated_step, estimated_swap
 from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
-from .solutions import Faulty, loss_times, other_layers, other_loss, other_targets, other_variance, running_statistics
+from .networks import Faulty, loss_times, other_layers, other_loss, other_targets, other_variance, running_statistics
 
 Explain = Callable[[Comparison], tuple[float, str] | None]  # the digits that match, and a note, or None
 
@@ -57,11 +56,11 @@ def layerwise(comparison: Comparison) -> tuple[float, str] | None:
     if not {"hvp", "bracket"} & set(comparison.quantities):
         return None
     name = list(comparison.vector.params)[-1]
-    h = faults.layerwise_product(comparison.exact, name)
+    h = products.layerwise_product(comparison.exact, name)
     for key, first in ((f"hvp/{name}", h), (f"bracket/{name}", h[:, 0] - h[:, 1])):
         if key in comparison.candidate and comparison.matched(key, first) is None:
             return None
-    return predicted(faults.layerwise)(comparison)
+    return predicted(products.layerwise)(comparison)
 
 
 def _bug(name: str, sentence: str, make: Callable[[Answers], Faulty]) -> Bug:
@@ -72,10 +71,10 @@ def _bug(name: str, sentence: str, make: Callable[[Answers], Faulty]) -> Bug:
 # These change little, so that they may show only later.
 SMALL = (
     Bug("softplus-threshold", "softplus is the identity beyond 20, as PyTorch's is",
-        one_of(faults.threshold_softplus_for_softplus)),
+        one_of(networks.threshold_softplus_for_softplus)),
     _bug("clipped-probabilities", "probabilities are clipped to [1e-7, 1 − 1e-7], and have no gradient there",
          partial(other_loss, "bce", CLIPPED)),
-    Bug("other-loss", "the loss is another one", one_of(faults.other_losses)),
+    Bug("other-loss", "the loss is another one", one_of(networks.other_losses)),
 )
 # Running statistics change logits or, where the fields are in training mode, only the logit changes.
 STATISTICS = (
@@ -87,35 +86,35 @@ STATISTICS = (
 # The bugs by the first quantity that they change.
 CATALOGUE: dict[str, tuple[Bug, ...]] = {
     "logits": (
-        Bug("other-activation", "the activation is another function", one_of(faults.other_activation)),
-        _bug("activation-after-last", "there is an activation after the last layer", faults.activation_after_last),
-        Bug("other-pooling", "pictures are pooled otherwise", one_of(faults.other_pooling)),
-        Bug("other-padding", "convolutions pad the picture otherwise", one_of(faults.other_padding)),
+        Bug("other-activation", "the activation is another function", one_of(networks.other_activation)),
+        _bug("activation-after-last", "there is an activation after the last layer", networks.activation_after_last),
+        Bug("other-pooling", "pictures are pooled otherwise", one_of(networks.other_pooling)),
+        Bug("other-padding", "convolutions pad the picture otherwise", one_of(networks.other_padding)),
         _bug("same-padding", "strided convolutions and the max-pool pad as “SAME”, less before than after",
-             partial(other_layers, faults.padded_same)),
+             partial(other_layers, networks.padded_same)),
         _bug("max-pool-zero-padding", "the max-pool is padded with zeros, not with −∞",
              partial(other_layers, layers.swapped(MaxPool, layers.ZeroPaddedMaxPool))),
         _bug("average-pool-divides-by-four", "the average-pool divides by 4 at odd edges, too",
              partial(other_layers, layers.swapped(AvgPool, layers.FourDividingAvgPool))),
-        Bug("other-stride", "another convolution has the stride", one_of(faults.other_strides)),
-        Bug("weights-shared", "layers share their weights", one_of(faults.shared_weights)),
-        Bug("other-inputs", "inputs are not as they are given", one_of(faults.other_inputs)),
+        Bug("other-stride", "another convolution has the stride", one_of(networks.other_strides)),
+        Bug("weights-shared", "layers share their weights", one_of(networks.shared_weights)),
+        Bug("other-inputs", "inputs are not as they are given", one_of(networks.other_inputs)),
         _bug("flipped-kernels", "convolutions turn their kernels by 180°",
-             partial(faults.reindexed, lambda a: a[..., ::-1, ::-1], lambda p: p.ndim == 4)),
+             partial(networks.reindexed, lambda a: a[..., ::-1, ::-1], lambda p: p.ndim == 4)),
         _bug("transposed-weight", "square weights of linear layers are transposed",
-             partial(faults.reindexed, lambda a: np.swapaxes(a, -1, -2),
+             partial(networks.reindexed, lambda a: np.swapaxes(a, -1, -2),
                      lambda p: p.ndim == 2 and p.shape == p.T.shape)),
         _bug("no-shortcut-norm", "the shortcut's batch-norm is left out",
              partial(other_layers, layers.swapped(BatchNorm, layers.LeftOut, lambda a: a.name.endswith("idconv.1")))),
         _bug("batch-norm-of-one", "batch-norm is in training mode, over each example alone",
-             partial(faults.training_mode, faults.EachAlone())),
+             partial(networks.training_mode, networks.EachAlone())),
         _bug("batch-norm-of-all", "batch-norm is in training mode, over all examples together",
-             partial(faults.training_mode, faults.AllTogether())),
+             partial(networks.training_mode, networks.AllTogether())),
         _bug("batch-norm-evaluation-mode", "batch-norm takes its running statistics, not the mini-batch's",
-             partial(faults.in_training, layers.swapped(BatchNorm, layers.EvaluationMode))),
+             partial(networks.in_training, layers.swapped(BatchNorm, layers.EvaluationMode))),
         _bug("unbiased-variance", "batch-norm divides by the mini-batch's unbiased variance",
-             partial(faults.in_training, layers.swapped(BatchNorm, layers.UnbiasedVariance))),
-        Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(faults.other_epsilon)),
+             partial(networks.in_training, layers.swapped(BatchNorm, layers.UnbiasedVariance))),
+        Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(networks.other_epsilon)),
         _bug("epsilon-outside-root", "batch-norm divides by √variance + ε, not by √(variance + ε)",
              partial(other_variance, lambda v: (v**0.5 + EPS) ** 2 - EPS)),
         *STATISTICS,
@@ -132,7 +131,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
              partial(other_targets, "bce", lambda p: 2 * p.y - 1)),
         _bug("shifted-labels", "labels are one too high",
              partial(other_targets, "softmax", lambda p: (p.y + 1) % p.model.n_out)),
-        Bug("other-targets", "targets are not as they are given", one_of(faults.affine_targets)),
+        Bug("other-targets", "targets are not as they are given", one_of(networks.affine_targets)),
         _bug("double-sigmoid", "the loss is given probabilities σ(z) where it expects logits",
              partial(other_loss, "bce", DOUBLE_SIGMOID)),
         _bug("double-softmax", "the loss is given probabilities softmax(z) where it expects logits",
@@ -142,35 +141,35 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
     "grad": (
         _bug("max-pool-shares-ties", "equal entries of a max-pool window share the derivative",
              partial(other_layers, layers.swapped(MaxPool, layers.TieSharingMaxPool))),
-        Bug("slope-at-kink", "the derivative at a kink is another one", one_of(faults.kinks)),
-        Bug("detached", "some inputs of layers are detached", one_of(faults.detached)),
+        Bug("slope-at-kink", "the derivative at a kink is another one", one_of(networks.kinks)),
+        Bug("detached", "some inputs of layers are detached", one_of(networks.detached)),
         Bug("detached-statistics", "the mini-batch's statistics are not differentiated through",
-            one_of(faults.detached_statistics)),
+            one_of(networks.detached_statistics)),
         *SMALL,
     ),
     "hvp": (
-        _bug("gauss-newton", "products are with the Gauss–Newton matrix, not with the Hessian", faults.gauss_newton),
-        Bug("curvature-lost", "something has no second derivative", one_of(faults.curvature_lost)),
-        Bug("products-elsewhere", "products are other ones", one_of(faults.products_elsewhere)),
+        _bug("gauss-newton", "products are with the Gauss–Newton matrix, not with the Hessian", products.gauss_newton),
+        Bug("curvature-lost", "something has no second derivative", one_of(products.curvature_lost)),
+        Bug("products-elsewhere", "products are other ones", one_of(products.products_elsewhere)),
         _bug("hessian-of-sum", "Hessians are of the sum over the outputs, gradients of the mean",
-             faults.hessian_of_sum),
+             products.hessian_of_sum),
         _bug("hessian-of-mean", "Hessians are of the mean loss of all examples, not of each example's",
-             faults.hessian_of_mean),
-        Bug("direction-lacks-group", "directions lack a group of parameters", one_of(faults.lacking_group)),
+             products.hessian_of_mean),
+        Bug("direction-lacks-group", "directions lack a group of parameters", one_of(products.lacking_group)),
         Bug("layerwise-hessian", "products lack the Hessian's blocks between different tensors", layerwise),
         Bug("flattened-otherwise", "vectors of all tensors are read in another order than they were written in",
-            one_of(faults.flattened)),
+            one_of(products.flattened)),
         *SMALL,
     ),
     "logit_delta": (
         *STATISTICS,
-        Bug("push-lacks-group", "changes are those along a part of the bracket", one_of(faults.pushed_without)),
+        Bug("push-lacks-group", "changes are those along a part of the bracket", one_of(products.pushed_without)),
         _bug("pushed-in-training-mode", "changes are those of batch-norm in training mode, over x_eval",
-             faults.pushed_in_training_mode),
-        _bug("pushed-onto-x", "logit changes are those of x, not of x_eval", faults.pushed_onto_x),
-        _bug("probability-change", "changes are of probabilities, not of logits", faults.changed_probabilities),
+             products.pushed_in_training_mode),
+        _bug("pushed-onto-x", "logit changes are those of x, not of x_eval", products.pushed_onto_x),
+        _bug("probability-change", "changes are of probabilities, not of logits", products.changed_probabilities),
         _bug("finite-change", "changes are z(θ + bracket) − z(θ), not the derivative along the bracket",
-             faults.changed_finitely),
+             products.changed_finitely),
     ),
     "bracket": (),
 }

@@ -16,7 +16,7 @@ from ...core.types import Array, Arrays
 from ..answers import gradient_norms, keyed
 from ..comparison import BEST, Comparison
 from ..tolerance import ROWS
-from .solutions import own_products
+from .products import own_products
 
 Found = tuple[str, str, float]  # the name of a bug, a sentence, the digits that match
 Formula = dict[str, float]  # the factor of each term

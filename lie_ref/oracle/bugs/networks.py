@@ -1,7 +1,7 @@
-"""Faulty answers: what an implementation with a known bug answers to a problem.
+"""Faulty answers of networks, batch-norm, losses and inputs that are not the right ones.
 
-Each function takes the exact answers and makes faulty ones, or None if the bug does not apply to the problem.  The
-catalogue says in a sentence what each bug is.
+Each function takes the exact answers and makes faulty ones, or None if the bug does not apply to the problem; some make
+several, with a note for each.  The catalogue says in a sentence what each bug is.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,33 +12,18 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd import elementwise_grad
-from autograd.tracer import getval
 
 from ...core.activations import relu
-from ...core.engine import AUTOGRAD, Autograd, at
-from ...core.fields import Loss, directional_derivative, hvp_forward_over_reverse, vector_field
-from ...core.layers import (
-    EPS,
-    Activation,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    GlobalAvgPool,
-    Layer,
-    MaxPool,
-    Residual,
-)
+from ...core.engine import AUTOGRAD, Autograd
+from ...core.fields import Loss
+from ...core.layers import EPS, Activation, AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, Residual
 from ...core.losses import LossFunction
 from ...core.networks import Model
 from ...core.problem import Engine, Problem, Weights
-from ...core.types import Array, Arrays
+from ...core.types import Array
 from ...fast import engine as sweeps
-from ...fast.dual import Dual, elementwise
-from ...fast.scalar_rules import probabilities, sigmoid_derivatives
 from ...fast.trees import with_layers
-from ..answers import QUANTITIES, Answers, both_ways, mapped
-from ..comparison import GROUPS
+from ..answers import QUANTITIES, Answers, mapped
 from . import layers, losses
 from .layers import (
     OTHERS,
@@ -266,19 +251,6 @@ def other_losses(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         yield note, other_loss(right, wrong, exact)
 
 
-def products_elsewhere(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """Products along ones, or of the network in training mode."""
-    ones = {name: np.ones_like(g) for name, g in exact.grad.items()}
-    yield "directions are all ones", along(exact, ones)
-    problem = exact.problem
-    if problem.buffers and not problem.training:
-        training = replace(problem, training=True)
-        yield (
-            "they are those of batch-norm in training mode",
-            exact.replaced(hvp=lambda _: AUTOGRAD.products(training, exact.grad)),
-        )
-
-
 def kinks(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """Another derivative where none exists: at 0, or where entries of a max-pool window are equal."""
     for slope in (0.5, 1.0):
@@ -306,46 +278,6 @@ def detached_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     if exact.problem.training:
         faulty = replace(exact.problem, model=with_layers(exact.problem.model, swapped(BatchNorm, DetachedStatistics)))
         yield "in the products alone", exact.replaced(hvp=lambda _: AUTOGRAD.products(faulty, exact.grad))
-
-
-def curvature_lost(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """Products in which something has a gradient, but no second derivative."""
-    problem = exact.problem
-    yield "the loss", Answers(replace(problem, loss=losses.straight(problem.loss_function)), AUTOGRAD)
-
-    def straight(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        return lambda x: function(getval(x)) + elementwise_grad(function)(getval(x)) * (x - getval(x))
-
-    def change(name: str, function: Callable[[Any], Any]) -> Layer:
-        return Activation(name, straight(function))
-
-    yield "the activation", other_layers(swapped(Activation, change), exact, AUTOGRAD)
-
-
-def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """Directions, products or both that were flattened in one order of the tensors and unflattened in another."""
-    names = list(exact.grad)
-
-    def columns_first(arrays: Arrays, lead: int) -> Arrays:
-        axes = {n: (*range(lead), *reversed(range(lead, a.ndim))) for n, a in arrays.items()}
-        return {n: a.transpose(axes[n]).reshape(a.shape) for n, a in arrays.items()}
-
-    yield "directions, in column-major order", along(exact, columns_first(exact.grad, 1))
-    yield "products, in column-major order", exact.replaced(hvp=lambda _: columns_first(exact.hvp, 2))
-    for note, order in (("sorted by name", sorted(names)), ("last tensor first", names[::-1])):
-
-        def misread(arrays: Arrays, lead: int, order: list[str] = order) -> Arrays:
-            rows = next(iter(arrays.values())).shape[:lead]
-            flat = np.concatenate([arrays[name].reshape(*rows, -1) for name in order], axis=-1)
-            ends = np.cumsum([arrays[name].size // int(np.prod(rows)) for name in names])[:-1]
-            parts = np.split(flat, ends, axis=-1)
-            return {name: part.reshape(arrays[name].shape) for name, part in zip(names, parts, strict=True)}
-
-        if order != names:
-            wrong = along(exact, misread(exact.grad, 1))
-            yield f"directions, {note}", wrong
-            for what, right in (("products", exact), ("directions and products", wrong)):
-                yield f"{what}, {note}", exact.replaced(hvp=partial(lambda f, a, _: f(a.hvp, 2), misread, right))
 
 
 def padded_same(layer: Layer) -> Layer:
@@ -426,128 +358,3 @@ def training_mode(engine: Autograd, exact: Answers) -> Faulty:
     """The answers for single examples from an engine with batch-norm in training mode."""
     problem = exact.problem
     return None if problem.batches or not problem.buffers else Answers(problem, engine)
-
-
-def hessian_of_sum(exact: Answers) -> Faulty:
-    c = exact.problem.model.n_out
-    averaged = exact.problem.loss in ("bce", "mse")
-    return exact.replaced(hvp=lambda _: mapped(lambda h: h * c, exact.hvp)) if averaged else None
-
-
-def along(exact: Answers, directions: Arrays) -> Answers:
-    """The answers with other directions in place of the gradients in the products, name → (fields, *shape)."""
-    return exact.replaced(hvp=lambda _: sweeps.products(exact.problem, directions))
-
-
-def lacking_group(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    for group, belongs in GROUPS.items():
-        names = [name for name in exact.problem.params if belongs(name, exact.problem)]
-        if 0 < len(names) < len(exact.problem.params):
-            directions = {name: g * (name not in names) for name, g in exact.grad.items()}
-            yield group, along(exact, directions)
-
-
-def layerwise_product(exact: Answers, name: str) -> Array:
-    """The products with the Hessian's block of one tensor alone, (p, 2, *shape)."""
-    return along(exact, {other: g * (other == name) for other, g in exact.grad.items()}).hvp[name]
-
-
-def layerwise(exact: Answers) -> Answers:
-    return exact.replaced(hvp=lambda _: {name: layerwise_product(exact, name) for name in exact.grad})
-
-
-def own_products(exact: Answers) -> Arrays:
-    """H_k g_k for each field k: name → (fields, *shape); those of fields without a pair are zero."""
-    fields = np.unique(exact.problem.pairs)
-    own = Answers(replace(exact.problem, pairs=np.stack([fields, fields], axis=1))).known({"grad": exact.grad})
-    found = {name: np.zeros_like(g) for name, g in exact.grad.items()}
-    for name, h in own.hvp.items():
-        found[name][fields] = h[:, 0]
-    return found
-
-
-def hessian_of_mean(exact: Answers) -> Faulty:
-    problem = exact.problem
-    if problem.batches:
-        return None
-    whole = replace(problem, x=problem.x[None], y=problem.y[None])  # one mini-batch
-    return exact.replaced(hvp=lambda _: mapped(lambda h: h[:, 0][problem.pairs], sweeps.hvps(whole, exact.grad)))
-
-
-def gauss_newton(exact: Answers) -> Answers:
-    """Jᵀ (∂²L/∂z²) J d for both sides of each pair, by autograd."""
-    problem, definition = exact.problem, exact.problem.loss_function.definition
-    x, y = problem.groups
-
-    def product(field: int, direction: int) -> Arrays:
-        def network(params: Any) -> Any:
-            return problem.model.apply(params, problem.buffers, x[field], problem.training)
-
-        def loss(z: Any) -> Any:
-            return definition(z, y[field]).mean()
-
-        change = directional_derivative(network, problem.params, at(exact.grad, direction))
-        weight = hvp_forward_over_reverse(loss, network(problem.params), change)
-        return vector_field(lambda params: -anp.sum(network(params) * weight))(problem.params)
-
-    return exact.replaced(hvp=lambda _: both_ways(problem.pairs, product))
-
-
-def pushed_onto_x(exact: Answers) -> Faulty:
-    problem = exact.problem
-    if problem.x.shape != problem.x_eval.shape or (problem.x == problem.x_eval).all():
-        return None
-    return exact.replaced(logit_delta=lambda s: exact.engine.push_forward(problem, problem.x, s.bracket)[1])
-
-
-def pushed_without(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """Logit changes along a part of the bracket."""
-    for group, belongs in GROUPS.items():
-        names = [name for name in exact.problem.params if belongs(name, exact.problem)]
-        if 0 < len(names) < len(exact.problem.params):
-            yield f"without {group}", exact.replaced(logit_delta=partial(_pushed, names))
-
-
-def _pushed(without: list[str], answers: Answers) -> Array:
-    rest = {name: b * (name not in without) for name, b in answers.bracket.items()}
-    return answers.engine.push_forward(answers.problem, answers.problem.x_eval, rest)[1]
-
-
-def pushed_in_training_mode(exact: Answers) -> Faulty:
-    problem = exact.problem
-
-    def changes(s: Answers) -> Array:
-        def z(params: Any) -> Any:
-            return problem.model.apply(params, problem.buffers, problem.x_eval, training=True)
-
-        return np.stack(
-            [directional_derivative(z, problem.params, at(s.bracket, k)) for k in range(len(problem.pairs))]
-        )
-
-    return exact.replaced(logit_delta=changes) if problem.buffers else None
-
-
-def changed_probabilities(exact: Answers) -> Answers:
-    """What the logit changes do to σ(z), or to softmax(z) if the targets are labels."""
-    problem = exact.problem
-
-    def changes(_: Answers) -> Array:
-        z = Dual(problem.model.apply(problem.params, problem.buffers, problem.x_eval), exact.logit_delta)
-        labels = problem.loss_function.labels
-        return (probabilities(z) if labels else elementwise(sigmoid_derivatives, z)[0]).tangent
-
-    return exact.replaced(logit_delta=changes)
-
-
-def changed_finitely(exact: Answers) -> Answers:
-    problem = exact.problem
-
-    def logits(bracket: Arrays) -> Array:
-        params = {name: p + bracket[name] for name, p in problem.params.items()}
-        return problem.model.apply(params, problem.buffers, problem.x_eval)
-
-    def changes(_: Answers) -> Array:
-        before = problem.model.apply(problem.params, problem.buffers, problem.x_eval)
-        return np.stack([logits(at(exact.bracket, k)) - before for k in range(len(problem.pairs))])
-
-    return exact.replaced(logit_delta=changes)
