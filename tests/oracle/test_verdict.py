@@ -78,7 +78,7 @@ def test_one_wrong_entry_is_not_mistaken_for_noise():
     wrong["hvp/1.0.weight"].flat[7] *= 1 + 1e-6
     verdict = oracle.verify(VECTOR, wrong)
     assert verdict.diagnosis == ()
-    assert "hvp, in 1.0.weight; the other 25 tensors are right; wrong: H_0 g_1; right: H_1 g_0" in str(verdict)
+    assert "hvp, in 1.0.weight; the other 25 are right; wrong: H_0 g_1; right: H_1 g_0" in str(verdict)
 
 
 def test_without_a_known_bug_the_verdict_names_the_first_wrong_quantity():

@@ -74,18 +74,12 @@ FIXED = ("⟨", "‖")  # terms with these signs have no other factor
 
 
 def combined(comparison: Comparison) -> list[Found]:
-    """What the first quantity that disagrees is: a combination of terms; or else, in each row, another row or term; or
-    else, in each tensor, the right one in another order, with a factor, or zero."""
+    """What the first quantity that disagrees is, if it is a combination of terms, other rows or tensors in disorder."""
     quantity = comparison.disagreeing[0]
     if quantity not in CORRECT:
         return []
     fit = _Fit(comparison, quantity)
-    if not any(a.any() for a in fit.candidate.values()):
-        found = (
-            [("all-zero", f"{quantity} is zero: nothing was differentiated", BEST)] if fit.digits(fit.candidate) else []
-        )
-    else:
-        found = fit.everywhere() or fit.by_row() or fit.adding_up() or fit.by_tensor()
+    found = fit.zero() or fit.everywhere() or fit.by_row() or fit.adding_up() or fit.by_tensor()
     if found and comparison.explained_by(fit.solution, zeros=True) is None:
         return [(name, f"{sentence}{another_bug(quantity)}", digits) for name, sentence, digits in found]
     return found
@@ -140,6 +134,12 @@ class _Fit:
             found[text] = {name: (inner * a[k].T).T for name, a in g.items()}
         found |= {"g_i": of(i, g), "g_j": of(j, g), "θ": theta, "H_i g_i": of(i, alone), "H_j g_j": of(j, alone)}
         return {text: self._rows(keyed(self.quantity, arrays)) for text, arrays in found.items()}
+
+    def zero(self) -> list[Found]:
+        """Zeros alone."""
+        if any(a.any() for a in self.candidate.values()) or self.digits(self.candidate) is None:
+            return []
+        return [("all-zero", f"{self.quantity} is zero: nothing was differentiated", BEST)]
 
     def everywhere(self) -> list[Found]:
         """One formula for all rows and tensors, with as few terms as possible."""
@@ -223,9 +223,11 @@ class _Fit:
             for r in range(1, self.count):
                 a[r] += part * a[r - 1]
         digits = self.digits(predicted) if part else None
+        if digits is None:
+            return []
         name = f"{'gradients' if self.quantity == 'grad' else 'brackets'}-add-up"
-        sentence = f"each has {_factor(part)}the one before added" if part else ""
-        return [] if digits is None else [(name, f"{sentence}, as where nobody zeroes them, or by momentum", digits)]
+        sentence = f"the one before is added to each, times {part:.6g}, as by momentum or where nobody zeroes them"
+        return [(name, sentence, digits)]
 
     def by_tensor(self) -> list[Found]:
         """A multiple of the right answer, 0, or its numbers in another order, for each tensor that is wrong."""
