@@ -56,7 +56,8 @@ def _(layer: Conv, sweep: Sweep, cotangent: Number) -> Number:
     if x is sweep.inputs:
         return None
     few = _few(layer, x.shape)
-    if layer.stride == 1 and not few:  # then the transpose is a convolution too, with the kernel rotated by 180°
+    if _places(layer, x.shape) == x.shape[-3:-1] and not few:
+        # Then the transpose is a convolution too, with the kernel rotated by 180°.
         back = linear(lambda w: np.swapaxes(w[..., ::-1, ::-1], -4, -3), weight)
         transposed = Conv(layer.name, layer.n_out, layer.n_in, layer.kernel)
         return forward(transposed, Sweep({f"{layer.name}.weight": back}, {}, tape=None), cotangent)
@@ -156,7 +157,7 @@ def _fold(layer: Conv, patches: Array, shape: tuple[int, ...], few: bool) -> Arr
     """The transpose of taking patches: all patches added up at their places in a picture of the given shape."""
     k, s = layer.kernel, layer.stride
     members, height, width, channels = shape[-4:]
-    rows, columns = -(-height // s), -(-width // s)
+    rows, columns = _places(layer, shape)
     order = (channels, k, k) if few else (k, k, channels)
     patches = patches.reshape(*patches.shape[:-2], members, rows, columns, *order)
     patches = np.moveaxis(patches, -3, -1) if few else patches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ SLACK = 10.0  # an answer matches a bug within this multiple of the allowed erro
 HUGE = 1e150  # answers with numbers of this size are compared, but not diagnosed
 BEST = 17.0  # the digits that are reported if nothing differs
 LEAST = 1.0  # the digits that an explanation needs
+LARGE = 10_000  # with so many parameters, a network costs more in float64 than in float32
 ENOUGH = 2.0  # with fewer digits decided, a quantity that agrees says nothing
 OF_PAIRS = ("hvp", "bracket", "logit_delta")  # quantities with a row, or two, for each pair
 GROUPS: dict[str, Callable[[str, Problem], bool]] = {
@@ -113,6 +114,22 @@ class Comparison:
         vector = replace(self.vector, pairs=self.vector.pairs[pair], outputs=cut(self.vector.outputs))
         return Comparison(vector, cut(self.candidate), cut(self.errors), cut(self.allowed))
 
+    @cached_property
+    def screen(self) -> Comparison:
+        """A comparison that costs less and rejects most bugs: of the worst pair, for large networks in float32.
+
+        The allowed errors grow with the unit of rounding.  Where they would hide the candidate's error, it is float64.
+        """
+        screen, quantity, single = self.worst_pair, self.disagreeing[0], np.dtype(np.float32)
+        key, row = screen.worst(quantity)
+        coarser = {k: screen.allowed[k] * (float(np.finfo(single).eps) / _unit(a)) for k, a in screen.candidate.items()}
+        numbers = sum(p.size for p in self.vector.params.values())
+        if numbers < LARGE or not screen.errors[key][row] > SLACK * SLACK * coarser[key][row]:
+            return screen
+        outputs = {k: a.astype(single) for k, a in screen.vector.outputs.items()}
+        vector = cast(Vector, screen.vector.astype(single))
+        return replace(screen, vector=replace(vector, outputs=outputs), allowed=coarser)
+
     def worst(self, quantity: str) -> tuple[str, tuple[int, ...]]:
         """The key and row whose error exceeds the allowed one by the largest factor."""
         worst: tuple[float, str, tuple[int, ...]] = (-1.0, "", ())
@@ -144,10 +161,15 @@ class Comparison:
         return f"pair ({i}, {j})"
 
     def group(self, names: list[str]) -> str:
-        """Some tensors in words: the group that they are, or their names."""
+        """Some tensors in words: the group or the part of the network that they are, or their names."""
         for group, belongs in GROUPS.items():
             if {name for name in self.vector.params if belongs(name, self.vector)} == set(names):
                 return group
+        order = list(self.vector.params)
+        if len(names) > 1 and names == order[: len(names)]:
+            return f"all tensors up to {names[-1]}"
+        if len(names) > 1 and names == order[-len(names) :]:
+            return f"{names[0]} and all after it"
         return ", ".join(names[:4]) + f" and {len(names) - 4} others" * (len(names) > 4)
 
     def digits(self, quantity: str) -> tuple[float, float]:
@@ -185,8 +207,8 @@ class Comparison:
 
         Quantities are computed only as long as they match.  In the worst row of each quantity that disagrees, the
         candidate's distance from the faulty solution must be at most a tenth of its distance from the exact one, and
-        a tenth of the norm of the row.  A quantity that is all zero explains nothing, unless `zeros`, because many bugs
-        make zeros.
+        a tenth of the norm of the row.  A quantity that is zero, or as small as the allowed errors, explains nothing,
+        unless `zeros`, because many bugs make zeros.
         """
         digits = BEST
         for quantity in self.quantities:
@@ -199,8 +221,9 @@ class Comparison:
             if quantity in self.disagreeing:
                 key, row = self.worst(quantity)
                 size = norms(predicted[key], key)[row]
-                near = 0.1 * min(self.errors[key][row], size) if size else self.allowed[key][row]
-                somewhere = zeros or any(predicted[k].any() for k in self.keys(quantity))
+                allowed = self.allowed[key][row]
+                near = 0.1 * min(self.errors[key][row], size) if size > allowed else allowed
+                somewhere = zeros or any((norms(predicted[k], k) > self.allowed[k]).any() for k in self.keys(quantity))
                 if not (somewhere and _distance(self.candidate[key], predicted[key], key)[row] <= near):
                     return None
         return digits

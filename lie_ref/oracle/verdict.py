@@ -160,11 +160,12 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
         if fitted and fitted[0].name not in UNSPECIFIC:
             return fitted
         bugs = dict.fromkeys(bug for stage in comparison.stages for bug in CATALOGUE[stage])
-        suspects = _suspects(bugs, comparison.beginning)
+        suspects = _suspects(bugs, comparison.beginning, comparison.beginning.screen)
         if fitted and not suspects:
             return fitted
         if not suspects:
-            estimates = (_suspects([bug], comparison.beginning) for bug in ESTIMATED)
+            beginning = comparison.beginning
+            estimates = (_suspects([bug], beginning, beginning.worst_pair) for bug in ESTIMATED)
             suspects = next((found for found in estimates if found), [])
         if not suspects and (rounding := ROUNDING.explain(comparison)):
             suspects = [(ROUNDING, rounding)]
@@ -177,10 +178,9 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
     return tuple(sorted(found, key=lambda e: -e.digits))
 
 
-def _suspects(bugs: Iterable[Bug], comparison: Comparison) -> list[tuple[Bug, tuple[float, str]]]:
-    """The bugs that explain a comparison, and how well.  Most are rejected by its worst pair, which costs less."""
-    if len(comparison.vector.pairs) > 1:
-        bugs = [bug for bug in bugs if bug.explain(comparison.worst_pair)]
+def _suspects(bugs: Iterable[Bug], comparison: Comparison, screen: Comparison) -> list[tuple[Bug, tuple[float, str]]]:
+    """The bugs that explain a comparison, and how well.  The screen rejects most bugs, which costs less."""
+    bugs = [bug for bug in bugs if bug.explain(screen)]
     return [(bug, explained) for bug in bugs if (explained := bug.explain(comparison))]
 
 

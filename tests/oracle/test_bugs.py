@@ -14,7 +14,17 @@ from numpy.lib.stride_tricks import sliding_window_view
 import lie_ref
 from lie_ref import oracle
 from lie_ref.core.engine import AUTOGRAD
-from lie_ref.core.layers import Activation, AvgPool, Conv, GlobalAvgPool, Linear, MaxPool, Residual
+from lie_ref.core.layers import (
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    Residual,
+    Sequential,
+)
 from lie_ref.fast.trees import with_layers
 from lie_ref.oracle import Vector
 from lie_ref.oracle.answers import Answers as Solution
@@ -123,6 +133,52 @@ def last_layer_alone(v: Vector) -> np.ndarray:
     return lie_ref.push_forward(v.model, v.params, v.buffers, v.x_eval, tangents)
 
 
+class NormLast(Sequential):
+    def apply(self, params, buffers, x, training=False):
+        conv, norm, activation = self.layers
+        return norm.apply(params, buffers, activation.function(conv.apply(params, buffers, x)), training)
+
+
+def normalised_last(layer):
+    order = [type(inner) for inner in layer.inner]
+    return NormLast(layer.name, layer.layers) if order == [Conv, BatchNorm, Activation] else layer
+
+
+def exchanged(v: Vector) -> Answers:
+    params = dict(v.params)
+    for layer in {name.rpartition(".")[0] for name in v.buffers}:
+        params[f"{layer}.weight"], params[f"{layer}.bias"] = v.params[f"{layer}.bias"], v.params[f"{layer}.weight"]
+    return params
+
+
+def after_a_pass(v: Vector) -> Answers:
+    """The buffers after one forward pass of all examples in training mode."""
+    buffers = dict(v.buffers)
+    v.model.network.apply(v.params, buffers, v.x, training=True)
+    return buffers
+
+
+def clipped(v: Vector, most: float) -> Answers:
+    """Gradients that are no longer than `most`, all tensors together."""
+    g = {n: v.outputs[f"grad/{n}"] for n in v.params}
+    sizes = numpy.sqrt(sum((a.reshape(len(a), -1) ** 2).sum(axis=1) for a in g.values()))
+    return {
+        f"grad/{n}": numpy.array([r * min(1, most / s) for r, s in zip(a, sizes, strict=True)]) for n, a in g.items()
+    }
+
+
+def with_the_hessian_of_the_last(v: Vector) -> Answers:
+    g = {n: v.outputs[f"grad/{n}"] for n in v.params}
+    h = lie_ref.hvps(v.model, v.params, v.buffers, v.x, v.y, g, v.loss)  # (direction, example, …)
+    return {f"hvp/{n}": numpy.array([[a[i, -1], a[j, -1]] for i, j in v.pairs]) for n, a in h.items()}
+
+
+def cross_entropies(v: Vector) -> np.ndarray:
+    """The binary cross-entropy of each example with the targets of each: (example, targets)."""
+    p = 1 / (1 + numpy.exp(-v.outputs["logits"]))[:, None]
+    return -(v.y * numpy.log(p) + (1 - v.y) * numpy.log(1 - p)).mean(axis=2)
+
+
 # fmt: off
 PLANTED = {  # the name of a bug, a vector, and answers that have the bug
     "transposed-weight": ("mlp-deep", lambda v: defined_with(v, swapped(Linear, Transposed, lambda a: a.n_out == 4))),
@@ -151,6 +207,26 @@ PLANTED = {  # the name of a bug, a vector, and answers that have the bug
     "curvature-lost": ("mlp-tanh-bce", lambda v: first(v, "logits", "loss", "grad") | {
         f"hvp/{n}": v.outputs[f"hvp/{n}"] - products[n] for products in [gauss_newton_products(v)] for n in v.params}),
     "flattened-otherwise": ("mlp-mish-mse", lambda v: first(v, "logits", "loss", "grad") | along_misread_directions(v)),
+    "other-order": ("conv-one-channel", lambda v: {"logits": with_layers(v.model, normalised_last).apply(
+        v.params, v.buffers, v.x)}),
+    "batch-norm-exchanged": ("conv-odd", lambda v: answers_of(v, params=exchanged(v))),
+    "batch-norm-of-others": ("conv-batches-training", lambda v: {"logits": numpy.array([numpy.concatenate([
+        v.model.apply(v.params, v.buffers, half, training=True) for half in numpy.array_split(x, 2)]) for x in v.x])}),
+    "moved-statistics": ("conv-odd", lambda v: answers_of(v, buffers=after_a_pass(v))),
+    "mini-batches-dealt": ("mlp-batches", lambda v: answers_of(v, **{k: numpy.array([
+        [getattr(v, k).reshape(-1, *getattr(v, k).shape[2:])[len(v.x) * m + b] for m in range(v.x.shape[1])]
+        for b in range(len(v.x))]) for k in ("x", "y")})),
+    "broadcast-targets": ("mlp-tanh-bce", lambda v: first(v, "logits") | {"loss": cross_entropies(v).mean(axis=1)}),
+    "running-average": ("mlp-tanh-bce", lambda v: v.outputs | {"loss": numpy.array([
+        v.outputs["loss"][: n + 1].mean() for n in range(len(v.x))])}),
+    "clipped-gradients": ("mlp-mish-mse", lambda v: first(v, "logits", "loss") | clipped(v, 1.0)),
+    "gradient-centralisation": ("mlp-mish-mse", lambda v: first(v, "logits", "loss") | {
+        f"grad/{n}": a - a.mean(axis=-1, keepdims=True) * (a.ndim > 2)
+        for n in v.params for a in [v.outputs[f"grad/{n}"]]}),
+    "products-elsewhere": ("mlp-mish-mse", lambda v:
+        first(v, "logits", "loss", "grad") | with_the_hessian_of_the_last(v)),
+    "summed-over-inputs": ("mlp-mish-mse", lambda v: v.outputs | {"logit_delta": numpy.stack(
+        [v.outputs["logit_delta"].sum(axis=1)] * len(v.x_eval), axis=1)}),
     "push-lacks-group": ("mlp-mish-mse", lambda v: v.outputs | {"logit_delta": last_layer_alone(v)}),
 }
 # fmt: on
@@ -252,6 +328,8 @@ def test_changes_of_probabilities_and_of_the_wrong_inputs_are_named():
         (GlobalAvgPool, faulty.GlobalMaxPool),
         (AvgPool, faulty.Subsampled),
         (AvgPool, faulty.MaximumInShortcut),
+        (Conv, lambda *of: Sequential("", (faulty.Framed("", lambda n: (0, n - 1)), faulty.UnpaddedConv(*of)))),
+        (Activation, lambda *of: Sequential("", (Activation(*of), faulty.Detached("")))),
     ],
 )
 def test_a_layer_without_rules_gives_the_same_in_a_sweep_as_by_autograd_alone(vector, right, wrong):

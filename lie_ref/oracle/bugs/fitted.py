@@ -16,6 +16,7 @@ from ..comparison import LEAST, Comparison
 from ..tolerance import MARGIN, ROWS, allowed_errors, norms
 
 PRECISIONS = {"bfloat16": 8, "half": 11, "float32": 24}  # bits
+FINE = 12  # bits: larger errors are seldom those of rounding, and may be anything
 Estimate = tuple[float, str] | None  # the digits that match, and the estimate in words
 
 
@@ -191,7 +192,7 @@ def _noise(comparison: Comparison) -> str | None:
 
     own = min(np.finfo(comparison.candidate[key].dtype).nmant + 1 for key in keys)
     bits = round(own - float(np.median(excess(comparison.allowed))))
-    if not 6 <= bits <= own - 3 or _aligned(comparison, keys):
+    if not FINE <= bits <= own - 3 or _aligned(comparison, keys):
         return None
     allowed = allowed_errors(comparison.exact, comparison.quantities, np.float64, bits)
     if not all((comparison.errors[key] <= allowed[key]).all() for key in comparison.candidate):

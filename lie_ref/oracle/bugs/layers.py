@@ -12,7 +12,7 @@ from autograd.extend import defvjp, primitive
 from autograd.tracer import getval
 
 from ...core.activations import mish, relu, softplus, tanh
-from ...core.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, Residual, window_entries
+from ...core.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, window_entries
 from ...core.types import Array
 from ...fast.convolution import framed, scatter, windows
 from ...fast.dual import Dual, Number, linear, value
@@ -219,40 +219,29 @@ class MaximumInShortcut(ByAutograd, AvgPool):
         return anp.max(anp.array(window_entries(padded, kernel=2, stride=2)), axis=0)
 
 
-# The layers below have no rules for sweeps: autograd differentiates the whole network.
-
-
 @dataclass(frozen=True)
-class PaddedBy(Conv):
-    """Padded with copies of the picture's own entries; `rows` gives those of an axis from its length."""
+class Framed(ByAutograd):
+    """Copies of a picture's own rows and columns around it; `ends` gives the first and last from their number."""
 
-    rows: Callable[[int], list[int]] = lambda length: list(range(length))
-
-    def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        if self.kernel != 3:
-            return super().apply(params, buffers, x, training)
-        padded = x[:, :, self.rows(x.shape[2])][:, :, :, self.rows(x.shape[3])]
-        weight = params[f"{self.name}.weight"]
-        entries = window_entries(padded, self.kernel, self.stride)
-        weights = [weight[:, :, i, j] for i in range(3) for j in range(3)]
-        total = sum(anp.tensordot(a, e, axes=(1, 1)) for a, e in zip(weights, entries, strict=True))
-        return anp.swapaxes(total, 0, 1)
-
-
-class DetachedShortcut(Residual):
-    """The input of the shortcut is detached."""
+    ends: Callable[[int], tuple[int, int]]
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        shortcut = self.shortcut.apply(params, buffers, getval(x), training)
-        return self.activation.apply(params, buffers, self.convs.apply(params, buffers, x, training) + shortcut)
+        rows, columns = ([before, *range(n), after] for n in x.shape[2:] for before, after in [self.ends(n)])
+        return x[:, :, rows][:, :, :, columns]
 
 
-class DetachedBranch(Residual):
-    """The input of the convolutions is detached."""
+class UnpaddedConv(Conv):
+    """No padding."""
+
+    def padding(self, length: int) -> tuple[int, int]:
+        return 0, 0
+
+
+class Detached(ByAutograd):
+    """What comes in, as a constant."""
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
-        branch = self.convs.apply(params, buffers, getval(x), training)
-        return self.activation.apply(params, buffers, branch + self.shortcut.apply(params, buffers, x, training))
+        return getval(x)
 
 
 def _entries(layer: MaxPool, x: Any) -> list[Any]:
@@ -288,12 +277,21 @@ class OtherVariance(BatchNorm):
 
 
 class UnbiasedVariance(BatchNorm):
-    """The unbiased variance of the mini-batch."""
+    """In training mode, the unbiased variance of the mini-batch."""
 
     def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
         mean, variance = super().statistics(buffers, x, training)
         count = x.shape[0] * x.shape[2] * x.shape[3]
-        return mean, variance * count / (count - 1)
+        return mean, variance * count / (count - 1) if training else variance
+
+
+class UpdatedStatistics(UnbiasedVariance):
+    """In training mode, the running statistics after their update by the mini-batch, with the momentum 0.1."""
+
+    def statistics(self, buffers: Any, x: Any, training: bool) -> tuple[Any, Any]:
+        running, found = (super(UpdatedStatistics, self).statistics(buffers, x, mode) for mode in (False, training))
+        mean, variance = (0.9 * old + 0.1 * new for old, new in zip(running, found, strict=True))
+        return mean, variance
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ def straight(loss: LossFunction) -> LossFunction:
     return LossFunction(definition, labels=loss.labels, binary=loss.binary)
 
 
+def _over_members(z: Any, y: Array) -> Any:
+    logs = z - np.log(np.sum(np.exp(z), axis=-2, keepdims=True))
+    return -np.sum(one_hot(z, y) * logs, axis=-1)
+
+
 def _one_threshold(z: Any, y: Array) -> Any:
     return np.mean(threshold_softplus(z) - y * z, axis=-1)
 
@@ -84,5 +89,6 @@ HUBER = LossFunction(lambda z, y: np.mean(np.where(abs(z - y) < 1, (z - y) ** 2 
 ABSOLUTE = LossFunction(lambda z, y: np.mean(abs(z - y), axis=-1))
 ROOT = LossFunction(lambda z, y: np.sqrt(np.mean((z - y) ** 2, axis=-1)))
 ONE_AGAINST_ALL = LossFunction(lambda z, y: bce(z, one_hot(z, y)), labels=True)
+OVER_MEMBERS = LossFunction(_over_members, labels=True)
 CLIPPED = LossFunction(lambda z, y: bce(_clipped(z), y))
 ONE_THRESHOLD, TWO_THRESHOLDS = LossFunction(_one_threshold), LossFunction(_two_thresholds)

@@ -5,6 +5,7 @@ several, with a note for each.  The catalogue says in a sentence what each bug i
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -16,7 +17,18 @@ import numpy as np
 from ...core.activations import relu
 from ...core.engine import AUTOGRAD, Autograd
 from ...core.fields import Loss
-from ...core.layers import EPS, Activation, AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, Residual
+from ...core.layers import (
+    EPS,
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    GlobalAvgPool,
+    Layer,
+    MaxPool,
+    Residual,
+    Sequential,
+)
 from ...core.losses import LossFunction
 from ...core.networks import Model
 from ...core.problem import Engine, Problem, Weights
@@ -31,6 +43,7 @@ from .layers import (
     OtherVariance,
     SamePaddedConv,
     SamePaddedMaxPool,
+    UpdatedStatistics,
     swapped,
     threshold_softplus,
 )
@@ -125,13 +138,34 @@ def other_padding(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         ("by its edges", lambda n: (0, n - 1)),
         ("as if it were periodic", lambda n: (n - 1, 0)),
     ):
-        rows = partial(_with_ends, ends)
-        yield note, other_layers(swapped(Conv, partial(layers.PaddedBy, rows=rows)), exact, AUTOGRAD)
+        yield note, other_layers(partial(_padded_by, ends), exact)
 
 
-def _with_ends(ends: Callable[[int], tuple[int, int]], length: int) -> list[int]:
-    before, after = ends(length)
-    return [before, *range(length), after]
+def _padded_by(ends: Callable[[int], tuple[int, int]], layer: Layer) -> Layer:
+    if type(layer) is not Conv or layer.kernel != 3:
+        return layer
+    unpadded = layers.UnpaddedConv(layer.name, layer.n_in, layer.n_out, layer.kernel, layer.stride)
+    return Sequential("", (layers.Framed("", ends), unpadded))
+
+
+def reordered(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Layers in another order."""
+
+    def normalised_last(layer: Layer) -> Layer:
+        if not (
+            isinstance(layer, Sequential) and [type(inner) for inner in layer.layers] == [Conv, BatchNorm, Activation]
+        ):
+            return layer
+        conv, norm, activation = layer.layers
+        return replace(layer, layers=(conv, activation, norm))
+
+    def pooled_last(layer: Layer) -> Layer:
+        if not (isinstance(layer, Residual) and len(layer.shortcut.layers) == 2):
+            return layer
+        return replace(layer, shortcut=replace(layer.shortcut, layers=layer.shortcut.layers[::-1]))
+
+    yield "batch-norm comes after the activation", other_layers(normalised_last, exact)
+    yield "shortcuts pool after their convolution and batch-norm", other_layers(pooled_last, exact)
 
 
 def other_strides(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -175,6 +209,15 @@ def shared_weights(exact: Answers) -> Iterator[tuple[str, Faulty]]:
             shared = [{name: of[taken(name)] for name in of} for of in (params, buffers)]
             faulty = Answers(replace(exact.problem, params=shared[0], buffers=shared[1]))
             yield f"{', '.join(group)}: those of {note}", faulty
+
+
+def exchanged(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Batch-norm's arrays, each under the name of the other."""
+    problem = exact.problem
+    for key, one, other in (("params", "weight", "bias"), ("buffers", "running_mean", "running_var")):
+        arrays, layers = getattr(problem, key), {name.rpartition(".")[0] for name in problem.buffers}
+        swap = {f"{n}.{a}": arrays[f"{n}.{b}"] for n in layers for a, b in ((one, other), (other, one))}
+        yield f"{one} and {other}", Answers(replace(problem, **{key: arrays | swap})) if layers else None
 
 
 def other_inputs(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -237,6 +280,29 @@ def affine_targets(exact: Answers) -> Iterator[tuple[str, Faulty]]:
             yield note, Answers(replace(problem, y=y)).known({"logits": exact.logits})
 
 
+def broadcast_targets(exact: Answers) -> Answers:
+    """Each loss is the mean of those with the targets of all examples, or of all members."""
+    problem, loss = exact.problem, exact.problem.loss_function
+
+    def definition(z: Any, y: Array) -> Any:
+        return anp.mean(loss.definition(z[..., None, :], y), axis=-1)
+
+    y = np.stack([problem.y] * problem.y.shape[problem.batches], axis=int(problem.batches))
+    wrong = LossFunction(definition, labels=loss.labels)
+    return Answers(replace(problem, y=y, loss=wrong)).known({"logits": exact.logits})
+
+
+def dealt(exact: Answers) -> Faulty:
+    """Every b-th example in each of b mini-batches."""
+    problem = exact.problem
+    if not problem.batches:
+        return None
+    b, m = problem.x.shape[:2]
+    order = np.arange(b * m).reshape(m, b).T
+    x, y = (a.reshape(b * m, *a.shape[2:])[order] for a in (problem.x, problem.y))
+    return Answers(replace(problem, x=x, y=y))
+
+
 def other_losses(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     for note, right, wrong in (
         ("it is computed from probabilities, whose logarithms are cut off at −100", "bce", losses.OF_PROBABILITIES),
@@ -244,6 +310,7 @@ def other_losses(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         *((f"targets 1 have the weight {c:g}", "bce", losses.weighted(c)) for c in (2.0, 0.5, 3.0, 10.0)),
         *((f"labels are smoothed by {c:g}", "softmax", losses.smoothed(c)) for c in (0.1, 0.05, 0.2, 0.01)),
         ("each output has a cross-entropy of its own", "softmax", losses.ONE_AGAINST_ALL),
+        ("its softmax is over the members of the mini-batch", "softmax", losses.OVER_MEMBERS),
         ("it is Huber's", "mse", losses.HUBER),
         ("it is the absolute error", "mse", losses.ABSOLUTE),
         ("it is the root of the mean square", "mse", losses.ROOT),
@@ -267,8 +334,15 @@ def kinks(exact: Answers) -> Iterator[tuple[str, Faulty]]:
 
 def detached(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """A part of the network that is not differentiated through."""
-    for note, wrong in (("the shortcuts'", layers.DetachedShortcut), ("the convolutions'", layers.DetachedBranch)):
-        yield f"{note} inputs in the blocks", other_layers(swapped(Residual, wrong), exact, AUTOGRAD)
+    for note, branch in (("the shortcuts'", "shortcut"), ("the convolutions'", "convs")):
+
+        def change(layer: Layer, branch: str = branch) -> Layer:
+            if not isinstance(layer, Residual):
+                return layer
+            inside = getattr(layer, branch).layers
+            return replace(layer, **{branch: Sequential("", (layers.Detached(""), *inside))})  # type: ignore[arg-type]
+
+        yield f"{note} inputs in the blocks", other_layers(change, exact)
 
 
 def detached_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -333,6 +407,37 @@ def running_statistics(change: Callable[[str, Array], Array], exact: Answers) ->
     """Other running statistics, which evaluation mode uses."""
     buffers = {name: change(name, b) for name, b in exact.problem.buffers.items()}
     return Answers(replace(exact.problem, buffers=buffers)) if buffers else None
+
+
+def moved_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Running statistics after forward passes in training mode."""
+    problem = exact.problem
+    every = problem.x.reshape(-1, *problem.x_eval.shape[1:])
+    for note, passes in (
+        ("one of all examples", [every]),
+        ("one of each field", [*problem.groups[0]]),
+        ("two of each field", [*problem.groups[0]] * 2),
+        ("one of x_eval", [problem.x_eval]),
+    ):
+        buffers = dict(problem.buffers)
+        with suppress(ValueError):  # a single value has no variance
+            for x in passes if buffers else ():
+                problem.model.network.apply(problem.params, buffers, x, training=True)
+            yield note, Answers(replace(problem, buffers=buffers)) if buffers else None
+
+
+class InHalves(Autograd):
+    """Batch-norm in training mode, with each half of a mini-batch on its own."""
+
+    def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
+        halves = np.array_split(x, 2) if training else [x]
+        return anp.concatenate([super(InHalves, self).logits(weights, half, training) for half in halves])
+
+
+def mini_batch_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Other statistics in training mode."""
+    yield "of the running ones, after their update", in_training(swapped(BatchNorm, UpdatedStatistics), exact)
+    yield "of each half on its own", Answers(exact.problem, InHalves()) if exact.problem.training else None
 
 
 class EachAlone(Autograd):

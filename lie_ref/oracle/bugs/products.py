@@ -6,6 +6,7 @@ The functions are of the same kinds as in `networks`.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import autograd.numpy as anp
@@ -20,7 +21,7 @@ from ...core.types import Array, Arrays
 from ...fast import engine as sweeps
 from ...fast.dual import Dual, elementwise
 from ...fast.scalar_rules import probabilities, sigmoid_derivatives
-from ..answers import Answers, both_ways, mapped
+from ..answers import Answers, both_ways, gradient_norms, mapped
 from ..comparison import GROUPS
 from . import losses
 from .layers import swapped
@@ -28,22 +29,61 @@ from .networks import Faulty, other_layers
 
 
 def products_elsewhere(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """Products along ones, or of the network in training mode."""
+    """Products along ones, of one field alone, or of batch-norm in the other mode."""
     ones = {name: np.ones_like(g) for name, g in exact.grad.items()}
     yield "directions are all ones", along(exact, ones)
     problem = exact.problem
-    if problem.buffers and not problem.training:
-        training = replace(problem, training=True)
+    for which, k in (("the first", 0), ("the last", len(problem.x) - 1)):
+        yield f"Hessians are all of {which} field", exact.replaced(hvp=partial(_hessian_of, k))
+        same = {name: np.repeat(g[k : k + 1], len(g), axis=0) for name, g in exact.grad.items()}
+        yield f"directions are all the gradient of {which} field", along(exact, same)
+    if problem.buffers:
+        other = replace(problem, training=not problem.training)
         yield (
-            "they are those of batch-norm in training mode",
-            exact.replaced(hvp=lambda _: AUTOGRAD.products(training, exact.grad)),
+            f"they are those of batch-norm in {'evaluation' if problem.training else 'training'} mode",
+            exact.replaced(hvp=lambda _: AUTOGRAD.products(other, exact.grad)),
         )
+
+
+def _hessian_of(k: int, exact: Answers) -> Arrays:
+    """H_k g_i and H_k g_j for each pair (i, j)."""
+    problem = exact.problem
+    pairs = np.stack([problem.pairs.ravel(), np.full(problem.pairs.size, k)], axis=1)
+    products = sweeps.products(replace(problem, pairs=pairs), exact.grad)
+    return {name: h[:, 0].reshape(-1, 2, *h.shape[2:]) for name, h in products.items()}
+
+
+def clipped(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Gradients whose norm is cut to a usual bound."""
+    norms = gradient_norms(exact.grad)
+    for most, guard in product((1.0, 5.0, 10.0, 2.0, 0.5, 0.25, 0.1), (1e-6, 0.0)):  # PyTorch divides by ‖g‖ + 1e-6
+        scale = np.minimum(1, most / (norms + guard))
+        if scale.min() < 1:
+            grad = {name: (g.T * scale).T for name, g in exact.grad.items()}
+            along_i = scale[exact.problem.pairs]
+            hvp = {name: (h.T * along_i.T).T for name, h in exact.hvp.items()}
+            yield f"to {most:g}", exact.replaced(grad=partial(_given, grad), hvp=partial(_given, hvp))
+
+
+def _given(found: Arrays, _: Answers) -> Arrays:
+    return found
+
+
+def centred(exact: Answers) -> Answers:
+    """Gradients and products whose means over the inputs of each unit are subtracted."""
+
+    def centre(arrays: Arrays, lead: int) -> Arrays:
+        axes = {name: tuple(range(lead + 1, a.ndim)) for name, a in arrays.items()}
+        return {n: a - a.mean(axes[n], keepdims=True) if axes[n] else a for n, a in arrays.items()}
+
+    grad = centre(exact.grad, 1)
+    return exact.replaced(grad=lambda _: grad, hvp=lambda _: centre(sweeps.products(exact.problem, grad), 2))
 
 
 def curvature_lost(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """Products in which something has a gradient, but no second derivative."""
     problem = exact.problem
-    yield "the loss", Answers(replace(problem, loss=losses.straight(problem.loss_function)), AUTOGRAD)
+    yield "the loss", Answers(replace(problem, loss=losses.straight(problem.loss_function)))
 
     def straight(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda x: function(getval(x)) + elementwise_grad(function)(getval(x)) * (x - getval(x))
@@ -51,7 +91,7 @@ def curvature_lost(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     def change(name: str, function: Callable[[Any], Any]) -> Layer:
         return Activation(name, straight(function))
 
-    yield "the activation", other_layers(swapped(Activation, change), exact, AUTOGRAD)
+    yield "the activation", other_layers(swapped(Activation, change), exact)
 
 
 def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
