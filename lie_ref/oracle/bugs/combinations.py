@@ -57,6 +57,8 @@ NAMES: dict[str, tuple[tuple[dict[str, float | None], str, str], ...]] = {
         ({"H_j g_i": 1, "H_i g_j": 1}, "plus-for-minus", "the terms are added: H_j g_i + H_i g_j"),
         ({"H_j g_i": 1}, "first-term-only", "the bracket is its first term alone, H_j g_i"),
         ({"H_i g_j": -1}, "second-term-only", "the bracket is its second term alone, −H_i g_j"),
+        ({"H_j g_i": 1, "H_i g_j": -1, "g_i": -1, "g_j": 1}, "gradients-add-up",
+         "products are added to a gradient that nobody zeroed"),
         ({"H_j g_i": 1, "H_i g_j": -1, "g_i": None, "g_j": None}, "damping",
          "products have a multiple of the direction added, as by damping or weight decay"),
         ({"⟨g_i, g_j⟩ g_j": 1, "⟨g_i, g_j⟩ g_i": -1}, "empirical-fisher", "Hessians are taken to be g gᵀ"),
