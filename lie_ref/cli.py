@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from threading import Timer
 from typing import Any, NoReturn
 
 from . import oracle
@@ -31,6 +32,9 @@ from .machine.workers import workers
 from .oracle.request import read_question
 from .oracle.vector_list import write_vectors
 from .oracle.vectors import write_vector
+
+PATIENCE = 2.0  # seconds before `verify` says that it is at work
+WAIT = "lie-ref verify: still at work; with 11 million parameters, a comparison with the known bugs takes a minute"
 
 
 class Parser(argparse.ArgumentParser):
@@ -231,7 +235,12 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    verdict = oracle.verify(options.vector, options.candidate)
+    waiting = Timer(PATIENCE, print, [WAIT], {"file": sys.stderr, "flush": True})
+    waiting.start()
+    try:
+        verdict = oracle.verify(options.vector, options.candidate)
+    finally:
+        waiting.cancel()
     if options.json is not None:
         write_text(options.json, to_json(verdict.to_dict(), indent=1) + "\n")
     print(verdict)

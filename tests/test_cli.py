@@ -7,14 +7,16 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from small import SMALL_OPTIONS
 
-from lie_ref import oracle
+from lie_ref import cli, oracle
 from lie_ref.cli import main
 from lie_ref.core.networks import PRESETS
 from lie_ref.experiment.printout import headlines
@@ -181,6 +183,22 @@ def test_a_short_experiment_on_real_images(tmp_path, capsys):
         assert last[split]["accuracy"] > 0.7
     assert last["mean_correlation"] > 0.5
     assert max(last["checks"]["hvp_modes"] / 1e-12, last["checks"]["richardson"] / 1e-7) < 1
+
+
+def test_verify_says_that_it_is_at_work_if_it_takes_long(tmp_path, monkeypatch, capsys):
+    vector = oracle.load("mlp-tanh-bce")
+    np.savez(tmp_path / "candidate.npz", **vector.outputs)
+
+    def slow(*arguments):
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join()  # until it has spoken
+        return oracle.verify(*arguments)
+
+    monkeypatch.setattr(cli, "PATIENCE", 0.0)
+    monkeypatch.setattr(cli, "oracle", SimpleNamespace(verify=slow))
+    assert run("verify", "mlp-tanh-bce", str(tmp_path / "candidate.npz")) == 0
+    assert capsys.readouterr().err == f"{cli.WAIT}\n"
 
 
 @pytest.mark.parametrize("buffering", [[], ["-u"]])
