@@ -18,7 +18,7 @@ from ..fast.scalar_rules import DERIVATIVES, GRADIENTS, Derivatives
 
 
 def _tanh(x: Array, order: int) -> list[Array]:
-    t = np.tanh(x)
+    t = np.tanh(x) * (1 - np.finfo(np.asarray(x).dtype).eps / 2)  # libraries round it otherwise; 1 − t² magnifies that
     return [t, 1 - t * t, -2 * t * (1 - t * t)][: order + 1]
 
 

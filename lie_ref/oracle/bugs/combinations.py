@@ -166,15 +166,17 @@ class _Fit:
         if multiple and formula.get("H_i g_j", -1) < 0:
             return []  # other bugs explain a multiple of the right answer, unless it is a bracket with the wrong sign
         written = " + ".join(f"{_factor(c)}{text}" for text, c in formula.items()).replace("+ −", "− ")
-        names = [
-            (name, sentence)
-            for known, name, sentence in NAMES[self.quantity]
-            if known.keys() == formula.keys()
-            and all(c is None or abs(formula[text] / c - 1) < CLOSE for text, c in known.items())
+        known = [
+            (name, sentence, None in factors.values())
+            for factors, name, sentence in NAMES[self.quantity]
+            if factors.keys() == formula.keys()
+            and all(c is None or abs(formula[text] / c - 1) < CLOSE for text, c in factors.items())
             and not (
                 self.quantity == "bracket" and name == "pair-order-swapped" and "hvp" in self.comparison.quantities
             )
         ]
+        exact = [(name, sentence) for name, sentence, any_factor in known if not any_factor]
+        names = exact or [(name, sentence) for name, sentence, _ in known]
         if not names and any(sign in text for text in formula for sign in FIXED):
             return []
         names = names or [(COMBINATION, "the answer is a combination of other terms")]
