@@ -98,6 +98,15 @@ class Reflected(Conv):
         return numpy.einsum("nchwij,ocij->nohw", rows[:, :, :: self.stride, :: self.stride], kernel)
 
 
+class PaddedAfter(Conv):
+    def apply(self, params, buffers, x, training=False):
+        if self.stride == 1:
+            return super().apply(params, buffers, x)
+        x = numpy.pad(x, ((0, 0), (0, 0), *((n % 2, 1) for n in x.shape[2:])))
+        kernel, rows = params[f"{self.name}.weight"], sliding_window_view(x, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
+        return numpy.einsum("nchwij,ocij->nohw", rows, kernel)
+
+
 class OnlyConvolutionsLearn(Residual):
     def apply(self, params, buffers, x, training=False):
         z = self.convs.apply(params, buffers, x, training) + self.shortcut.apply(params, buffers, getval(x), training)
@@ -121,6 +130,14 @@ def along_misread_directions(v: Vector) -> Answers:
     h = lie_ref.hvps(v.model, v.params, v.buffers, v.x, v.y, d, v.loss)  # (direction, example, …)
     pairs = [((i, j), (j, i)) for i, j in v.pairs]
     return {f"hvp/{n}": numpy.array([[h[n][d, e] for d, e in pair] for pair in pairs]) for n in names}
+
+
+def cut(v: Vector, quantity: str, lead: int) -> Answers:
+    """A quantity as one vector in the order of the names, cut up in that of the network."""
+    arrays = {n: v.outputs[f"{quantity}/{n}"] for n in v.params}
+    flat = numpy.concatenate([arrays[n].reshape(*arrays[n].shape[:lead], -1) for n in sorted(arrays)], axis=-1)
+    parts = numpy.split(flat, numpy.cumsum([p.size for p in v.params.values()])[:-1], axis=-1)
+    return {n: part.reshape(a.shape) for part, (n, a) in zip(parts, arrays.items(), strict=True)}
 
 
 def first(v: Vector, *quantities: str) -> Answers:
@@ -219,6 +236,10 @@ PLANTED = {  # the name of a bug, a vector, and answers that have the bug
     "broadcast-targets": ("mlp-tanh-bce", lambda v: first(v, "logits") | {"loss": cross_entropies(v).mean(axis=1)}),
     "running-average": ("mlp-tanh-bce", lambda v: v.outputs | {"loss": numpy.array([
         v.outputs["loss"][: n + 1].mean() for n in range(len(v.x))])}),
+    "misread": ("mlp-mish-mse", lambda v: v.outputs | {
+        f"{q}/{n}": a for q, lead in (("grad", 1), ("hvp", 2), ("bracket", 1)) for n, a in cut(v, q, lead).items()}),
+    "same-padding": ("conv-even", lambda v: {"logits": with_layers(v.model, swapped(Conv, PaddedAfter)).apply(
+        v.params, v.buffers, v.x)}),
     "clipped-gradients": ("mlp-mish-mse", lambda v: first(v, "logits", "loss") | clipped(v, 1.0)),
     "gradient-centralisation": ("mlp-mish-mse", lambda v: first(v, "logits", "loss") | {
         f"grad/{n}": a - a.mean(axis=-1, keepdims=True) * (a.ndim > 2)

@@ -25,6 +25,7 @@ FEW = 8  # numbers
 CLOSE = 1e-4  # relative error of a combination that is worth an exact check
 CORRECT: dict[str, Formula] = {
     "logits": {"z": 1},
+    "loss": {"L_i": 1},
     "grad": {"g_i": 1},
     "hvp": {"H_j g_i": 1},
     "bracket": {"H_j g_i": 1, "H_i g_j": -1},
@@ -36,6 +37,7 @@ NAMES: dict[str, tuple[tuple[dict[str, float | None], str, str], ...]] = {
     "logits": (
         ({"z of x_eval": 1}, "logits-of-x-eval", "logits are those of x_eval, not of x"),
     ),
+    "loss": (),
     "grad": (
         ({"g_i": 1, "θ": None}, "weight-decay", "a multiple of the parameters is added, as by weight decay"),
     ),
@@ -114,8 +116,8 @@ class _Fit:
             same = problem.x.shape == problem.x_eval.shape
             others = {"z of x_eval": exact.engine.logits(problem, problem.x_eval)} if same else {}
             return {"z": self.right} | {text: self._rows({"logits": z}) for text, z in others.items()}
-        if self.quantity == "logit_delta":
-            return {"Δz": self.right}
+        if self.quantity in ("loss", "logit_delta"):
+            return {next(iter(CORRECT[self.quantity])): self.right}
         theta = {name: np.broadcast_to(p, (self.count, *p.shape)) for name, p in problem.params.items()}
         if self.quantity == "grad":
             return {"g_i": self.right, "θ": self._rows(keyed("grad", theta))}

@@ -354,8 +354,12 @@ def detached_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         yield "in the products alone", exact.replaced(hvp=lambda _: AUTOGRAD.products(faulty, exact.grad))
 
 
-def padded_same(layer: Layer) -> Layer:
-    return swapped(Conv, SamePaddedConv)(swapped(MaxPool, SamePaddedMaxPool)(layer))
+def padded_same(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Less padding before than after, in strided layers of an even length."""
+    convs, pool = swapped(Conv, SamePaddedConv), swapped(MaxPool, SamePaddedMaxPool)
+    yield "both", other_layers(lambda layer: convs(pool(layer)), exact)
+    yield "the convolutions alone", other_layers(convs, exact)
+    yield "the max-pool alone", other_layers(pool, exact)
 
 
 def threshold_softplus_for_softplus(exact: Answers) -> Iterator[tuple[str, Faulty]]:

@@ -96,7 +96,6 @@ def curvature_lost(exact: Answers) -> Iterator[tuple[str, Faulty]]:
 
 def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """Directions, products or both that were flattened in one order of the tensors and unflattened in another."""
-    names = list(exact.grad)
 
     def columns_first(arrays: Arrays, lead: int) -> Arrays:
         axes = {n: (*range(lead), *reversed(range(lead, a.ndim))) for n, a in arrays.items()}
@@ -104,20 +103,38 @@ def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
 
     yield "directions, in column-major order", along(exact, columns_first(exact.grad, 1))
     yield "products, in column-major order", exact.replaced(hvp=lambda _: columns_first(exact.hvp, 2))
-    for note, order in (("sorted by name", sorted(names)), ("last tensor first", names[::-1])):
+    for note, order in _orders(exact):
+        wrong = along(exact, _misread(exact.grad, 1, order))
+        yield f"directions, {note}", wrong
+        for what, right in (("products", exact), ("directions and products", wrong)):
+            yield (
+                f"{what}, {note}",
+                exact.replaced(hvp=partial(lambda f, order, _: _misread(f.hvp, 2, order), right, order)),
+            )
 
-        def misread(arrays: Arrays, lead: int, order: list[str] = order) -> Arrays:
-            rows = next(iter(arrays.values())).shape[:lead]
-            flat = np.concatenate([arrays[name].reshape(*rows, -1) for name in order], axis=-1)
-            ends = np.cumsum([arrays[name].size // int(np.prod(rows)) for name in names])[:-1]
-            parts = np.split(flat, ends, axis=-1)
-            return {name: part.reshape(arrays[name].shape) for name, part in zip(names, parts, strict=True)}
 
-        if order != names:
-            wrong = along(exact, misread(exact.grad, 1))
-            yield f"directions, {note}", wrong
-            for what, right in (("products", exact), ("directions and products", wrong)):
-                yield f"{what}, {note}", exact.replaced(hvp=partial(lambda f, a, _: f(a.hvp, 2), misread, right))
+def misreported(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Gradients, products and brackets that were right before they were unflattened in another order."""
+    for note, order in _orders(exact):
+        arrays = {q: _misread(exact[q], lead, order) for q, lead in (("grad", 1), ("hvp", 2), ("bracket", 1))}
+        given = {q: partial(_given, found) for q, found in arrays.items()}
+        yield note, exact.replaced(**given, logit_delta=lambda _: exact.logit_delta)  # type: ignore[arg-type]
+
+
+def _orders(exact: Answers) -> list[tuple[str, list[str]]]:
+    """Other orders of the tensors than the network's."""
+    names = list(exact.grad)
+    orders = (("sorted by name", sorted(names)), ("last tensor first", names[::-1]))
+    return [(note, order) for note, order in orders if order != names]
+
+
+def _misread(arrays: Arrays, lead: int, order: list[str]) -> Arrays:
+    """Tensors written one after the other in this order, and read in that of the network."""
+    rows = next(iter(arrays.values())).shape[:lead]
+    flat = np.concatenate([arrays[name].reshape(*rows, -1) for name in order], axis=-1)
+    ends = np.cumsum([a.size // int(np.prod(rows)) for a in arrays.values()])[:-1]
+    parts = np.split(flat, ends, axis=-1)
+    return {name: part.reshape(a.shape) for (name, a), part in zip(arrays.items(), parts, strict=True)}
 
 
 def hessian_of_sum(exact: Answers) -> Faulty:
