@@ -143,7 +143,7 @@ class _Fit:
         """Zeros alone."""
         if any(a.any() for a in self.candidate.values()) or self.digits(self.candidate) is None:
             return []
-        return [("all-zero", f"{self.quantity} is zero: nothing was differentiated", BEST)]
+        return [("all-zero", f"{self.quantity} is zero everywhere", BEST)]
 
     def everywhere(self) -> list[Found]:
         """One formula for all rows and tensors, with as few terms as possible."""
