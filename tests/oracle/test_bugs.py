@@ -32,6 +32,7 @@ from lie_ref.oracle.answers import quantity_of
 from lie_ref.oracle.bugs import layers as faulty
 from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED, ROUNDING
 from lie_ref.oracle.bugs.layers import swapped
+from lie_ref.oracle.comparison import compared
 
 Answers = dict[str, np.ndarray]
 
@@ -258,6 +259,15 @@ def test_a_planted_bug_is_named(name):
     vector, answers = PLANTED[name]
     v = oracle.load(vector)
     assert named(v, answers(v)) == [name]
+
+
+def test_a_large_network_is_compared_with_the_bugs_in_float32_first_unless_its_errors_are_small():
+    v = oracle.load("trained-tiny")
+    answers = answers_of(v, y=(v.y + 1) / 2)
+    assert compared(v, answers).screen.vector.x.dtype == np.float32
+    assert named(v, answers) == ["other-targets"]
+    small = {k: v.outputs[k] + 1e-7 * (a - v.outputs[k]) for k, a in answers.items()}
+    assert compared(v, small).screen.vector.x.dtype == np.float64
 
 
 def test_another_epsilon_is_estimated():

@@ -14,7 +14,7 @@ import numpy as np
 from autograd import elementwise_grad
 from autograd.tracer import getval
 
-from ...core.engine import AUTOGRAD, at
+from ...core.engine import at
 from ...core.fields import directional_derivative, hvp_forward_over_reverse, vector_field
 from ...core.layers import Activation, Layer
 from ...core.types import Array, Arrays
@@ -41,7 +41,7 @@ def products_elsewhere(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         other = replace(problem, training=not problem.training)
         yield (
             f"they are those of batch-norm in {'evaluation' if problem.training else 'training'} mode",
-            exact.replaced(hvp=lambda _: AUTOGRAD.products(other, exact.grad)),
+            exact.replaced(hvp=lambda _: sweeps.products(other, exact.grad)),
         )
 
 
