@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import lie_ref
 from lie_ref import oracle
-from lie_ref.core.engine import AUTOGRAD
+from lie_ref.core.engine import AUTOGRAD, Autograd
 from lie_ref.core.layers import (
     Activation,
     AvgPool,
@@ -32,6 +32,7 @@ from lie_ref.oracle.answers import quantity_of
 from lie_ref.oracle.bugs import layers as faulty
 from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED, ROUNDING
 from lie_ref.oracle.bugs.layers import swapped
+from lie_ref.oracle.bugs.networks import all_together
 from lie_ref.oracle.comparison import compared
 
 Answers = dict[str, np.ndarray]
@@ -369,3 +370,24 @@ def test_a_layer_without_rules_gives_the_same_in_a_sweep_as_by_autograd_alone(ve
     swept, exact = Solution(problem).outputs(), Solution(problem, AUTOGRAD).outputs()
     for key, a in exact.items():
         assert numpy.linalg.norm(swept[key] - a) <= 1e-12 * numpy.linalg.norm(a) + 1e-14, key
+
+
+class AllTogether(Autograd):
+    """Batch-norm in training mode over all inputs, from its definition."""
+
+    def field_loss(self, problem, i):
+        def loss(params):
+            z = problem.model.apply(params, problem.buffers, problem.x, training=True)
+            return problem.loss_function.definition(z, problem.y)[i]
+
+        return loss
+
+
+@pytest.mark.parametrize("vector", ["conv-basic", "conv-max-pool-ties"])
+def test_examples_in_one_mini_batch_have_the_gradients_and_products_of_its_members(vector):
+    v = oracle.load(vector)
+    swept, exact = all_together(Solution(v)), Solution(v, AllTogether())
+    for q in ("grad", "hvp", "bracket"):
+        for name, a in exact[q].items():
+            assert numpy.linalg.norm(swept[q][name] - a) <= 1e-11 * numpy.linalg.norm(a) + 1e-14, (q, name)
+    assert numpy.allclose(swept.logits, v.model.apply(v.params, v.buffers, v.x, training=True), rtol=1e-12)

@@ -149,7 +149,9 @@ def estimated_precision(comparison: Comparison) -> Estimate:
     """Whether answers, inputs or terms were rounded to a narrow format, or else whether errors look like rounding."""
     first = comparison.disagreeing[0]
     agreement = comparison.digits(first)[0]
-    for name, bits in PRECISIONS.items() if agreement >= LEAST else ():
+    if agreement < LEAST:
+        return None
+    for name, bits in PRECISIONS.items():
         narrow = {q: arrays for q in comparison.disagreeing if (arrays := _narrow(comparison, q, bits)) is not None}
         given = {q: partial(lambda arrays, _: arrays, arrays) for q, arrays in narrow.items()}
         if first in given and comparison.explained_by(comparison.exact.replaced(**given)) is not None:
@@ -158,7 +160,7 @@ def estimated_precision(comparison: Comparison) -> Estimate:
         digits = comparison.explained_by(solution)
         if digits is not None:
             return digits, note
-    noise = _noise(comparison) if agreement >= LEAST else None
+    noise = _noise(comparison)
     return (agreement, noise) if noise else None
 
 

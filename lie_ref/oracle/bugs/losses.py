@@ -1,5 +1,6 @@
 """Losses with common mistakes.  They have no rules for sweeps: autograd differentiates them."""
 
+from dataclasses import replace
 from typing import Any
 
 import autograd.numpy as np
@@ -56,6 +57,16 @@ def weighted(weight: float) -> LossFunction:
     return LossFunction(
         lambda z, y: np.mean((1 - y) * np.logaddexp(0.0, z) + weight * y * np.logaddexp(0.0, -z), axis=-1)
     )
+
+
+def weighing_members(loss: LossFunction) -> LossFunction:
+    """The loss of each member times a weight, which is the last number of its targets."""
+
+    def definition(z: Any, y: Array) -> Any:
+        targets = y[..., 0].astype(int) if loss.labels else y[..., :-1]
+        return y[..., -1] * loss.definition(z, targets)
+
+    return replace(loss, definition=definition)
 
 
 def straight(loss: LossFunction) -> LossFunction:

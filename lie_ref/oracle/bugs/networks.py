@@ -15,8 +15,8 @@ import autograd.numpy as anp
 import numpy as np
 
 from ...core.activations import relu
-from ...core.engine import AUTOGRAD, Autograd
-from ...core.fields import Loss
+from ...core.engine import AUTOGRAD, Autograd, at
+from ...core.fields import directional_derivative
 from ...core.layers import (
     EPS,
     Activation,
@@ -445,26 +445,43 @@ def mini_batch_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     yield "of each half on its own", Answers(exact.problem, InHalves()) if exact.problem.training else None
 
 
-class EachAlone(Autograd):
+def each_alone(exact: Answers) -> Faulty:
     """Batch-norm in training mode, with each input as a mini-batch of its own."""
-
-    def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
-        return anp.concatenate([super(EachAlone, self).logits(weights, one[None], training=True) for one in x])
-
-
-class AllTogether(Autograd):
-    """Batch-norm in training mode, with all inputs as one mini-batch."""
-
-    def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
-        return super().logits(weights, x, training=True)
-
-    def field_loss(self, problem: Problem, i: int) -> Loss:
-        of = problem.loss_function
-        logits = partial(self.logits, x=problem.x)
-        return lambda p: of.definition(logits(replace(problem, params=p)), problem.y)[i] + of.regulariser(p)
+    p = exact.problem
+    return _with_mini_batches(exact, replace(p, x=p.x[:, None], y=p.y[:, None], training=True), lambda z: z[:, 0])
 
 
-def training_mode(engine: Autograd, exact: Answers) -> Faulty:
-    """The answers for single examples from an engine with batch-norm in training mode."""
-    problem = exact.problem
-    return None if problem.batches or not problem.buffers else Answers(problem, engine)
+def all_together(exact: Answers) -> Faulty:
+    """Batch-norm in training mode, with all inputs in one mini-batch: n times, with the loss of one member each."""
+    p, n = exact.problem, len(exact.problem.x)
+    if p.batches:
+        return None
+    targets = p.y[..., None] if p.loss_function.labels else p.y
+    weighted = [np.concatenate([targets, n * np.eye(n)[:, [i]]], axis=1) for i in range(n)]
+    x, y, loss = np.stack([p.x] * n), np.stack(weighted).astype(p.x.dtype), losses.weighing_members(p.loss_function)
+    return _with_mini_batches(exact, replace(p, x=x, y=y, loss=loss, training=True), lambda z: z[0])
+
+
+def _with_mini_batches(exact: Answers, wrong: Problem, logits: Callable[[Array], Array]) -> Faulty:
+    """The answers to a problem of mini-batches, for one of examples; changes are those of x_eval as a mini-batch."""
+    if exact.problem.batches or not exact.problem.buffers:
+        return None
+    found = Answers(wrong)
+    return exact.replaced(
+        logits=lambda _: logits(found.logits),
+        loss=lambda _: found.loss,
+        grad=lambda _: found.grad,
+        hvp=lambda _: found.hvp,
+        logit_delta=pushed_in_training_mode,
+    )
+
+
+def pushed_in_training_mode(answers: Answers) -> Array:
+    """The logit changes of x_eval as a mini-batch, by autograd."""
+    problem = answers.problem
+
+    def z(params: Any) -> Any:
+        return problem.model.apply(params, problem.buffers, problem.x_eval, training=True)
+
+    ways = range(len(problem.pairs))
+    return np.stack([directional_derivative(z, problem.params, at(answers.bracket, k)) for k in ways])

@@ -25,7 +25,7 @@ from ..answers import Answers, both_ways, gradient_norms, mapped
 from ..comparison import GROUPS
 from . import losses
 from .layers import swapped
-from .networks import Faulty, other_layers
+from .networks import Faulty, other_layers, pushed_in_training_mode
 
 
 def products_elsewhere(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -222,18 +222,8 @@ def _pushed(without: list[str], answers: Answers) -> Array:
     return answers.engine.push_forward(answers.problem, answers.problem.x_eval, rest)[1]
 
 
-def pushed_in_training_mode(exact: Answers) -> Faulty:
-    problem = exact.problem
-
-    def changes(s: Answers) -> Array:
-        def z(params: Any) -> Any:
-            return problem.model.apply(params, problem.buffers, problem.x_eval, training=True)
-
-        return np.stack(
-            [directional_derivative(z, problem.params, at(s.bracket, k)) for k in range(len(problem.pairs))]
-        )
-
-    return exact.replaced(logit_delta=changes) if problem.buffers else None
+def pushed_in_training(exact: Answers) -> Faulty:
+    return exact.replaced(logit_delta=pushed_in_training_mode) if exact.problem.buffers else None
 
 
 def changed_probabilities(exact: Answers) -> Answers:
