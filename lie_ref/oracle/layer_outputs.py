@@ -52,7 +52,8 @@ def first_wrong(problem: Problem, candidate: Mapping[str, Array]) -> str:
     dtype = min((a.dtype for a in candidate.values()), key=lambda d: np.finfo(d).nmant)
     exact = layers(problem)
     right: list[str] = []
-    others = [layers(trial.problem) for trial in trials(problem, dtype, float(np.finfo(dtype).eps) / 2)]
+    unit = float(np.finfo(dtype).eps) / 2
+    others = [(layers(trial.problem), step) for trial, step in trials(problem, dtype, unit)]
     for name, output in exact.items():
         if name not in candidate:
             continue
@@ -61,7 +62,7 @@ def first_wrong(problem: Problem, candidate: Mapping[str, Array]) -> str:
             return f"the first layer that differs is {name}: expected the shape {output.shape}, got {found.shape}"
         size = row_norms(rows, 1)
         error = row_norms(found.reshape(rows.shape).astype(np.float64) - rows, 1)
-        usual = np.max([row_norms(other[name].reshape(rows.shape) - rows, 1) for other in others], axis=0)
+        usual = np.max([row_norms(a[name].reshape(rows.shape) - rows, 1) / step for a, step in others], axis=0)
         wrong = ~(error <= MARGIN * (usual + np.finfo(dtype).eps * size))
         if wrong.any():
             worst = float(np.max(error[wrong] / np.where(size > 0, size, 1)[wrong]))
