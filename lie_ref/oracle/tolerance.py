@@ -2,8 +2,8 @@
 
 The reference itself is evaluated in that precision with the usual formulas for derivatives, once on the inputs and a
 few times on inputs changed by `STEP` rounding errors each, whose effect is divided by `STEP`.  Other implementations,
-which round in another order, may have `MARGIN` times the largest error of these trials.  Near a kink a trial may fall on
-the other side; then much is allowed.
+which round in another order, may have `MARGIN` times the largest error of these trials.  Near a kink a trial may fall
+on the other side; then much is allowed.
 """
 
 from collections.abc import Iterable, Iterator
