@@ -25,14 +25,18 @@ from lie_ref.core.layers import (
     Residual,
     Sequential,
 )
+from lie_ref.core.losses import LOSSES, LossFunction
 from lie_ref.fast.trees import with_layers
 from lie_ref.oracle import Vector
 from lie_ref.oracle.answers import Answers as Solution
 from lie_ref.oracle.answers import quantity_of
 from lie_ref.oracle.bugs import layers as faulty
+from lie_ref.oracle.bugs.batch_norm import all_together
 from lie_ref.oracle.bugs.catalogue import CATALOGUE, ESTIMATED, ROUNDING
 from lie_ref.oracle.bugs.layers import swapped
-from lie_ref.oracle.bugs.networks import all_together
+from lie_ref.oracle.bugs.networks import broadcast_targets
+from lie_ref.oracle.bugs.products import curvature_lost
+from lie_ref.oracle.bugs.products import gauss_newton as gauss_newton_answers
 from lie_ref.oracle.comparison import compared
 
 Answers = dict[str, np.ndarray]
@@ -269,6 +273,51 @@ def test_a_large_network_is_compared_with_the_bugs_in_float32_first_unless_its_e
     assert named(v, answers) == ["other-targets"]
     small = {k: v.outputs[k] + 1e-7 * (a - v.outputs[k]) for k, a in answers.items()}
     assert compared(v, small).screen.vector.x.dtype == np.float64
+
+
+def test_a_bug_that_makes_rows_zero_is_named_by_the_others():
+    v = oracle.load("mlp-batches")
+
+    def over_members(z, y):  # p − one-hot adds up to zero over the members: the last bias has no gradient
+        logs = np.log(np.exp(z) / np.sum(np.exp(z), axis=-2, keepdims=True))
+        return -np.sum(logs * (np.arange(z.shape[-1]) == y[..., None]), axis=-1)
+
+    answers = Solution(replace(v, loss=LossFunction(over_members, labels=True)), AUTOGRAD).outputs()
+    assert np.abs(answers["grad/2.bias"]).max() < 1e-15
+    (only,) = oracle.verify(v, answers).diagnosis
+    assert only.explains == "the loss is another one: its softmax is over the members of the mini-batch"
+
+
+class Unbiased(BatchNorm):
+    def apply(self, params, buffers, x, training=False):
+        if not training:
+            return super().apply(params, buffers, x)
+        variance = np.sum((x - np.mean(x, axis=(0, 2, 3), keepdims=True)) ** 2, axis=(0, 2, 3)) / (x[:, 0].size - 1)
+        scale = params[f"{self.name}.weight"] / np.sqrt(variance + 1e-5)
+        centred = x - np.mean(x, axis=(0, 2, 3), keepdims=True)
+        return centred * scale[:, None, None] + params[f"{self.name}.bias"][:, None, None]
+
+
+def test_an_unbiased_variance_in_training_mode_explains_the_changes_in_evaluation_mode_too():
+    v = oracle.load("conv-batches-training")
+    (only,) = oracle.verify(v, defined_with(v, swapped(BatchNorm, Unbiased))).diagnosis
+    assert (only.name, only.explains) == (
+        "unbiased-variance",
+        "batch-norm divides by the mini-batch's unbiased variance",
+    )
+
+
+def test_faulty_losses_keep_the_weight_decay():
+    """In one layer the Gauss–Newton matrix is the Hessian, and equal targets are not changed by their mean."""
+    v = oracle.load("mlp-one-layer-bce")
+    right = Solution(replace(v, y=v.y[[0, 0, 0]], loss=replace(LOSSES["bce"], weight_decay=0.1)))
+    (_, straight), *_ = curvature_lost(right)
+    for name, g in right.grad.items():
+        assert numpy.allclose(straight.hvp[name], 0.1 * g[v.pairs], rtol=1e-12, atol=1e-15)
+        assert numpy.allclose(
+            gauss_newton_answers(right).hvp[name], right.hvp[name], rtol=1e-12
+        )  # and so is the Hessian
+        assert numpy.allclose(broadcast_targets(right).hvp[name], right.hvp[name], rtol=1e-12)
 
 
 def test_another_epsilon_is_estimated():

@@ -142,3 +142,14 @@ def test_every_textbook_form_of_the_gradient_is_accepted_for_confident_answers(f
     enough = True if dtype == np.float64 else None  # float32 has no digits of σ(−20)
     assert oracle.verify(vector, right).agrees is enough
     assert oracle.verify(vector, {key: 1.5 * a for key, a in right.items()}).agrees is False
+
+
+def test_the_allowed_error_of_a_single_number_does_not_hang_on_its_last_place():
+    """z = w x + b with b ≈ −w x is off by rounding errors of w, x and b, whatever their last bits are."""
+    model, found = mlp([1, 1]), []
+    for seed in range(50):
+        w, x = np.random.default_rng(seed).uniform(1, 2, 2)
+        params = {"0.weight": np.array([[w]]), "0.bias": np.array([-1.01 * w * x])}
+        vector = oracle.reference(model, params, {}, np.array([[x]]), np.array([[0.0]]), [(0, 0)], loss="mse")
+        found.append(allowed_errors(Answers(vector), ["logits"], np.float64)["logits"][0] / (w * x))
+    assert max(found) < 1.5 * min(found)  # the trials draw the same errors each time

@@ -13,10 +13,11 @@ import numpy as np
 from ...core.layers import EPS, AvgPool, BatchNorm, MaxPool
 from ..answers import Answers
 from ..comparison import Comparison
-from . import layers, networks, products
+from . import batch_norm, layers, networks, products
+from .batch_norm import other_variance, running_statistics
 from .fitted import estimated_decay, estimated_factors, estimated_precision, estimated_step, estimated_swap
 from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
-from .networks import Faulty, loss_times, other_layers, other_loss, other_targets, other_variance, running_statistics
+from .networks import Faulty, loss_times, other_layers, other_loss, other_targets
 
 Explain = Callable[[Comparison], tuple[float, str] | None]  # the digits that match, and a note, or None
 
@@ -81,7 +82,7 @@ STATISTICS = (
     _bug("fresh-statistics", "batch-norm's running statistics were not loaded: mean 0, variance 1",
          partial(running_statistics, lambda name, b: np.full_like(b, name.endswith("var")))),
     Bug("moved-statistics", "batch-norm's running statistics were updated by forward passes in training mode",
-        one_of(networks.moved_statistics)),
+        one_of(batch_norm.moved_statistics)),
     _bug("variance-for-deviation", "batch-norm divides by variance + ε, not by its root",
          partial(running_statistics, lambda name, b: (b + EPS) ** 2 - EPS if name.endswith("var") else b)),
 )
@@ -100,7 +101,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
              partial(other_layers, layers.swapped(AvgPool, layers.FourDividingAvgPool))),
         Bug("other-stride", "another convolution has the stride", one_of(networks.other_strides)),
         Bug("other-order", "layers stand in another order", one_of(networks.reordered)),
-        Bug("batch-norm-exchanged", "two arrays of batch-norm are exchanged", one_of(networks.exchanged)),
+        Bug("batch-norm-exchanged", "two arrays of batch-norm are exchanged", one_of(batch_norm.exchanged)),
         Bug("weights-shared", "layers share their weights", one_of(networks.shared_weights)),
         Bug("other-inputs", "inputs are not as they are given", one_of(networks.other_inputs)),
         _bug("mini-batches-dealt", "mini-batches take every b-th example, not consecutive ones", networks.dealt),
@@ -111,15 +112,15 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
                      lambda p: p.ndim == 2 and p.shape == p.T.shape)),
         _bug("no-shortcut-norm", "the shortcut's batch-norm is left out",
              partial(other_layers, layers.swapped(BatchNorm, layers.LeftOut, lambda a: a.name.endswith("idconv.1")))),
-        _bug("batch-norm-of-one", "batch-norm is in training mode, over each example alone", networks.each_alone),
-        _bug("batch-norm-of-all", "batch-norm is in training mode, over all examples together", networks.all_together),
+        _bug("batch-norm-of-one", "batch-norm is in training mode, over each example alone", batch_norm.each_alone),
+        _bug("batch-norm-of-all", "batch-norm is in training mode, over all examples at once", batch_norm.all_together),
         _bug("batch-norm-evaluation-mode", "batch-norm takes its running statistics, not the mini-batch's",
-             partial(networks.in_training, layers.swapped(BatchNorm, layers.EvaluationMode))),
+             partial(batch_norm.in_training, layers.swapped(BatchNorm, layers.EvaluationMode))),
         _bug("unbiased-variance", "batch-norm divides by the mini-batch's unbiased variance",
-             partial(networks.in_training, layers.swapped(BatchNorm, layers.UnbiasedVariance))),
+             partial(batch_norm.in_training, layers.swapped(BatchNorm, layers.UnbiasedVariance))),
         Bug("batch-norm-of-others", "batch-norm in training mode takes other statistics",
-            one_of(networks.mini_batch_statistics)),
-        Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(networks.other_epsilon)),
+            one_of(batch_norm.mini_batch_statistics)),
+        Bug("batch-norm-epsilon", "batch-norm's ε is not 1e-5", one_of(batch_norm.other_epsilon)),
         _bug("epsilon-outside-root", "batch-norm divides by √variance + ε, not by √(variance + ε)",
              partial(other_variance, lambda v: (v**0.5 + EPS) ** 2 - EPS)),
         *STATISTICS,
@@ -157,7 +158,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
              products.centred),
         Bug("detached", "some inputs of layers are detached", one_of(networks.detached)),
         Bug("detached-statistics", "the mini-batch's statistics are not differentiated through",
-            one_of(networks.detached_statistics)),
+            one_of(batch_norm.detached_statistics)),
         *SMALL,
     ),
     "hvp": (
@@ -178,10 +179,8 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
         *STATISTICS,
         Bug("push-lacks-group", "changes are those along a part of the bracket", one_of(products.pushed_without)),
         _bug("pushed-in-training-mode", "changes are those of batch-norm in training mode, over x_eval",
-             products.pushed_in_training),
-        _bug("summed-over-inputs", "changes are summed over x_eval",
-             lambda exact: exact.replaced(logit_delta=lambda _: exact.logit_delta.sum(axis=1, keepdims=True)
-                                          + 0 * exact.logit_delta)),
+             batch_norm.pushed_as_mini_batch),
+        _bug("summed-over-inputs", "changes are summed over x_eval", products.summed_over_inputs),
         _bug("pushed-onto-x", "logit changes are those of x, not of x_eval", products.pushed_onto_x),
         _bug("probability-change", "changes are of probabilities, not of logits", products.changed_probabilities),
         _bug("finite-change", "changes are z(θ + bracket) − z(θ), not the derivative along the bracket",

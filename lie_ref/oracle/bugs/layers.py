@@ -174,6 +174,8 @@ class LastOfTies(ByAutograd, MaxPool):
 class EveryTie(ByAutograd, MaxPool):
     """The derivative goes to each of equal largest entries in full."""
 
+    fill = -1e30  # finite, so that an entry minus itself is zero
+
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         entries = _entries(self, x)
         largest = np.max([getval(entry) for entry in entries], axis=0)

@@ -77,7 +77,7 @@ def straight(loss: LossFunction) -> LossFunction:
         slope = elementwise_grad(lambda t: loss.definition(t, y))(at)
         return loss.definition(at, y) + np.sum(slope * (z - at), axis=-1)
 
-    return LossFunction(definition, labels=loss.labels, binary=loss.binary)
+    return replace(loss, definition=definition)
 
 
 def _over_members(z: Any, y: Array) -> Any:

@@ -1,11 +1,10 @@
-"""Faulty answers of networks, batch-norm, losses and inputs that are not the right ones.
+"""Faulty answers of networks, losses and inputs that are not the right ones.
 
 Each function takes the exact answers and makes faulty ones, or None if the bug does not apply to the problem; some make
 several, with a note for each.  The catalogue says in a sentence what each bug is.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -15,10 +14,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from ...core.activations import relu
-from ...core.engine import AUTOGRAD, Autograd, at
-from ...core.fields import directional_derivative
 from ...core.layers import (
-    EPS,
     Activation,
     AvgPool,
     BatchNorm,
@@ -31,7 +27,7 @@ from ...core.layers import (
 )
 from ...core.losses import LossFunction
 from ...core.networks import Model
-from ...core.problem import Engine, Problem, Weights
+from ...core.problem import Engine, Problem
 from ...core.types import Array
 from ...fast import engine as sweeps
 from ...fast.trees import with_layers
@@ -39,11 +35,8 @@ from ..answers import QUANTITIES, Answers, mapped
 from . import layers, losses
 from .layers import (
     OTHERS,
-    DetachedStatistics,
-    OtherVariance,
     SamePaddedConv,
     SamePaddedMaxPool,
-    UpdatedStatistics,
     swapped,
     threshold_softplus,
 )
@@ -153,12 +146,10 @@ def reordered(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """Layers in another order."""
 
     def normalised_last(layer: Layer) -> Layer:
-        if not (
-            isinstance(layer, Sequential) and [type(inner) for inner in layer.layers] == [Conv, BatchNorm, Activation]
-        ):
+        if [type(inner) for inner in layer.inner] != [Conv, BatchNorm, Activation]:
             return layer
-        conv, norm, activation = layer.layers
-        return replace(layer, layers=(conv, activation, norm))
+        conv, norm, activation = layer.inner
+        return Sequential(layer.name, (conv, activation, norm))
 
     def pooled_last(layer: Layer) -> Layer:
         if not (isinstance(layer, Residual) and len(layer.shortcut.layers) == 2):
@@ -210,15 +201,6 @@ def shared_weights(exact: Answers) -> Iterator[tuple[str, Faulty]]:
             shared = [{name: of[taken(name)] for name in of} for of in (params, buffers)]
             faulty = Answers(replace(exact.problem, params=shared[0], buffers=shared[1]))
             yield f"{', '.join(group)}: those of {note}", faulty
-
-
-def exchanged(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """Batch-norm's arrays, each under the name of the other."""
-    problem = exact.problem
-    for key, one, other in (("params", "weight", "bias"), ("buffers", "running_mean", "running_var")):
-        arrays, layers = getattr(problem, key), {name.rpartition(".")[0] for name in problem.buffers}
-        swap = {f"{n}.{a}": arrays[f"{n}.{b}"] for n in layers for a, b in ((one, other), (other, one))}
-        yield f"{one} and {other}", Answers(replace(problem, **{key: arrays | swap})) if layers else None
 
 
 def other_inputs(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -289,7 +271,7 @@ def broadcast_targets(exact: Answers) -> Answers:
         return anp.mean(loss.definition(z[..., None, :], y), axis=-1)
 
     y = np.stack([problem.y] * problem.y.shape[problem.batches], axis=int(problem.batches))
-    wrong = LossFunction(definition, labels=loss.labels)
+    wrong = replace(loss, definition=definition)
     return Answers(replace(problem, y=y, loss=wrong)).known({"logits": exact.logits})
 
 
@@ -346,15 +328,6 @@ def detached(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         yield f"{note} inputs in the blocks", other_layers(change, exact)
 
 
-def detached_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    for parts in (("mean", "variance"), ("variance",), ("mean",)):
-        change = swapped(BatchNorm, partial(DetachedStatistics, detached=parts))
-        yield " and ".join(parts), in_training(change, exact)
-    if exact.problem.training:
-        faulty = replace(exact.problem, model=with_layers(exact.problem.model, swapped(BatchNorm, DetachedStatistics)))
-        yield "in the products alone", exact.replaced(hvp=lambda _: AUTOGRAD.products(faulty, exact.grad))
-
-
 def padded_same(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """Less padding before than after, in strided layers of an even length."""
     convs, pool = swapped(Conv, SamePaddedConv), swapped(MaxPool, SamePaddedMaxPool)
@@ -388,100 +361,3 @@ def reindexed(turn: Callable[[Array], Array], where: Callable[[Array], bool], ex
     inside = Answers(replace(exact.problem, params=turned(exact.problem.params)))
     outside = {q: lambda _, q=q: turned(inside[q]) for q in QUANTITIES}  # type: ignore[misc]
     return exact.replaced(**outside) if names else None
-
-
-def in_training(change: Callable[[Layer], Layer], exact: Answers) -> Faulty:
-    """The answers of other batch-norm layers, in training mode."""
-    return other_layers(change, exact, AUTOGRAD) if exact.problem.training else None
-
-
-def other_variance(change: Callable[[Any], Any], exact: Answers) -> Faulty:
-    """Batch-norm with a function of the variance in its place."""
-    problem = exact.problem
-    if problem.training or not problem.buffers:
-        return other_layers(swapped(BatchNorm, partial(OtherVariance, change=change)), exact, AUTOGRAD)
-    return running_statistics(lambda name, b: change(b) if name.endswith("var") else b, exact)
-
-
-def other_epsilon(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    for eps in (1e-3, 1e-6, 0.0, 1e-8, 1e-12, 0.1, 1e-2, 1e-4):
-        yield f"ε = {eps:g}", other_variance(lambda v, shift=eps - EPS: v + shift, exact)  # type: ignore[misc]
-
-
-def running_statistics(change: Callable[[str, Array], Array], exact: Answers) -> Faulty:
-    """Other running statistics, which evaluation mode uses."""
-    buffers = {name: change(name, b) for name, b in exact.problem.buffers.items()}
-    return Answers(replace(exact.problem, buffers=buffers)) if buffers else None
-
-
-def moved_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """Running statistics after forward passes in training mode."""
-    problem = exact.problem
-    every = problem.x.reshape(-1, *problem.x_eval.shape[1:])
-    for note, passes in (
-        ("one of all examples", [every]),
-        ("one of each field", [*problem.groups[0]]),
-        ("two of each field", [*problem.groups[0]] * 2),
-        ("one of x_eval", [problem.x_eval]),
-    ):
-        buffers = dict(problem.buffers)
-        with suppress(ValueError):  # a single value has no variance
-            for x in passes if buffers else ():
-                problem.model.network.apply(problem.params, buffers, x, training=True)
-            yield note, Answers(replace(problem, buffers=buffers)) if buffers else None
-
-
-class InHalves(Autograd):
-    """Batch-norm in training mode, with each half of a mini-batch on its own."""
-
-    def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
-        halves = np.array_split(x, 2) if training else [x]
-        return anp.concatenate([super(InHalves, self).logits(weights, half, training) for half in halves])
-
-
-def mini_batch_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
-    """Other statistics in training mode."""
-    yield "of the running ones, after their update", in_training(swapped(BatchNorm, UpdatedStatistics), exact)
-    yield "of each half on its own", Answers(exact.problem, InHalves()) if exact.problem.training else None
-
-
-def each_alone(exact: Answers) -> Faulty:
-    """Batch-norm in training mode, with each input as a mini-batch of its own."""
-    p = exact.problem
-    return _with_mini_batches(exact, replace(p, x=p.x[:, None], y=p.y[:, None], training=True), lambda z: z[:, 0])
-
-
-def all_together(exact: Answers) -> Faulty:
-    """Batch-norm in training mode, with all inputs in one mini-batch: n times, with the loss of one member each."""
-    p, n = exact.problem, len(exact.problem.x)
-    if p.batches:
-        return None
-    targets = p.y[..., None] if p.loss_function.labels else p.y
-    weighted = [np.concatenate([targets, n * np.eye(n)[:, [i]]], axis=1) for i in range(n)]
-    x, y, loss = np.stack([p.x] * n), np.stack(weighted).astype(p.x.dtype), losses.weighing_members(p.loss_function)
-    return _with_mini_batches(exact, replace(p, x=x, y=y, loss=loss, training=True), lambda z: z[0])
-
-
-def _with_mini_batches(exact: Answers, wrong: Problem, logits: Callable[[Array], Array]) -> Faulty:
-    """The answers to a problem of mini-batches, for one of examples; changes are those of x_eval as a mini-batch."""
-    if exact.problem.batches or not exact.problem.buffers:
-        return None
-    found = Answers(wrong)
-    return exact.replaced(
-        logits=lambda _: logits(found.logits),
-        loss=lambda _: found.loss,
-        grad=lambda _: found.grad,
-        hvp=lambda _: found.hvp,
-        logit_delta=pushed_in_training_mode,
-    )
-
-
-def pushed_in_training_mode(answers: Answers) -> Array:
-    """The logit changes of x_eval as a mini-batch, by autograd."""
-    problem = answers.problem
-
-    def z(params: Any) -> Any:
-        return problem.model.apply(params, problem.buffers, problem.x_eval, training=True)
-
-    ways = range(len(problem.pairs))
-    return np.stack([directional_derivative(z, problem.params, at(answers.bracket, k)) for k in ways])

@@ -25,7 +25,7 @@ from ..answers import Answers, both_ways, gradient_norms, mapped
 from ..comparison import GROUPS
 from . import losses
 from .layers import swapped
-from .networks import Faulty, other_layers, pushed_in_training_mode
+from .networks import Faulty, other_layers
 
 
 def products_elsewhere(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -60,8 +60,8 @@ def clipped(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         scale = np.minimum(1, most / (norms + guard))
         if scale.min() < 1:
             grad = {name: (g.T * scale).T for name, g in exact.grad.items()}
-            along_i = scale[exact.problem.pairs]
-            hvp = {name: (h.T * along_i.T).T for name, h in exact.hvp.items()}
+            of_directions = scale[exact.problem.pairs]  # (p, 2): of g_i and g_j
+            hvp = {name: (h.T * of_directions.T).T for name, h in exact.hvp.items()}
             yield f"to {most:g}", exact.replaced(grad=partial(_given, grad), hvp=partial(_given, hvp))
 
 
@@ -107,10 +107,8 @@ def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         wrong = along(exact, _misread(exact.grad, 1, order))
         yield f"directions, {note}", wrong
         for what, right in (("products", exact), ("directions and products", wrong)):
-            yield (
-                f"{what}, {note}",
-                exact.replaced(hvp=partial(lambda f, order, _: _misread(f.hvp, 2, order), right, order)),
-            )
+            hvp = partial(lambda right, order, _: _misread(right.hvp, 2, order), right, order)
+            yield f"{what}, {note}", exact.replaced(hvp=hvp)
 
 
 def misreported(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -184,7 +182,7 @@ def hessian_of_mean(exact: Answers) -> Faulty:
 
 
 def gauss_newton(exact: Answers) -> Answers:
-    """Jᵀ (∂²L/∂z²) J d for both sides of each pair, by autograd."""
+    """Jᵀ (∂²L/∂z²) J d + λ d for both sides of each pair, by autograd."""
     problem, definition = exact.problem, exact.problem.loss_function.definition
     x, y = problem.groups
 
@@ -197,7 +195,9 @@ def gauss_newton(exact: Answers) -> Answers:
 
         change = directional_derivative(network, problem.params, at(exact.grad, direction))
         weight = hvp_forward_over_reverse(loss, network(problem.params), change)
-        return vector_field(lambda params: -anp.sum(network(params) * weight))(problem.params)
+        curved = vector_field(lambda params: -anp.sum(network(params) * weight))(problem.params)
+        decay = problem.loss_function.weight_decay
+        return {name: a + decay * exact.grad[name][direction] for name, a in curved.items()}
 
     return exact.replaced(hvp=lambda _: both_ways(problem.pairs, product))
 
@@ -222,8 +222,10 @@ def _pushed(without: list[str], answers: Answers) -> Array:
     return answers.engine.push_forward(answers.problem, answers.problem.x_eval, rest)[1]
 
 
-def pushed_in_training(exact: Answers) -> Faulty:
-    return exact.replaced(logit_delta=pushed_in_training_mode) if exact.problem.buffers else None
+def summed_over_inputs(exact: Answers) -> Answers:
+    """Each input has the sum of the changes of all."""
+    changes = exact.logit_delta
+    return exact.replaced(logit_delta=lambda _: np.broadcast_to(changes.sum(axis=1, keepdims=True), changes.shape))
 
 
 def changed_probabilities(exact: Answers) -> Answers:
