@@ -16,20 +16,22 @@ class Progress:
     """A progress bar, used as a context manager; an occasional plain line if standard error is not a terminal.
 
     `start` counts work of an earlier run (a resumed job): as done, but not towards the rate.  After an exception the
-    bar stays as it was, and later output starts on a new line.
+    bar stays as it was, and later output starts on a new line.  A job that takes less than `patience` seconds shows
+    nothing.
 
     >>> with Progress(3, "decoding") as bar:
     ...     for image in range(3):
     ...         bar.advance(extra="loss 0.312")
     """
 
-    def __init__(self, total: int, label: str, start: int = 0) -> None:
+    def __init__(self, total: int, label: str, start: int = 0, patience: float = 0.0) -> None:
         self.total, self.label, self.start = total, label, start
         self.done, self.extra = start, ""
         self.stream = sys.stderr
         self.terminal = self.stream.isatty()
         self.began = monotonic()
-        self.drawn = self.began - REDRAW if self.terminal else self.began  # a terminal shows the bar at once
+        self.patience = patience
+        self.drawn = self.began + patience - REDRAW * self.terminal  # a terminal shows the bar at once
 
     def __enter__(self) -> Progress:
         return self
@@ -63,6 +65,8 @@ class Progress:
         print(f"\r{line[:width]}\x1b[K", end="", file=self.stream, flush=True)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if monotonic() - self.began < self.patience:
+            return
         if kind is None:
             self._draw()
         if self.terminal:

@@ -30,6 +30,11 @@ class Answers(Solution):
     def __getitem__(self, quantity: str) -> Any:
         return getattr(self, quantity)
 
+    @property
+    def sides(self) -> int:
+        """How many products the engine computes of a pair: both, or only H_j g_i."""
+        return getattr(self.engine, "sides", 2)
+
     def replaced(self, **quantities: Quantity) -> Answers:
         """The same answers with these quantities computed differently: earlier ones stay, later ones follow."""
         first = min(QUANTITIES.index(quantity) for quantity in quantities)

@@ -12,8 +12,8 @@ import numpy as np
 from ..core.problem import Problem
 from ..core.types import Array, Arrays
 from .answers import QUANTITIES, Answers, keyed, quantity_of
-from .tolerance import MARGIN, allowed_errors, norms, scales
-from .vectors import Vector, part
+from .tolerance import MARGIN, norms, scales
+from .vectors import Vector
 
 SLACK = 10.0  # an answer matches a bug within this multiple of the allowed error
 HUGE = 1e150  # answers with numbers of this size are compared, but not diagnosed
@@ -41,7 +41,7 @@ def compared(vector: Vector, candidate: Mapping[str, Array]) -> Comparison:
     allowed: Arrays = {}
     for dtype in {_precision(a) for a in candidate.values()}:
         keys = [key for key, a in candidate.items() if _precision(a) == dtype]
-        found = allowed_errors(_exact(vector), {quantity_of(key) for key in keys}, dtype)
+        found = vector.allowed({quantity_of(key) for key in keys}, dtype)
         allowed |= {key: found[key] for key in keys}
     return Comparison(vector, dict(candidate), errors, allowed)
 
@@ -58,10 +58,9 @@ class Comparison:
     errors: Arrays
     allowed: Arrays
 
-    @cached_property
+    @property
     def exact(self) -> Answers:
-        """The vector's answers, ready to have quantities replaced."""
-        return _exact(self.vector)
+        return self.vector.exact
 
     @cached_property
     def quantities(self) -> list[str]:
@@ -124,7 +123,11 @@ class Comparison:
         key, row = screen.worst(quantity)
         coarser = {k: screen.allowed[k] * (float(np.finfo(single).eps) / _unit(a)) for k, a in screen.candidate.items()}
         numbers = sum(p.size for p in self.vector.params.values())
-        if numbers < LARGE or not screen.errors[key][row] > SLACK * SLACK * coarser[key][row]:
+        if (
+            not self.vector.has_network
+            or numbers < LARGE
+            or not screen.errors[key][row] > SLACK * SLACK * coarser[key][row]
+        ):
             return screen
         outputs = {k: a.astype(single) for k, a in screen.vector.outputs.items()}
         vector = cast(Vector, screen.vector.astype(single))
@@ -147,18 +150,6 @@ class Comparison:
         right = right.reshape(len(keys), -1)
         names = [key.partition("/")[2] for key, rows in zip(keys, right, strict=True) if not rows.all()]
         return names, np.flatnonzero(~right.all(axis=0)).tolist()
-
-    def place(self, quantity: str, row: int) -> str:
-        """A row in words: an example, a Hessian times a gradient, a pair."""
-        if quantity in ("logits", "loss", "grad"):
-            members = self.vector.x.shape[1] if self.vector.batches and quantity == "logits" else 1
-            member = f"member {row % members} of " * (members > 1)
-            return f"{member}{'mini-batch' if self.vector.batches else 'example'} {row // members}"
-        if quantity == "hvp":
-            i, j = self.vector.pairs[row // 2][:: 1 - 2 * (row % 2)]
-            return f"H_{j} g_{i}"
-        i, j = self.vector.pairs[row]
-        return f"pair ({i}, {j})"
 
     def group(self, names: list[str]) -> str:
         """Some tensors in words: the group or the part of the network that they are, or their names."""
@@ -243,12 +234,6 @@ class Comparison:
         relative = np.divide(error, size, out=np.zeros_like(error), where=size > self.allowed[key]).max()
         digits = float(-np.log10(max(relative, 10.0**-BEST)))
         return digits if digits >= LEAST else None
-
-
-def _exact(vector: Vector) -> Answers:
-    """The exact solution, with the vector's outputs as its quantities."""
-    outputs = vector.outputs
-    return Answers(vector).known({q: outputs[q] if q in outputs else part(outputs, q) for q in QUANTITIES})
 
 
 def _distance(a: Array, b: Array, key: str) -> Array:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from ..core.types import Array, Arrays, Shapes
 from ..fast.arguments import checked_problem
 from ..machine.errors import InputError
 from ..machine.files import first_line, read_npz, write_npz
-from .answers import QUANTITIES, Answers
+from .answers import QUANTITIES, Answers, quantity_of
+from .tolerance import allowed_errors
 
 FORMAT = "lie-ref-vector/1"
 INPUTS = ("x", "y", "pairs", "x_eval")
@@ -37,6 +39,48 @@ class Vector(Problem):
     def of(cls, problem: Problem, outputs: Arrays, **about: Any) -> Vector:
         """The problem with these answers, and with a name, flags and notes."""
         return cls(**{f.name: getattr(problem, f.name) for f in fields(Problem)}, outputs=outputs, **about)
+
+    @cached_property
+    def exact(self) -> Answers:
+        """The answers, ready to have quantities replaced."""
+        return Answers(self).known(self.answers)
+
+    @property
+    def answers(self) -> dict[str, Any]:
+        """The outputs by quantity."""
+        found = self.outputs
+        return {q: found[q] if q in found else part(found, q) for q in dict.fromkeys(map(quantity_of, found))}
+
+    def allowed(self, quantities: Iterable[str], dtype: Any, bits: int | None = None) -> Arrays:
+        """The errors that a correct implementation may have, as in `tolerance.allowed_errors`."""
+        return allowed_errors(self.exact, quantities, dtype, bits)
+
+    def because(self, quantity: str, row: tuple[int, ...], dtype: Any) -> str:
+        """What leaves few digits of a row, in words."""
+        return f"of rounding in {dtype}"
+
+    def advice(self, narrow: bool) -> str:
+        """What would decide more, in words, for answers that are narrower than float64 or not."""
+        return (
+            "answers in float64, or " * narrow + "oracle.reference at weights or inputs where less is lost to rounding"
+        )
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the network is known, and not only its gradients."""
+        return bool(self.model.network.layers)
+
+    def place(self, quantity: str, row: int) -> str:
+        """A row of a quantity in words: an example, a Hessian times a gradient, a pair."""
+        if quantity in ("logits", "loss", "grad"):
+            members = self.x.shape[1] if self.batches and quantity == "logits" else 1
+            member = f"member {row % members} of " * (members > 1)
+            return f"{member}{'mini-batch' if self.batches else 'example'} {row // members}"
+        if quantity == "hvp":
+            i, j = self.pairs[row // 2][:: 1 - 2 * (row % 2)]
+            return f"H_{j} g_{i}"
+        i, j = self.pairs[row]
+        return f"pair ({i}, {j})"
 
 
 def answered(problem: Problem, **about: Any) -> Vector:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .answers import QUANTITIES
-from .bugs.catalogue import CATALOGUE, ESTIMATED, ROUNDING, Bug
+from .bugs.catalogue import CATALOGUE, ESTIMATED, OF_FIELDS, ROUNDING, Bug
 from .bugs.combinations import UNSPECIFIC, another_bug, combined
 from .comparison import ENOUGH, Comparison
 
@@ -20,8 +20,9 @@ class Agreement:
     """How one quantity compares, in the row and tensor whose error exceeds the allowed one by the largest factor.
 
     `digits` and `required_digits` are −log10(‖a − b‖ / ‖b‖) of the candidate's error and of the allowed error; `place`
-    says in words which row it is.  `decided` are the digits that the comparison decides in every row that matters, and
-    `undecided` says which row has the fewest; `agrees` is None if nothing is wrong but fewer than `ENOUGH` are decided.
+    says in words which row it is.  `decided` are the digits that the comparison decides in every row that matters,
+    `undecided` says which row has the fewest, and `because` what leaves so few; `agrees` is None if nothing is wrong
+    but fewer than `ENOUGH` are decided.
     """
 
     agrees: bool | None
@@ -33,6 +34,7 @@ class Agreement:
     dtype: np.dtype[Any]
     decided: float
     undecided: str
+    because: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Verdict:
 
     `agrees` is False if a quantity disagrees, else None, *cannot tell*, if too little of one is decided, else True.
     `layer` says which layer's output differs first, if the candidate has outputs of layers; `located` says in which
-    tensors and rows the first quantity that disagrees is wrong.
+    tensors and rows the first quantity that disagrees is wrong, and `advice` what would decide more.
     """
 
     vector: str
@@ -59,6 +61,7 @@ class Verdict:
     diagnosis: tuple[Explanation, ...]
     layer: str = ""
     located: str = ""
+    advice: str = ""
 
     @property
     def decided(self) -> float:
@@ -84,14 +87,9 @@ class Verdict:
             finite = all(q.finite for q in self.quantities.values())
             lines.append("No bug of the catalogue explains it." if finite else NOT_FINITE)
         lines += [f"{text[0].upper()}{text[1:]}." for text in (self.layer, self.located) if text]
-        undecided = [q for q in self.quantities.values() if q.agrees is None]
-        if undecided:
-            narrow = any(q.dtype.itemsize < 8 for q in undecided)
-            lines.append(
-                f"With fewer than {ENOUGH:g} digits decided, zeros would agree as well. What decides more: "
-                + "answers in float64, or " * narrow
-                + "oracle.reference at weights or inputs where less is lost to rounding."
-            )
+        if any(q.agrees is None for q in self.quantities.values()):
+            few = f"With fewer than {ENOUGH:g} digits decided, zeros would agree as well."
+            lines.append(f"{few} What decides more: {self.advice}.")
         return "\n".join(lines)
 
 
@@ -114,12 +112,16 @@ def judge(comparison: Comparison, layer: str = "") -> Verdict:
         undecided = _place(comparison, quantity, key, row)
         agrees = comparison.agrees(quantity) and (True if decided >= ENOUGH else None)
         worst = digits, required, tensor or quantity, place, finite, dtype
-        quantities[quantity] = Agreement(agrees, *worst, decided, undecided)
+        because = comparison.vector.because(quantity, row, dtype)
+        quantities[quantity] = Agreement(agrees, *worst, decided, undecided, because)
     each = [q.agrees for q in quantities.values()]
     agrees = False if False in each else None if None in each else True
     diagnosis = diagnose(comparison) if agrees is False and comparison.finite else ()
     place = located(comparison) if agrees is False else ""
-    return Verdict(comparison.vector.name, agrees, quantities, diagnosis, layer, place)
+    narrow = any(q.agrees is None and q.dtype.itemsize < 8 for q in quantities.values())
+    return Verdict(
+        comparison.vector.name, agrees, quantities, diagnosis, layer, place, comparison.vector.advice(narrow)
+    )
 
 
 def located(comparison: Comparison) -> str:
@@ -133,8 +135,8 @@ def located(comparison: Comparison) -> str:
         text += f", in {comparison.group(tensors)}"
         text += f"; the other {others} are right" if others > 1 else "; the other tensor is right" * others
     if len(rows) < count:
-        right_rows = [comparison.place(first, r) for r in range(count) if r not in rows]
-        wrong_rows = [comparison.place(first, r) for r in rows]
+        right_rows = [comparison.vector.place(first, r) for r in range(count) if r not in rows]
+        wrong_rows = [comparison.vector.place(first, r) for r in rows]
         text += f"; wrong: {_some(wrong_rows)}; right: {_some(right_rows)}"
     before = [q for q in comparison.quantities[: comparison.quantities.index(first)] if comparison.agrees(q)]
     missing = [q for q in QUANTITIES[: QUANTITIES.index(first)] if q not in comparison.quantities]
@@ -159,7 +161,8 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
         fitted = tuple(Explanation(*found) for found in combined(comparison))
         if fitted and fitted[0].name not in UNSPECIFIC:
             return fitted
-        bugs = dict.fromkeys(bug for stage in comparison.stages for bug in CATALOGUE[stage])
+        known = comparison.vector.has_network
+        bugs = dict.fromkeys(bug for s in comparison.stages for bug in CATALOGUE[s] if known or bug.name in OF_FIELDS)
         suspects = _suspects(bugs, comparison.beginning, comparison.beginning.screen)
         if fitted and not suspects:
             return fitted
@@ -186,14 +189,14 @@ def _suspects(bugs: Iterable[Bug], comparison: Comparison, screen: Comparison) -
 
 def _place(comparison: Comparison, quantity: str, key: str, row: tuple[int, ...]) -> str:
     number = int(np.ravel_multi_index(row, comparison.errors[comparison.keys(quantity)[0]].shape))
-    return f"{key.partition('/')[2]} of {comparison.place(quantity, number)}".removeprefix(" of ")
+    return f"{key.partition('/')[2]} of {comparison.vector.place(quantity, number)}".removeprefix(" of ")
 
 
 def _line(name: str, q: Agreement) -> str:
     if not q.finite:
         return f"  {name:<12} has nan or inf, in {q.place}"
     if q.agrees is None:
-        few = f"{q.decided:.1f} digits are decided in {q.undecided}, because of rounding in {q.dtype}"
+        few = f"{q.decided:.1f} digits are decided in {q.undecided}, because {q.because}"
         return f"  {name:<12} CANNOT TELL: {few}"
     said = "agrees to" if q.agrees else "DISAGREES:"
     required = f"{q.required_digits:.1f} required"

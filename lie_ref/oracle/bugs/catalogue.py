@@ -58,9 +58,12 @@ def layerwise(comparison: Comparison) -> tuple[float, str] | None:
         return None
     name = list(comparison.vector.params)[-1]
     h = products.layerwise_product(comparison.exact, name)
-    for key, first in ((f"hvp/{name}", h), (f"bracket/{name}", h[:, 0] - h[:, 1])):
-        if key in comparison.candidate and comparison.matched(key, first) is None:
-            return None
+    if f"hvp/{name}" in comparison.candidate:
+        first = comparison.matched(f"hvp/{name}", h)
+    else:
+        first = comparison.matched(f"bracket/{name}", h[:, 0] - h[:, 1])
+    if first is None:
+        return None
     return predicted(products.layerwise)(comparison)
 
 
@@ -188,6 +191,10 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
     ),
     "bracket": (),
 }
+
+# The bugs above that can be recognised without the network, from gradients and products alone.
+OF_FIELDS = ("misread", "clipped-gradients", "gradient-centralisation", "products-elsewhere", "direction-lacks-group",
+             "layerwise-hessian", "flattened-otherwise", "push-lacks-group", "summed-over-inputs", "finite-change")
 
 # Only tried if no bug above explains the candidate: they fit something to it and are slower.
 ESTIMATED = (

@@ -121,19 +121,23 @@ class _Fit:
         theta = {name: np.broadcast_to(p, (self.count, *p.shape)) for name, p in problem.params.items()}
         if self.quantity == "grad":
             return {"g_i": self.right, "θ": self._rows(keyed("grad", theta))}
-        i, j = (pairs.ravel(), pairs[:, ::-1].ravel()) if self.quantity == "hvp" else pairs.T
+        rows = (pairs[:, : exact.sides], pairs[:, ::-1][:, : exact.sides]) if self.quantity == "hvp" else pairs.T
+        i, j = (a.ravel() for a in rows)
         inner = sum((a[i] * a[j]).reshape(self.count, -1).sum(axis=1) for a in g.values())
         sizes, alone = gradient_norms(g), own_products(exact)
         unit = 1 / np.where(sizes > 0, sizes, 1)
         scale = np.prod(unit[pairs], axis=1)
         if self.quantity == "hvp":
-            found = {"H_j g_i": exact.hvp, "H_i g_j": {name: h[:, ::-1] for name, h in exact.hvp.items()}}
+            found = {"H_j g_i": exact.hvp}
+            if exact.sides == 2:
+                found["H_i g_j"] = {name: h[:, ::-1] for name, h in exact.hvp.items()}
         else:
             found = {text: of(slice(None), exact.hvp, side) for side, text in enumerate(("H_j g_i", "H_i g_j"))}
             found["bracket / (‖g_i‖ ‖g_j‖)"] = {name: (a.T * scale).T for name, a in exact.bracket.items()}
         for text, k in (("H_j g_i", i), ("H_i g_j", j)):
-            rows = {name: a.reshape(self.count, -1) for name, a in found[text].items()}
-            found[f"{text} / ‖{text[-3:]}‖"] = {name: (a.T * unit[k]).T for name, a in rows.items()}
+            if text in found:
+                flat = {name: a.reshape(self.count, -1) for name, a in found[text].items()}
+                found[f"{text} / ‖{text[-3:]}‖"] = {name: (a.T * unit[k]).T for name, a in flat.items()}
         for text, k in (("⟨g_i, g_j⟩ g_i", i), ("⟨g_i, g_j⟩ g_j", j)):
             found[text] = {name: (inner * a[k].T).T for name, a in g.items()}
         found |= {"g_i": of(i, g), "g_j": of(j, g), "θ": theta, "H_i g_i": of(i, alone), "H_j g_j": of(j, alone)}
@@ -186,10 +190,10 @@ class _Fit:
 
     def by_row(self) -> list[Found]:
         """A multiple of one term, or of the right answer to another row, for each row."""
-        place = [self.comparison.place(self.quantity, r) for r in range(self.count)]
+        place = [self.comparison.vector.place(self.quantity, r) for r in range(self.count)]
         predicted = {key: a.copy() for key, a in self.right.items()}
         terms = {text: a for text, a in self.terms.items() if text not in CORRECT[self.quantity]}
-        if self.quantity == "hvp":
+        if self.quantity == "hvp" and "H_i g_j" in self.terms:
             terms["H_j g_i − H_i g_j"] = {k: a - self.terms["H_i g_j"][k] for k, a in self.right.items()}
         notes = []
         for r in range(self.count):

@@ -13,7 +13,7 @@ from ...core.problem import Problem
 from ...core.types import Array, Arrays
 from ..answers import Answers, both_ways, gradient_norms, keyed, mapped, quantity_of
 from ..comparison import LEAST, Comparison
-from ..tolerance import MARGIN, ROWS, allowed_errors, norms
+from ..tolerance import MARGIN, ROWS, norms
 
 PRECISIONS = {"bfloat16": 8, "half": 11, "float32": 24}  # bits
 FINE = 12  # bits: larger errors are seldom those of rounding, and may be anything
@@ -91,7 +91,7 @@ def swapped_order(exact: Answers, epsilon: float) -> Answers:
     def after(first: int, second: int) -> Arrays:
         moved = {name: p - epsilon * exact.grad[name][first] for name, p in problem.params.items()}
         one = slice(second, second + 1)
-        return at(Answers(replace(problem, params=moved, x=problem.x[one], y=problem.y[one]))["grad"], 0)
+        return at(exact.engine.gradients(replace(problem, params=moved, x=problem.x[one], y=problem.y[one])), 0)
 
     def bracket(_: Answers) -> Arrays:
         # θ(i then j) − θ(j then i) = ε (g_j − g_j(θ − ε g_i)) − ε (g_i − g_i(θ − ε g_j))
@@ -134,7 +134,7 @@ def differenced(exact: Answers, step: float, *, central: bool, relative: bool) -
     def gradient(field: int, direction: int, h: float) -> Arrays:
         params = {name: p + h * exact.grad[name][direction] for name, p in problem.params.items()}
         one = slice(field, field + 1)
-        return Answers(replace(problem, params=params, x=problem.x[one], y=problem.y[one]))["grad"]
+        return exact.engine.gradients(replace(problem, params=params, x=problem.x[one], y=problem.y[one]))
 
     def quotient(field: int, direction: int) -> Arrays:
         h = step / norms[direction] if relative and norms[direction] else step
@@ -142,7 +142,7 @@ def differenced(exact: Answers, step: float, *, central: bool, relative: bool) -
         behind = gradient(field, direction, -h if central else 0.0)
         return {name: (ahead[name] - behind[name])[0] / (2 * h if central else h) for name in ahead}
 
-    return exact.replaced(hvp=lambda _: both_ways(problem.pairs, quotient))
+    return exact.replaced(hvp=lambda _: mapped(lambda h: h[:, : exact.sides], both_ways(problem.pairs, quotient)))
 
 
 def estimated_precision(comparison: Comparison) -> Estimate:
@@ -156,7 +156,7 @@ def estimated_precision(comparison: Comparison) -> Estimate:
         given = {q: partial(lambda arrays, _: arrays, arrays) for q, arrays in narrow.items()}
         if first in given and comparison.explained_by(comparison.exact.replaced(**given)) is not None:
             return agreement, f"the answers are {name} numbers"
-    for note, solution in _rounded_inputs(comparison.exact):
+    for note, solution in _rounded_inputs(comparison):
         digits = comparison.explained_by(solution)
         if digits is not None:
             return digits, note
@@ -196,7 +196,7 @@ def _noise(comparison: Comparison) -> str | None:
     bits = round(own - float(np.median(excess(comparison.allowed))))
     if not FINE <= bits <= own - 3 or _aligned(comparison, keys):
         return None
-    allowed = allowed_errors(comparison.exact, comparison.quantities, np.float64, bits)
+    allowed = comparison.vector.allowed(comparison.quantities, np.float64, bits)
     if not all((comparison.errors[key] <= allowed[key]).all() for key in comparison.candidate):
         return None
     low, high = np.percentile(excess(allowed), (10, 90))
@@ -222,8 +222,9 @@ def _aligned(comparison: Comparison, keys: list[str]) -> bool:
     return abs(float(np.mean(cosines))) > 0.35 or float(np.mean(np.abs(cosines))) > 0.6
 
 
-def _rounded_inputs(exact: Answers) -> Iterator[tuple[str, Answers]]:
+def _rounded_inputs(comparison: Comparison) -> Iterator[tuple[str, Answers]]:
     """The exact answers to the problem with something rounded: weights, inputs or the products that are subtracted."""
+    exact, alone = comparison.exact, not comparison.vector.has_network
     for name, bits in PRECISIONS.items():
         for what, keys in (
             ("weights and inputs are", ("params", "buffers", "x", "x_eval")),
@@ -231,8 +232,10 @@ def _rounded_inputs(exact: Answers) -> Iterator[tuple[str, Answers]]:
             ("weights are", ("params", "buffers")),
             ("parameters are", ("params",)),
         ):
+            if alone and keys != ("params",):
+                continue
             changes = {key: mapped(partial(rounded, bits=bits), getattr(exact.problem, key)) for key in keys}
-            yield f"{what} {name} numbers", Answers(replace(exact.problem, **changes))
+            yield f"{what} {name} numbers", Answers(replace(exact.problem, **changes), exact.engine)
         terms = {name: rounded(h, bits) for name, h in exact.hvp.items()}
         bracket = {name: h[:, 0] - h[:, 1] for name, h in terms.items()}
         yield f"the bracket subtracts {name} numbers", exact.replaced(bracket=partial(lambda b, _: b, bracket))

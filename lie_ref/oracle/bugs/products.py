@@ -41,7 +41,7 @@ def products_elsewhere(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         other = replace(problem, training=not problem.training)
         yield (
             f"they are those of batch-norm in {'evaluation' if problem.training else 'training'} mode",
-            exact.replaced(hvp=lambda _: sweeps.products(other, exact.grad)),
+            exact.replaced(hvp=lambda _: exact.engine.products(other, exact.grad)),
         )
 
 
@@ -49,8 +49,8 @@ def _hessian_of(k: int, exact: Answers) -> Arrays:
     """H_k g_i and H_k g_j for each pair (i, j)."""
     problem = exact.problem
     pairs = np.stack([problem.pairs.ravel(), np.full(problem.pairs.size, k)], axis=1)
-    products = sweeps.products(replace(problem, pairs=pairs), exact.grad)
-    return {name: h[:, 0].reshape(-1, 2, *h.shape[2:]) for name, h in products.items()}
+    products = exact.engine.products(replace(problem, pairs=pairs), exact.grad)
+    return {name: h[:, 0].reshape(-1, 2, *h.shape[2:])[:, : exact.sides] for name, h in products.items()}
 
 
 def clipped(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -60,7 +60,7 @@ def clipped(exact: Answers) -> Iterator[tuple[str, Faulty]]:
         scale = np.minimum(1, most / (norms + guard))
         if scale.min() < 1:
             grad = {name: (g.T * scale).T for name, g in exact.grad.items()}
-            of_directions = scale[exact.problem.pairs]  # (p, 2): of g_i and g_j
+            of_directions = scale[exact.problem.pairs][:, : exact.sides]  # of g_i and g_j
             hvp = {name: (h.T * of_directions.T).T for name, h in exact.hvp.items()}
             yield f"to {most:g}", exact.replaced(grad=partial(_given, grad), hvp=partial(_given, hvp))
 
@@ -77,7 +77,7 @@ def centred(exact: Answers) -> Answers:
         return {n: a - a.mean(axes[n], keepdims=True) if axes[n] else a for n, a in arrays.items()}
 
     grad = centre(exact.grad, 1)
-    return exact.replaced(grad=lambda _: grad, hvp=lambda _: centre(sweeps.products(exact.problem, grad), 2))
+    return exact.replaced(grad=lambda _: grad, hvp=lambda _: centre(exact.engine.products(exact.problem, grad), 2))
 
 
 def curvature_lost(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -143,7 +143,7 @@ def hessian_of_sum(exact: Answers) -> Faulty:
 
 def along(exact: Answers, directions: Arrays) -> Answers:
     """The answers with other directions in place of the gradients in the products, name → (fields, *shape)."""
-    return exact.replaced(hvp=lambda _: sweeps.products(exact.problem, directions))
+    return exact.replaced(hvp=lambda _: exact.engine.products(exact.problem, directions))
 
 
 def lacking_group(exact: Answers) -> Iterator[tuple[str, Faulty]]:
@@ -166,9 +166,9 @@ def layerwise(exact: Answers) -> Answers:
 def own_products(exact: Answers) -> Arrays:
     """H_k g_k for each field k: name → (fields, *shape); those of fields without a pair are zero."""
     fields = np.unique(exact.problem.pairs)
-    own = Answers(replace(exact.problem, pairs=np.stack([fields, fields], axis=1))).known({"grad": exact.grad})
+    own = replace(exact.problem, pairs=np.stack([fields, fields], axis=1))
     found = {name: np.zeros_like(g) for name, g in exact.grad.items()}
-    for name, h in own.hvp.items():
+    for name, h in exact.engine.products(own, exact.grad).items():
         found[name][fields] = h[:, 0]
     return found
 
@@ -245,10 +245,10 @@ def changed_finitely(exact: Answers) -> Answers:
 
     def logits(bracket: Arrays) -> Array:
         params = {name: p + bracket[name] for name, p in problem.params.items()}
-        return problem.model.apply(params, problem.buffers, problem.x_eval)
+        return exact.engine.logits(replace(problem, params=params), problem.x_eval)
 
     def changes(_: Answers) -> Array:
-        before = problem.model.apply(problem.params, problem.buffers, problem.x_eval)
+        before = exact.engine.logits(problem, problem.x_eval)
         return np.stack([logits(at(exact.bracket, k)) - before for k in range(len(problem.pairs))])
 
     return exact.replaced(logit_delta=changes)

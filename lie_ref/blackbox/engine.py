@@ -1,0 +1,130 @@
+"""The third engine: gradients from any function that computes them, and products by differences of these gradients.
+
+It solves a `Problem` whose network is unknown: the inputs x are the numbers of the fields, with which the function of
+the gradient is called.  Each product and change comes with an estimate of its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..core.engine import at, stacked
+from ..core.problem import Problem, Weights
+from ..core.types import Array, Arrays
+from .extrapolation import Derivative, Start, derivative, norm, unit
+
+STEP = 8.0  # rounding errors by which θ is changed to measure noise, as in `oracle.tolerance`
+TRIALS = 3
+LOGITS = "logits"  # the name of the only array of θ ↦ z
+Point = Mapping[str, Array]
+Evaluate = Callable[[Point], Arrays]
+
+
+@dataclass
+class Differences:
+    """An engine that knows of a field its gradient(θ, number), and of the network at most logits(θ) (n_eval, k).
+
+    `tensors` are those whose products are wanted, or None for all.
+    """
+
+    theta: Arrays
+    gradient: Callable[[Point, int], Arrays]
+    logits_of: Callable[[Point], Array] | None = None
+    sides: int = 2  # of a pair, whose products are computed: H_j d_i alone, or H_i d_j as well
+    tensors: tuple[str, ...] | None = None
+    starts: dict[int | None, Start] = field(default_factory=dict)  # of each function at θ; None are the logits
+    repeated: dict[int | None, float] = field(default_factory=dict)  # the relative difference of two calls at θ
+
+    def function(self, number: int | None) -> Evaluate:
+        """θ ↦ ∇L of the field with this number; for None, θ ↦ z."""
+        if number is None:
+            logits = self.logits_of
+            assert logits is not None
+            return lambda theta: {LOGITS: logits(theta)}
+        return lambda theta: self.gradient(theta, number)
+
+    def start(self, number: int | None) -> Start:
+        """The function's value at θ, and its noise: from a second call, and at θ shaken by rounding errors."""
+        if number in self.starts:
+            return self.starts[number]
+        f, value = self.function(number), self.value(number)
+        again, size = _apart(f(self.theta), value), norm(value)
+        self.repeated[number] = float(np.linalg.norm(list(again.values()))) / size if size else 0.0
+        level = {name: max(unit(self.theta) * float(np.linalg.norm(a)), again[name]) for name, a in value.items()}
+        for trial in range(TRIALS):
+            for name, change in _apart(f(Shaken(self.theta, STEP * unit(self.theta), trial)), value).items():
+                level[name] = max(level[name], change / STEP)
+        self.starts[number] = Start.of(value, level)
+        return self.starts[number]
+
+    def value(self, number: int | None) -> Arrays:
+        """The function at θ, in memory of its own and restricted to the wanted tensors."""
+        wanted = self.tensors if number is not None else None
+        return {n: a.copy() for n, a in self.function(number)(self.theta).items() if wanted is None or n in wanted}
+
+    def direction(self, number: int) -> Arrays:
+        """The whole gradient of a field at θ, in memory of its own."""
+        return {name: a.copy() for name, a in self.gradient(self.theta, number).items()}
+
+    def along(self, number: int | None, direction: Arrays, theta: Arrays, add_to: Arrays | None = None) -> Derivative:
+        """The derivative of a function along a direction, at θ or at another point, with its error."""
+        start, f = self.start(number), self.function(number)
+        if theta is not self.theta:
+            start = replace(start, value=start.sample.of(f(theta)))
+        return derivative(f, theta, direction, start, add_to)
+
+    def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
+        """z (n_eval, k) of the evaluation inputs."""
+        return self.function(None)(weights.params)[LOGITS]
+
+    def gradients(self, problem: Problem) -> Arrays:
+        """g_i of each field: name → (fields, *shape)."""
+        return stacked([{n: a.copy() for n, a in self.gradient(problem.params, int(i)).items()} for i in problem.x])
+
+    def products(self, problem: Problem, directions: Arrays) -> Arrays:
+        """H_j d_i and H_i d_j for each pair, from a direction d_i for each field: name → (p, 2, *shape)."""
+        found = []
+        for i, j in problem.pairs:
+            sides = [self.along(int(problem.x[j]), at(directions, i), problem.params).values]
+            if self.sides == 2:
+                other = self.along(int(problem.x[i]), at(directions, j), problem.params).values if i != j else sides[0]
+                sides.append(other)
+            found.append(stacked(sides))
+        return stacked(found)
+
+    def brackets(self, problem: Problem, directions: Arrays) -> Arrays:
+        """H_j d_i − H_i d_j for each pair: name → (p, *shape)."""
+        return {name: h[:, 0] - h[:, 1] for name, h in self.products(problem, directions).items()}
+
+    def push_forward(self, weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, Array]:
+        """z (n_eval, k), and D_θ z · t for each tangent, name → (t, *shape): (t, n_eval, k)."""
+        ways = range(len(next(iter(tangents.values()))))
+        changes = [self.along(None, at(tangents, k), weights.params).values[LOGITS] for k in ways]
+        return self.logits(weights, x), np.stack(changes)
+
+
+@dataclass(frozen=True)
+class Shaken(Mapping[str, Array]):
+    """θ with every number times 1 + unit · N(0, 1), from a seed; each array is made when it is asked for."""
+
+    theta: Arrays
+    unit: float
+    seed: int
+
+    def __getitem__(self, name: str) -> Array:
+        t, rng = self.theta[name], np.random.default_rng([self.seed, list(self.theta).index(name)])
+        return (t * (1 + self.unit * rng.standard_normal(t.shape))).astype(t.dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.theta)
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+
+def _apart(a: Arrays, b: Arrays) -> dict[str, float]:
+    """‖a − b‖ of each tensor of b."""
+    return {name: float(np.linalg.norm((a[name] - b[name]).ravel())) for name in b}

@@ -1,0 +1,210 @@
+"""Derivatives of any function along a direction, each with an estimate of its error: extrapolated central differences.
+
+With E(h) for the value of f at θ + h d, the central difference (E(h) − E(−h)) / 2h is the derivative plus a series in
+h², h⁴, ….  Differences at falling steps are combined so that one power after the other vanishes (Richardson 1911), and
+each tensor takes the combination that agrees best with its neighbours in the tableau (Ridders 1982).
+
+A kink within the step spoils the series: then the combinations disagree until the step is smaller than the distance to
+the kink.  A kink at θ itself does not show in central differences, because they are the mean of both sides.  It shows
+in (E(h) − 2 E(0) + E(−h)) / 2h, which vanishes with h for smooth functions: half the difference of both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..core.types import Array, Arrays
+
+Function = Callable[[Mapping[str, Array]], Arrays]
+START = 0.03  # the first step, |h d| / |θ|
+SHRINK = 2.0**0.5  # of one step to the next
+COLUMNS = 8  # of the tableau, each of which removes one power of h
+FEWEST = 4  # steps
+POOLED = 0.03  # the relative error of a tensor is at least this part of that of all; few numbers may agree by chance
+SIGNIFICANT = 30.0  # errors by which both sides differ at a kink; fewer are allowed anyway
+KEPT = 1 << 20  # numbers of which the tableau is kept; of larger functions, only a sample of each tensor
+SAMPLE = 1 << 14  # numbers of a tensor, then
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known of a function at θ: its value, as a sample, and the norm of its noise in each tensor."""
+
+    sample: Sample
+    value: Array
+    noise: Array
+
+    @classmethod
+    def of(cls, value: Arrays, noise: dict[str, float]) -> Start:
+        sample = Sample(value)
+        return cls(sample, sample.of(value), np.array([noise[name] for name in sample.names]))
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """The derivative, name → array, the norm of its error in each tensor, and what rounding and kinks at θ cause."""
+
+    values: Arrays
+    errors: dict[str, float]
+    rounding: dict[str, float]
+    kinks: dict[str, float]
+
+
+def derivative(f: Function, theta: Arrays, direction: Arrays, start: Start, add_to: Arrays | None = None) -> Derivative:
+    """Df(θ)·d for a function of named arrays.  Values are added to the arrays `add_to`, if there are any.
+
+    >>> def cube(theta):
+    ...     return {"t": theta["t"] ** 3}
+    >>> theta, d = {"t": np.array([1.0, 2.0])}, {"t": np.array([1.0, 0.5])}
+    >>> found = derivative(cube, theta, d, Start.of(cube(theta), noise={"t": 1e-15}))
+    >>> found.values["t"].round(9), found.errors["t"] < 1e-11
+    (array([3., 6.]), True)
+    """
+    sample, size = start.sample, norm(direction)
+    found = {name: np.zeros(shape) for name, shape in sample.shapes.items()} if add_to is None else add_to
+    nothing = dict.fromkeys(sample.shapes, 0.0)
+    if not size:
+        return Derivative(found, nothing, nothing, nothing)
+    first = START * (norm(theta) or 1.0) / size
+    last = first * 2 * unit(theta)
+    slope, fold, h = Tableau(start, first=2), Tableau(start, first=1), first
+    while h > last:
+        ahead, behind = (sample.of(f(Moved(theta, direction, step))) for step in (h, -h))
+        slope.add((ahead - behind) / (2 * h), h)
+        fold.add((ahead - start.value + (behind - start.value)) / (2 * h), h)
+        h /= SHRINK
+        if len(slope.steps) >= FEWEST and (start.noise / h >= slope.errors).all():
+            break  # rounding spoils all smaller steps
+    sides = sample.norms(fold.best)
+    kinks = np.where(sides > SIGNIFICANT * fold.errors, sides, 0.0)
+    if sample.whole:
+        for name, a in sample.arrays(slope.best).items():
+            found[name] += a
+    else:
+        _combine(found, f, theta, direction, slope)
+    parts = np.maximum(slope.errors, kinks), slope.magnified * start.noise, kinks
+    return Derivative(found, *(nothing | dict(zip(sample.names, e.tolist(), strict=True)) for e in parts))
+
+
+@dataclass(frozen=True)
+class Moved(Mapping[str, Array]):
+    """θ + h d, rounded to the dtype of θ.  Each array is made when it is asked for, so that few are in memory."""
+
+    theta: Arrays
+    direction: Arrays
+    step: float
+
+    def __getitem__(self, name: str) -> Array:
+        t = self.theta[name]
+        moved = np.multiply(self.direction[name], self.step, dtype=t.dtype, casting="same_kind", out=np.empty_like(t))
+        return np.add(moved, t, out=moved)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.theta)
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+
+class Sample:
+    """The numbers of named arrays as one vector: all of them, or of large arrays a random sample of each tensor."""
+
+    def __init__(self, like: Arrays) -> None:
+        self.shapes = {name: a.shape for name, a in like.items()}
+        self.names = [name for name, a in like.items() if a.size]
+        self.whole = sum(a.size for a in like.values()) <= KEPT
+        rng = np.random.default_rng(0)
+        self.chosen: dict[str, Array | slice] = {
+            name: slice(None)
+            if self.whole or like[name].size <= SAMPLE
+            else np.unique(rng.integers(0, like[name].size, SAMPLE))
+            for name in self.names
+        }
+        counts = np.array([like[n].reshape(-1)[self.chosen[n]].size for n in self.names], int)
+        self.starts = np.cumsum(counts) - counts
+        self.weight = np.array([like[name].size for name in self.names]) / counts
+        self.ends = self.starts + counts
+
+    def of(self, arrays: Arrays) -> Array:
+        return np.concatenate([arrays[n].reshape(-1)[self.chosen[n]].astype(np.float64) for n in self.names])
+
+    def norms(self, flat: Array) -> Array:
+        """The norm of each tensor, as the sample shows it: (tensors,) from (numbers,)."""
+        largest = float(np.abs(flat).max(initial=0.0))
+        if not largest or not np.isfinite(largest):
+            return np.full(len(self.names), largest)
+        return largest * np.sqrt(self.weight * np.add.reduceat(np.square(flat / largest), self.starts))
+
+    def arrays(self, flat: Array) -> Arrays:
+        """The inverse of `of`, if the sample is the whole."""
+        parts = {n: flat[a:b] for n, a, b in zip(self.names, self.starts, self.ends, strict=True)}
+        return {n: parts[n].reshape(shape) if n in parts else np.zeros(shape) for n, shape in self.shapes.items()}
+
+
+@dataclass
+class Tableau:
+    """Extrapolation to h = 0 of a series in h^first, h^(first + 2), …, with the best entry and its error per tensor.
+
+    Each entry is a sum of the differences at some steps, and `entries` holds their factors.
+    """
+
+    start: Start
+    first: int
+    steps: list[float] = field(default_factory=list)
+    row: list[Array] = field(default_factory=list)
+    entries: list[Array] = field(default_factory=list)  # of the row
+
+    def __post_init__(self) -> None:
+        self.sample = self.start.sample
+        tensors = len(self.sample.names)
+        self.errors, self.best = np.full(tensors, np.inf), np.zeros(self.sample.ends[-1])
+        self.magnified = np.zeros(tensors)  # the noise of the best entry, relative to that of the function
+        self.factors: list[Array] = [np.zeros(0)] * tensors
+
+    def add(self, quotient: Array, h: float) -> None:
+        """Add the difference at the next step, which is smaller by `SHRINK`."""
+        self.steps.append(h)
+        row, entries = [quotient], [_unit(len(self.steps))]
+        for m, old in enumerate(self.row[: COLUMNS - 1]):
+            gain = 1 / (SHRINK ** (self.first + 2 * m) - 1)
+            row.append(row[m] + gain * (row[m] - old))
+            before = np.append(self.entries[m], 0.0)
+            entries.append(entries[m] + gain * (entries[m] - before))
+            apart = self.sample.norms(row[m] - old) * max(gain, 1 + gain)  # from both neighbours
+            sizes = self.sample.norms(row[-1])
+            whole = np.linalg.norm(apart) / max(float(np.linalg.norm(sizes)), np.finfo(float).tiny)
+            magnified = float(np.linalg.norm(entries[-1] / np.array(self.steps))) / 2**0.5
+            error = np.maximum.reduce([apart, POOLED * whole * sizes, magnified * self.start.noise])
+            for k in np.flatnonzero(error < self.errors):
+                part = slice(self.sample.starts[k], self.sample.ends[k])
+                self.best[part], self.factors[k], self.magnified[k] = row[-1][part], entries[-1], magnified
+            self.errors = np.minimum(self.errors, error)
+        self.row, self.entries = row, entries
+
+
+def _combine(found: Arrays, f: Function, theta: Arrays, direction: Arrays, tableau: Tableau) -> None:
+    """Add the combination of differences that a tableau chose for each tensor of its sample, for all numbers."""
+    sample, steps = tableau.sample, np.array(tableau.steps)
+    factors = np.array([np.append(c, np.zeros(len(steps) - len(c))) for c in tableau.factors])
+    for k in np.flatnonzero(factors.any(axis=0)):
+        for step in (steps[k], -steps[k]):
+            for name, a in f(Moved(theta, direction, step)).items():
+                if name in sample.names and (c := factors[sample.names.index(name), k]):
+                    found[name] += (c / (2 * step)) * a
+
+
+def _unit(n: int) -> Array:
+    return np.append(np.zeros(n - 1), 1.0)
+
+
+def unit(theta: Arrays) -> float:
+    """The largest relative error that rounding makes in the coarsest dtype of these arrays."""
+    return max(float(np.finfo(t.dtype).eps) for t in theta.values()) / 2
+
+
+def norm(arrays: Arrays) -> float:
+    """The norm over all arrays, in float64."""
+    return float(np.linalg.norm([np.linalg.norm(a.ravel()) for a in arrays.values()]))

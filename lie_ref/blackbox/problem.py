@@ -1,0 +1,191 @@
+"""The fields of a gradient function as a problem of the oracle, with answers by differences and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..core.engine import at, stacked
+from ..core.layers import Sequential
+from ..core.networks import Model
+from ..core.types import Array, Arrays
+from ..oracle.answers import Answers, keyed, quantity_of
+from ..oracle.tolerance import MARGIN, norms
+from ..oracle.vectors import Vector
+from .engine import LOGITS, Differences
+from .extrapolation import KEPT, Derivative, unit
+
+UNKNOWN = Model(Sequential("", ()), n_in=0, n_out=1, pictures=False, spec={})
+ALLOWED = 32.0  # of the errors that differences claim to have; true ones were up to 8 times as large, at kinks
+UNSTEADY = 1e-3  # the relative difference of two calls at θ that only random numbers make
+GROWTH = 1000.0  # the largest growth of rounding errors that is allowed to candidates of a lower precision
+
+
+@dataclass(frozen=True)
+class Fields(Vector):
+    """Some vector fields of a gradient function, with answers; x holds their numbers.
+
+    `claimed` maps each key to the errors of its rows, and `rounding` and `kinks` to what rounding and kinks at θ cause.
+    """
+
+    engine: Differences = field(kw_only=True)
+    claimed: Arrays = field(default_factory=dict)
+    rounding: Arrays = field(default_factory=dict)
+    kinks: Arrays = field(default_factory=dict)
+
+    @cached_property
+    def exact(self) -> Answers:
+        return Answers(self, self.engine).known(self.answers)
+
+    def place(self, quantity: str, row: int) -> str:
+        if self.engine.sides == 1:
+            return "the product"
+        if quantity == "grad":
+            return f"field {self.x[row]}"
+        named = replace(self, pairs=self.x[self.pairs])
+        return super(Fields, named).place(quantity, row)
+
+    def allowed(self, quantities: Iterable[str], dtype: Any, bits: int | None = None) -> Arrays:
+        """A multiple of the errors of the differences, and of the rounding errors of an answer of this precision."""
+        rounding = 2.0 ** -(bits or np.finfo(dtype).nmant + 1)
+        found = {}
+        for quantity in quantities:
+            for key, a in keyed(quantity, self.exact[quantity]).items():
+                sizes = norms(a, key)
+                smallest = float(np.finfo(dtype).tiny) * max(1.0, np.sqrt(a.size))
+                growth = self._growth(key.partition("/")[2] or LOGITS)
+                found[key] = ALLOWED * self.claimed[key] + MARGIN * (rounding * growth * sizes + smallest)
+        return found
+
+    def because(self, quantity: str, row: tuple[int, ...], dtype: Any) -> str:
+        """What leaves few digits of a row."""
+        unsteady = {n: apart for n, apart in self.engine.repeated.items() if apart > UNSTEADY}
+        if unsteady:
+            number, apart = max(unsteady.items(), key=lambda item: item[1])
+            called = "logits(theta)" if number is None else f"gradient(theta, {number})"
+            return f"two calls of {called} differ by {apart:.1g} of its norm"
+        keys = [key for key in self.claimed if quantity_of(key) == quantity]
+        parts = (self.claimed, self.kinks, self.rounding)
+        size, kinks, rounding = (float(np.linalg.norm([part[k][row] for k in keys if k in part])) for part in parts)
+        if kinks > size / 2:
+            return "both sides of a kink at theta differ"
+        if rounding < size / 10:
+            return "there are kinks close to theta"
+        return f"of rounding in {min((t.dtype for t in self.params.values()), key=lambda d: np.finfo(d).nmant)}"
+
+    def advice(self, narrow: bool) -> str:
+        """What decides more."""
+        if any(apart > UNSTEADY for apart in self.engine.repeated.values()):
+            return "the same numbers in each call, by .eval() or a fixed seed"
+        single = unit(self.params) > float(np.finfo(np.float64).eps)
+        return (
+            "theta in float64, or " * single + "a theta that is farther from kinks, or smooth functions in their place"
+        )
+
+    def _growth(self, name: str) -> float:
+        """How much larger than one rounding error those of the gradients are in this tensor, or those of the logits."""
+        growth = 1.0
+        for start in self.engine.starts.values():
+            if name in start.sample.names:
+                k = start.sample.names.index(name)
+                size = float(start.sample.norms(start.value)[k])
+                growth = max(growth, float(start.noise[k]) / (unit(self.params) * size) if size else 1.0)
+        return min(growth, GROWTH)
+
+
+def solved(engine: Differences, pairs: Array, quantities: set[str], step: Callable[[], None]) -> Fields:
+    """The fields in these pairs (p, 2) of their numbers, with answers; `step` is called after each derivative.
+
+    Of large networks, only the quantities that are asked for are computed, and the bracket in the memory of a product.
+    """
+    numbers = np.unique(pairs)
+    answers: dict[str, Any] = {}
+    small = sum(t.size for t in engine.theta.values()) <= KEPT
+    terms = [_terms(engine, i, j, small or "hvp" in quantities, step) for i, j in pairs.tolist()]
+    if small or "grad" in quantities:
+        answers["grad"] = stacked([engine.direction(int(n)) for n in numbers])
+    if small or "hvp" in quantities:
+        answers["hvp"] = stacked([stacked([d.values for d in pair]) for pair in terms])
+        if engine.sides == 2:
+            answers["bracket"] = {name: h[:, 0] - h[:, 1] for name, h in answers["hvp"].items()}
+    else:
+        found = [pair[0].values for pair in terms]  # a single one is not copied
+        answers["bracket"] = stacked(found) if len(found) > 1 else {name: a[None] for name, a in found[0].items()}
+    causes = {cause: _rows(terms, cause) for cause in ("errors", "rounding", "kinks")}
+    if "grad" in answers:
+        starts = [engine.start(int(n)) for n in numbers]
+        noise = {f"grad/{n}": np.array([s.noise[k] for s in starts]) for k, n in enumerate(starts[0].sample.names)}
+        noise = {key: MARGIN / ALLOWED * a for key, a in noise.items()}
+        for cause in ("errors", "rounding"):
+            causes[cause] |= noise
+    if "logit_delta" in quantities:
+        answers["logit_delta"], errors = _pushed(engine, answers["bracket"], causes["errors"])
+        for cause, a in errors.items():
+            causes[cause]["logit_delta"] = a
+        step()
+    outputs = {key: a for q, answer in answers.items() for key, a in keyed(q, answer).items()}
+    return Fields(
+        model=UNKNOWN,
+        params=engine.theta,
+        buffers={},
+        x=numbers,
+        y=numbers,
+        pairs=np.searchsorted(numbers, pairs),
+        x_eval=numbers,
+        outputs=outputs,
+        name="check",
+        engine=engine,
+        claimed=causes["errors"],
+        rounding=causes["rounding"],
+        kinks=causes["kinks"],
+    )
+
+
+def _terms(engine: Differences, i: int, j: int, both: bool, step: Callable[[], None]) -> list[Derivative]:
+    """H_j g_i, and H_i g_j if the engine computes both sides; unless `both`, the first holds their difference."""
+    terms = [engine.along(j, engine.direction(i), engine.theta)]
+    step()
+    if engine.sides == 2:
+        against = engine.direction(j)
+        for a in () if both else against.values():
+            np.negative(a, out=a)
+        terms.append(engine.along(i, against, engine.theta, None if both else terms[0].values))
+        step()
+    return terms
+
+
+def _rows(terms: list[list[Derivative]], cause: str) -> Arrays:
+    """What a cause adds to the errors of the products (p, sides) and of the brackets (p,), under their keys."""
+    found: Arrays = {}
+    for name in terms[0][0].errors:
+        each = np.array([[getattr(d, cause)[name] for d in pair] for pair in terms])
+        found |= {f"hvp/{name}": each, f"bracket/{name}": each.sum(axis=1)}
+    return found
+
+
+def _pushed(engine: Differences, bracket: Arrays, claimed: Arrays) -> tuple[Array, Arrays]:
+    """The logit changes along each bracket, and what causes their errors: differences, and those of the brackets.
+
+    The brackets' errors are pushed forward in two random directions, because their own are not known.
+    """
+    rng, changes = np.random.default_rng(0), []
+    causes: dict[str, list[float]] = {"errors": [], "rounding": [], "kinks": []}
+    for p in range(len(next(iter(bracket.values())))):
+        one = engine.along(None, at(bracket, p), engine.theta)
+        changes.append(one.values[LOGITS])
+        spread = 0.0
+        for _ in range(2):
+            error = {}
+            for name, a in bracket.items():
+                noise = rng.standard_normal(a[p].shape)
+                error[name] = noise * (claimed[f"bracket/{name}"][p] / max(float(np.linalg.norm(noise)), 1e-300))
+            pushed = engine.along(None, error, engine.theta).values[LOGITS]
+            spread = max(spread, float(np.linalg.norm(pushed)))
+        causes["errors"].append(one.errors[LOGITS] + spread)
+        causes["rounding"].append(one.rounding[LOGITS] + spread)
+        causes["kinks"].append(one.kinks[LOGITS])
+    return np.stack(changes), {cause: np.array(found) for cause, found in causes.items()}

@@ -1,0 +1,156 @@
+"""What a user asks: a gradient function with a point θ of any form, and claims about it, as arrays by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.types import Array, Arrays
+from ..machine.errors import InputError, nearest, shortened
+from ..machine.progress import Progress
+from ..oracle.answers import keyed
+from ..oracle.comparison import compared
+from ..oracle.verdict import Verdict, judge
+from .candidates import gathered, matrix, rows
+from .engine import Differences
+from .forms import ALONE, named, numbers, read, read_like, rebuilt
+from .problem import Fields, solved
+
+Form = Any  # an array, or a nested dict, list or tuple of arrays of any framework
+PATIENCE = 2.0  # seconds before a progress bar is shown
+
+
+class Question:
+    """The fields of a gradient function at θ.  It works on a copy of θ, and gives the user's functions copies."""
+
+    def __init__(
+        self,
+        gradient: Callable[[Form, int], Form],
+        theta: Form,
+        logits: Callable[[Form], Any] | None = None,
+        tensors: Sequence[str] | None = None,
+        sides: int = 2,
+    ) -> None:
+        for argument, function in (("gradient", gradient), ("logits", logits)):
+            if not callable(function) and not (argument == "logits" and function is None):
+                raise InputError(f"{argument}: expected a function, got {type(function).__name__}")
+        self.form, self.gradient, self.logits = theta, gradient, logits
+        self.theta = read("theta", theta)
+        self.shapes = {name: a.shape for name, a in self.theta.items()}
+        self.tensors = self._chosen(tensors)
+        self.logits_shape: tuple[int, ...] = ()
+        changes = None if logits is None else self._logits
+        self.engine = Differences(self.theta, self._gradient, changes, sides, self.tensors)
+
+    def verdict(self, candidate: Any, pairs: Array) -> Verdict:
+        """The verdict on what the candidate claims about the fields in these pairs."""
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():  # whatever overflows is part of the verdict
+                arrays = self._answers(candidate, pairs)
+                quantities = {key.partition("/")[0] for key in arrays}
+                return judge(compared(self._solved(pairs, quantities), arrays))
+        finally:
+            self._restore()
+
+    def _solved(self, pairs: Array, quantities: set[str]) -> Fields:
+        count = self.engine.sides * len(pairs) + ("logit_delta" in quantities)
+        with Progress(count, "derivatives by differences", patience=PATIENCE) as bar:
+            return solved(self.engine, pairs, quantities, bar.advance)
+
+    def _gradient(self, theta: Mapping[str, Array], number: int) -> Arrays:
+        """The user's gradient as arrays, which may share memory with what the user's function uses again."""
+        source = f"gradient(theta, {number})"
+        found = read_like(source, self.gradient(rebuilt(self.form, theta), number), self.shapes)
+        if theta is self.theta:
+            _check_finite(source, found)
+        return found
+
+    def _logits(self, theta: Mapping[str, Array]) -> Array:
+        assert self.logits is not None
+        z = numbers("logits(theta)", self.logits(rebuilt(self.form, theta)))
+        if theta is self.theta:
+            _check_finite("logits(theta)", {ALONE: z})
+        self.logits_shape = z.shape
+        return z.reshape(matrix(z.shape))
+
+    def _answers(self, candidate: Any, pairs: Array) -> Arrays:
+        """The candidate's arrays under the oracle's keys."""
+        claims = gathered(candidate(rebuilt(self.form, self.theta)) if callable(candidate) else candidate)
+        found: Arrays = {}
+        for quantity, claim in claims.items():
+            where, lead = f"candidate: {quantity}", self._lead(quantity, pairs)
+            if quantity == "logit_delta":
+                if self.logits is None:
+                    raise InputError(f"{where}: expected logits=, a function of theta, with it")
+                self._logits(self.theta)  # for their shape
+                claim = [self._call(claim, i, j) for i, j in pairs.tolist()] if callable(claim) else claim
+                z = rows(where, claim, {ALONE: self.logits_shape}, lead)[ALONE]
+                found["logit_delta"] = z.reshape(*lead, *matrix(self.logits_shape))
+            else:
+                claim = self._called(quantity, claim, pairs) if callable(claim) else claim
+                found |= keyed(quantity, rows(where, claim, self.shapes, lead, self.tensors))
+        return {key: a.astype(np.float32) if a.dtype.itemsize < 4 else a for key, a in found.items()}
+
+    def _lead(self, quantity: str, pairs: Array) -> tuple[int, ...]:
+        if quantity == "grad":
+            return (len(np.unique(pairs)),)
+        return (len(pairs), self.engine.sides) if quantity == "hvp" else (len(pairs),)
+
+    def _called(self, quantity: str, function: Callable[..., Form], pairs: Array) -> list[Any]:
+        """What a user's function computes for each field, product or pair, in memory of its own."""
+
+        def own(*arguments: Any) -> Arrays:
+            said = ", ".join(str(a) if isinstance(a, int) else "direction" for a in arguments)
+            source = f"candidate: {quantity}(theta, {said})"
+            found = read_like(source, self._call(function, *arguments), self.shapes, self.tensors)
+            return {name: a.copy() for name, a in found.items()}
+
+        def product(field: int, along: int) -> Arrays:
+            return own(field, rebuilt(self.form, self.engine.direction(along)))
+
+        if quantity == "grad":
+            return [own(number) for number in np.unique(pairs).tolist()]
+        if quantity == "bracket":
+            return [own(i, j) for i, j in pairs.tolist()]
+        return [[product(j, i), product(i, j)] for i, j in pairs.tolist()]
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(rebuilt(self.form, self.theta), *arguments)
+
+    def _chosen(self, tensors: Sequence[str] | None) -> tuple[str, ...] | None:
+        """The names of the tensors that are called so, or whose names go on with a dot after this."""
+        if tensors is None:
+            return None
+        for start in tensors:
+            if not any(_below(name, start) for name in self.shapes):
+                raise InputError(f"tensors: theta has none called {shortened(start)}; {nearest(start, self.shapes)}")
+        return tuple(name for name in self.shapes if any(_below(name, start) for start in tensors))
+
+    def _restore(self) -> None:
+        """Let a gradient function that loads θ into a network leave it as it was."""
+        now = dict(named(self.form))
+        used = [number for number in self.engine.starts if number is not None]
+        if used and any(not np.array_equal(numbers("theta", now[name]), a) for name, a in self.theta.items()):
+            self.gradient(rebuilt(self.form, self.theta), min(used))
+
+
+def checked_pairs(pairs: Sequence[tuple[int, int]] | Array) -> Array:
+    """Pairs of the numbers of fields, (p, 2)."""
+    found = np.asarray(pairs)
+    if found.ndim != 2 or found.shape[1] != 2 or not len(found) or found.dtype.kind not in "iu" or (found < 0).any():
+        raise InputError(f"pairs: expected pairs of numbers >= 0, such as [(0, 1)], got {shortened(pairs)}")
+    return found
+
+
+def _below(name: str, start: str) -> bool:
+    return name == start or name.startswith(f"{start}.")
+
+
+def _check_finite(source: str, arrays: Arrays) -> None:
+    for name, a in arrays.items():
+        if not np.isfinite(a).all():
+            where = source if name == ALONE else f"{source}: {name!r}"
+            raise InputError(f"{where}: expected finite numbers, got nan or inf")
