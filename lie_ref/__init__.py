@@ -1,6 +1,7 @@
 """lie_ref: exact Lie brackets of training examples, in NumPy and autograd."""
 
 from . import oracle, primitives  # noqa: F401 -- primitives registers its rules
+from .blackbox import assert_brackets, check, check_hvp, check_order
 from .core import optimizers
 from .core.fields import (
     commutator,
@@ -19,9 +20,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Evaluation",
+    "assert_brackets",
     "batch_brackets",
     "bracket_norms",
     "brackets",
+    "check",
+    "check_hvp",
+    "check_order",
     "commutator",
     "connectivity",
     "evaluate",

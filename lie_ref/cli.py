@@ -15,6 +15,7 @@ from threading import Timer
 from typing import Any, NoReturn
 
 from . import oracle
+from .blackbox.files import check_file
 from .core.losses import LOSSES
 from .core.networks import PRESETS
 from .diet import settings as diet
@@ -144,11 +145,16 @@ def _parser() -> Parser:
     report = command("report", _report, "draw the page of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
 
+    check = command("check", _check, "run a file that defines a gradient of any network, and check brackets with it")
+    text = "Python file that defines gradient, theta and a candidate; or a dict or function NAME in it that gives them"
+    check.add_argument("file", metavar="FILE.py[:NAME]", help=text)
+    _add_json(check)
+
     verify = command("verify", _verify, "compare the answers of an implementation with a test vector")
     verify.add_argument("vector", metavar="VECTOR", help="name of a test vector, or the .npz of a vector or reference")
     text = "answers to compare: some or all of the outputs of the vector"
     verify.add_argument("candidate", type=Path, metavar="CANDIDATE.npz", help=text)
-    verify.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict to this file")
+    _add_json(verify)
 
     reference = command("reference", _reference, "compute the exact answers for your own weights and inputs")
     text = f"network: a preset ({', '.join(PRESETS)}), JSON as in data/vectors/index.json, or a file with such JSON"
@@ -165,6 +171,10 @@ def _parser() -> Parser:
     vectors = command("vectors", _vectors, "write the test vectors anew")
     vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the vectors")
     return parser
+
+
+def _add_json(parser: Parser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict to this file")
 
 
 def _add_source(parser: Parser) -> None:
@@ -241,8 +251,16 @@ def _verify(options: argparse.Namespace) -> int:
         verdict = oracle.verify(options.vector, options.candidate)
     finally:
         waiting.cancel()
-    if options.json is not None:
-        write_text(options.json, to_json(verdict.to_dict(), indent=1) + "\n")
+    return _report_verdict(verdict, options.json)
+
+
+def _check(options: argparse.Namespace) -> int:
+    return _report_verdict(check_file(options.file), options.json)
+
+
+def _report_verdict(verdict: oracle.Verdict, file: Path | None) -> int:
+    if file is not None:
+        write_text(file, to_json(verdict.to_dict(), indent=1) + "\n")
     print(verdict)
     return {True: 0, False: 1, None: 3}[verdict.agrees]
 

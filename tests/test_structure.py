@@ -21,11 +21,12 @@ BELOW = {
     "images": ("machine",),
     "measure": ("core", "fast", "machine"),
     "oracle": ("core", "fast", "machine"),
+    "blackbox": ("core", "machine", "oracle"),
     "study": ("core", "fast", "images", "machine"),
     "experiment": ("core", "fast", "images", "machine", "measure", "study"),
     "diet": ("core", "fast", "images", "machine", "measure", "study"),
-    "": ("core", "measure", "oracle", "primitives"),  # the package itself, with the public names
-    "cli": ("core", "diet", "experiment", "machine", "oracle"),
+    "": ("blackbox", "core", "measure", "oracle", "primitives"),  # the package itself, with the public names
+    "cli": ("blackbox", "core", "diet", "experiment", "machine", "oracle"),
     "__main__": ("cli",),
 }
 BESIDE = {"bench", "browser", "certificates", "peers", "support"}  # folders of tests that mirror no room

@@ -112,10 +112,10 @@ class Moved(Mapping[str, Array]):
 class Sample:
     """The numbers of named arrays as one vector: all of them, or of large arrays a random sample of each tensor."""
 
-    def __init__(self, like: Arrays) -> None:
+    def __init__(self, like: Arrays, whole: bool = False) -> None:
         self.shapes = {name: a.shape for name, a in like.items()}
         self.names = [name for name, a in like.items() if a.size]
-        self.whole = sum(a.size for a in like.values()) <= KEPT
+        self.whole = whole or sum(a.size for a in like.values()) <= KEPT
         rng = np.random.default_rng(0)
         self.chosen: dict[str, Array | slice] = {
             name: slice(None)
@@ -146,13 +146,14 @@ class Sample:
 
 @dataclass
 class Tableau:
-    """Extrapolation to h = 0 of a series in h^first, h^(first + 2), …, with the best entry and its error per tensor.
+    """Extrapolation to h = 0 of a series in h^first, h^(first + every), …: the best entry per tensor, and its error.
 
     Each entry is a sum of the differences at some steps, and `entries` holds their factors.
     """
 
     start: Start
     first: int
+    every: int = 2
     steps: list[float] = field(default_factory=list)
     row: list[Array] = field(default_factory=list)
     entries: list[Array] = field(default_factory=list)  # of the row
@@ -165,11 +166,11 @@ class Tableau:
         self.factors: list[Array] = [np.zeros(0)] * tensors
 
     def add(self, quotient: Array, h: float) -> None:
-        """Add the difference at the next step, which is smaller by `SHRINK`."""
+        """Add the difference at the next step, which is smaller by `SHRINK`; its noise is that of `start` / (√2 h)."""
         self.steps.append(h)
         row, entries = [quotient], [_unit(len(self.steps))]
         for m, old in enumerate(self.row[: COLUMNS - 1]):
-            gain = 1 / (SHRINK ** (self.first + 2 * m) - 1)
+            gain = 1 / (SHRINK ** (self.first + self.every * m) - 1)
             row.append(row[m] + gain * (row[m] - old))
             before = np.append(self.entries[m], 0.0)
             entries.append(entries[m] + gain * (entries[m] - before))

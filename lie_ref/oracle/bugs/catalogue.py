@@ -15,7 +15,14 @@ from ..answers import Answers
 from ..comparison import Comparison
 from . import batch_norm, layers, networks, products
 from .batch_norm import other_variance, running_statistics
-from .fitted import estimated_decay, estimated_factors, estimated_precision, estimated_step, estimated_swap
+from .fitted import (
+    estimated_decay,
+    estimated_factors,
+    estimated_move,
+    estimated_precision,
+    estimated_step,
+    estimated_swap,
+)
 from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
 from .networks import Faulty, loss_times, other_layers, other_loss, other_targets
 
@@ -201,6 +208,7 @@ ESTIMATED = (
     Bug("factor", "quantities are multiples of what they should be", estimated_factors),
     Bug("weight-decay", "the loss has λ/2 ‖θ‖² added", estimated_decay),
     Bug("finite-differences", "products are differences of gradients over too large a step", estimated_step),
+    Bug("moved-between", "the second product of a pair is taken after the first step", estimated_move),
     Bug("finite-swap", "the bracket is the difference that two finite steps make", estimated_swap),
 )
 # Only tried if nothing else explains the candidate, and on all that it has.

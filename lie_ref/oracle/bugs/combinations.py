@@ -59,6 +59,10 @@ NAMES: dict[str, tuple[tuple[dict[str, float | None], str, str], ...]] = {
         ({"H_j g_i": 1, "H_i g_j": 1}, "plus-for-minus", "the terms are added: H_j g_i + H_i g_j"),
         ({"H_j g_i": 1}, "first-term-only", "the bracket is its first term alone, H_j g_i"),
         ({"H_i g_j": -1}, "second-term-only", "the bracket is its second term alone, −H_i g_j"),
+        ({"H_j g_j": 1, "H_i g_i": -1}, "own-gradient", "each Hessian is multiplied by its own example's gradient"),
+        ({"H_i g_i": 1, "H_j g_j": -1}, "own-hessian", "each gradient is multiplied by its own example's Hessian"),
+        ({"H_j g_i": 0.5, "H_i g_j": -0.5, "H_i g_i": 0.5, "H_j g_j": -0.5}, "hessian-of-mean",
+         "Hessians are of the mean loss of both examples"),
         ({"H_j g_i": 1, "H_i g_j": -1, "g_i": -1, "g_j": 1}, "gradients-add-up",
          "products are added to a gradient that nobody zeroed"),
         ({"H_j g_i": 1, "H_i g_j": -1, "g_i": None, "g_j": None}, "damping",
@@ -318,4 +322,4 @@ def _orders(rows: Array, shape: tuple[int, ...]) -> Iterator[tuple[str, Array]]:
 
 
 def _factor(c: float) -> str:
-    return "" if abs(abs(c) - 1) < CLOSE and c > 0 else "−" if abs(c + 1) < CLOSE else f"{c:.6g} "
+    return "−" * (c < 0) + ("" if abs(abs(c) - 1) < CLOSE else f"{abs(c):.6g} ")

@@ -16,6 +16,7 @@ from ..comparison import LEAST, Comparison
 from ..tolerance import MARGIN, ROWS, norms
 
 PRECISIONS = {"bfloat16": 8, "half": 11, "float32": 24}  # bits
+WHOLE = 53  # bits of float64
 FINE = 12  # bits: larger errors are seldom those of rounding, and may be anything
 Estimate = tuple[float, str] | None  # the digits that match, and the estimate in words
 
@@ -42,14 +43,38 @@ def estimated_factors(comparison: Comparison) -> Estimate:
 
 def estimated_decay(comparison: Comparison) -> Estimate:
     """Whether the loss has λ/2 ‖θ‖² added, the same in every example, and the λ."""
-    if comparison.disagreeing[0] != "loss":
+    first, problem, exact = comparison.disagreeing[0], comparison.vector, comparison.exact
+    if first in ("hvp", "bracket"):
+        return _decay_of_products(comparison)
+    if first != "loss":
         return None
-    problem, exact = comparison.vector, comparison.exact
     added = float((comparison.candidate["loss"] - exact.loss).mean())
     decay = 2 * added / sum(float(np.vdot(p, p)) for p in problem.params.values())
     loss = replace(problem.loss_function, weight_decay=decay)
     digits = comparison.explained_by(Answers(replace(problem, loss=loss)).known({"logits": exact.logits}))
     return None if digits is None else (digits, f"λ = {decay:.6g}")
+
+
+def _decay_of_products(comparison: Comparison) -> Estimate:
+    """The same where gradients and losses are missing, or right: (H_j + λ) (g_i + λ θ), or only its second factor."""
+    exact, first = comparison.exact, comparison.disagreeing[0]
+    theta = {name: np.stack([p] * len(exact.problem.x)) for name, p in exact.problem.params.items()}
+    along_theta = exact.engine.products(exact.problem, theta)
+    directions = exact.problem.pairs[:, : exact.sides]
+
+    def decayed(whole: bool, decay: float) -> Answers:
+        def product(name: str) -> Array:
+            d = exact.grad[name][directions] + decay * theta[name][0]
+            return exact.hvp[name] + decay * (along_theta[name] + whole * d)
+
+        return exact.replaced(hvp=lambda _: {name: product(name) for name in exact.hvp})
+
+    for whole, words in ((True, ""), (False, ", in directions alone")):
+        found = _fitted_step(comparison, first, 1e-3, partial(decayed, whole))
+        digits = comparison.explained_by(found[1]) if found else None
+        if found and digits is not None:
+            return digits, f"λ = {found[0]:.6g}{words}"
+    return None
 
 
 def estimated_step(comparison: Comparison) -> Estimate:
@@ -102,6 +127,36 @@ def swapped_order(exact: Answers, epsilon: float) -> Answers:
         return stacked(found)
 
     return exact.replaced(bracket=bracket)
+
+
+def estimated_move(comparison: Comparison) -> Estimate:
+    """Whether the second product of each pair is taken after the first step, and the size of this step."""
+    first = comparison.disagreeing[0]
+    if first not in ("hvp", "bracket") or comparison.exact.sides == 1:
+        return None
+    for start, whole in product((1e-2, 1e-1, 1e-3), (True, False)):
+        found = _fitted_step(comparison, first, start, partial(moved_between, comparison.exact, whole))
+        digits = comparison.explained_by(found[1]) if found else None
+        if found and digits is not None:
+            return digits, f"ε = {found[0]:.6g}{'' if whole else ', for the Hessian alone'}"
+    return None
+
+
+def moved_between(exact: Answers, whole: bool, epsilon: float) -> Answers:
+    """H_i g_j of each pair (i, j) at θ − ε g_i: the Hessian, and if `whole` the direction as well."""
+    problem = exact.problem
+
+    def second(i: int, j: int) -> Arrays:
+        params = {name: p - epsilon * exact.grad[name][i] for name, p in problem.params.items()}
+        there = replace(problem, params=params, pairs=np.array([[j, i]]))
+        found = exact.engine.products(there, exact.engine.gradients(there) if whole else exact.grad)
+        return {name: h[0, 0] for name, h in found.items()}
+
+    def products(_: Answers) -> Arrays:
+        later = stacked([second(i, j) for i, j in problem.pairs])
+        return {name: np.stack([h[:, 0], later[name]], axis=1) for name, h in exact.hvp.items()}
+
+    return exact.replaced(hvp=products)
 
 
 def _fitted_step(
@@ -193,6 +248,8 @@ def _noise(comparison: Comparison) -> str | None:
         return np.log2(errors[some]) - np.log2(rows(allowed)[some] / MARGIN)
 
     own = min(np.finfo(comparison.candidate[key].dtype).nmant + 1 for key in keys)
+    if own < WHOLE and not comparison.vector.has_network:  # differences of narrow gradients are noise themselves
+        return None
     bits = round(own - float(np.median(excess(comparison.allowed))))
     if not FINE <= bits <= own - 3 or _aligned(comparison, keys):
         return None

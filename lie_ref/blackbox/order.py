@@ -1,0 +1,222 @@
+"""Checks what swapping two examples does under any update rule, from nothing but the rule: no gradient is asked for.
+
+With the learning rate ε, θ(i then j) − θ(j then i) = a₁ ε + a₂ ε² + ….  The swap is carried out at falling ε, and both
+factors are extrapolated.  For plain gradient steps a₁ is 0, and a₂ is the bracket.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.fields import difference
+from ..core.types import Array, Arrays
+from ..machine.errors import InputError, nearest
+from ..oracle.comparison import BEST, ENOUGH, SLACK
+from ..oracle.tolerance import MARGIN
+from ..oracle.verdict import Agreement, Explanation, Verdict
+from .candidates import rows
+from .extrapolation import FEWEST, SHRINK, START, Sample, Start, Tableau, norm, unit
+from .forms import read, read_like, rebuilt
+from .problem import ALLOWED
+from .question import Form, checked_pairs
+
+ORDERS = ("first_order", "second_order")
+PROBE = 1e-3  # the ε at which the size of a step is measured
+ADVICE = "theta in float64, or a theta that is farther from kinks"
+CLOSE = 1e-4  # the relative error of a multiple that is called one
+
+
+def check_order(
+    step: Callable[..., Any],
+    theta: Form,
+    candidate: Mapping[str, Any],
+    pairs: Sequence[tuple[int, int]] | Array = ((0, 1),),
+    state: Any = None,
+) -> Verdict:
+    """The verdict on what swapping two examples does under an update rule, to first and second order in ε.
+
+    `step(theta, i, epsilon)` returns theta after one step on example i with the learning rate ε.  With a `state` that
+    is not None, such as that of an optimizer, it is `step(theta, i, epsilon, state)` and returns theta and the state
+    after the step; it is given copies.  The candidate has `first_order`, `second_order` or both: the factors of ε and
+    ε² in θ(i then j) − θ(j then i), in the form of theta, in a list of forms for several pairs, or functions of
+    (theta, i, j).  The verdict's `located` says which order was observed.  Raises `InputError`, a ValueError, for what
+    does not fit.
+
+    >>> def step(theta, i, epsilon):  # on L_0 = Σ θ³ / 3 and L_1 = Σ θ² / 2
+    ...     return theta - epsilon * (theta**2 if i == 0 else theta)
+    >>> theta = np.array([1.0, 2.0])
+    >>> verdict = check_order(step, theta, {"second_order": theta**2 - 2 * theta * theta})
+    >>> verdict.agrees, verdict.located
+    (True, 'swaps change theta by ε^2.00')
+    """
+    asked = checked_pairs(pairs)
+    with np.errstate(all="ignore"):
+        swaps = Swaps(step, theta, state)
+        claims = swaps.claims(candidate, asked)
+        effects = [swaps.effects(i, j) for i, j in asked.tolist()]
+        compared = {q: Compared(q, claim, [e[q] for e in effects], asked) for q, claim in claims.items()}
+    quantities = {quantity: one.agreement() for quantity, one in compared.items()}
+    each = [q.agrees for q in quantities.values()]
+    agrees = False if False in each else None if None in each else True
+    wrong = [compared[q] for q, found in quantities.items() if found.agrees is False and found.finite]
+    diagnosis = tuple(e for one in wrong for e in one.explained())
+    orders = ", ".join(dict.fromkeys(f"ε^{order:.2f}" for order in swaps.orders))
+    return Verdict("check_order", agrees, quantities, diagnosis, "", f"swaps change theta by {orders}", ADVICE)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A factor of ε or ε², the norm of its error in each tensor, and the norm of the steps that cancel in it."""
+
+    values: Arrays
+    errors: dict[str, float]
+    terms: float
+
+
+class Swaps:
+    """Steps of an update rule from θ, and what swapping two of them does."""
+
+    def __init__(self, step: Callable[..., Any], theta: Form, state: Any) -> None:
+        if not callable(step):
+            raise InputError(f"step: expected a function, got {type(step).__name__}")
+        self.step, self.form, self.state = step, theta, state
+        self.theta = read("theta", theta)
+        self.shapes = {name: a.shape for name, a in self.theta.items()}
+        self.orders: list[float] = []  # observed, of each pair
+
+    def after(self, numbers: Sequence[int], epsilon: float) -> Arrays:
+        """θ after steps on these examples."""
+        theta, state = rebuilt(self.form, self.theta), copy.deepcopy(self.state)
+        for number in numbers:
+            if state is None:
+                theta = self.step(theta, number, epsilon)
+            else:
+                theta, state = self.step(theta, number, epsilon, state)
+        source = f"step(theta, {numbers[-1]}, {epsilon:.2g})"
+        found = read_like(source, theta, self.shapes)
+        return {name: a.astype(np.float64) for name, a in found.items()}  # a copy
+
+    def effects(self, i: int, j: int) -> dict[str, Effect]:
+        """The factors of ε and ε² in θ(i then j) − θ(j then i)."""
+        sample = Sample(self.theta, whole=True)
+        noise = np.array([2 * unit(self.theta) * float(np.linalg.norm(self.theta[n])) for n in sample.names])
+        start = Start(sample, sample.of(self.theta), noise)
+        pace = norm(difference(self.after([i], PROBE), self.theta)) / PROBE
+        h = START * (norm(self.theta) or 1.0) / (pace or 1.0)
+        last, first, second = h * unit(self.theta), Tableau(start, 1, 1), Tableau(start, 1, 1)
+        swaps: list[tuple[float, Array]] = []
+        while h > last:
+            swaps.append((h, sample.of(difference(self.after([i, j], h), self.after([j, i], h))) / h))
+            first.add(swaps[-1][1], h)
+            if len(swaps) > 1:
+                (before, larger), (_, smaller) = swaps[-2:]
+                second.add((larger - smaller) / (before - h), h * (before - h) / 2)
+            if len(swaps) > FEWEST and (noise / h**2 >= second.errors).all():
+                break  # rounding spoils all smaller steps
+            h /= SHRINK
+        self.orders.append(_order(swaps, float(np.linalg.norm(noise))))
+        return {
+            order: Effect(sample.arrays(of.best), dict(zip(sample.names, of.errors.tolist(), strict=True)), 2 * pace)
+            for order, of in zip(ORDERS, (first, second), strict=True)
+        }
+
+    def claims(self, candidate: Mapping[str, Any], pairs: Array) -> dict[str, Arrays]:
+        """name → (pairs, *shape) of each effect that the candidate has."""
+        if not isinstance(candidate, Mapping) or not candidate:
+            came = f"got {type(candidate).__name__}" if not isinstance(candidate, Mapping) else "got none"
+            raise InputError(f"candidate: expected a dict with {' or '.join(ORDERS)}, {came}")
+        found = {}
+        for quantity, claim in candidate.items():
+            if quantity not in ORDERS:
+                raise InputError(f"candidate: {quantity!r} is not compared, {nearest(quantity, ORDERS)}")
+            if callable(claim):
+                claim = [claim(rebuilt(self.form, self.theta), i, j) for i, j in pairs.tolist()]
+            found[quantity] = rows(f"candidate: {quantity}", claim, self.shapes, (len(pairs),))
+        return found
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a candidate claims of one effect, beside the effect itself, for each pair."""
+
+    quantity: str
+    claim: Arrays  # name → (pairs, *shape)
+    effects: list[Effect]
+    pairs: Array
+
+    def errors(self, factor: float = 1.0) -> Array:
+        """‖claim − factor · effect‖: (tensors, pairs)."""
+        return np.array(
+            [
+                [np.linalg.norm((a[p] - factor * effect.values[name]).ravel()) for p, effect in enumerate(self.effects)]
+                for name, a in self.claim.items()
+            ]
+        )
+
+    def sizes(self) -> Array:
+        return np.array([[np.linalg.norm(e.values[name].ravel()) for e in self.effects] for name in self.claim])
+
+    def allowed(self) -> Array:
+        claimed = np.array([[e.errors.get(name, 0.0) for e in self.effects] for name in self.claim])
+        rounding = max(float(np.finfo(a.dtype).eps) for a in self.claim.values())
+        terms = np.array([e.terms for e in self.effects])
+        return ALLOWED * claimed + MARGIN * rounding * (self.sizes() + terms * (self.quantity == ORDERS[0]))
+
+    def agreement(self) -> Agreement:
+        errors, allowed, sizes = self.errors(), self.allowed(), self.sizes()
+        finite = all(np.isfinite(a).all() for a in self.claim.values())
+        worst = np.unravel_index(np.argmax(np.where(np.isfinite(errors), errors / allowed, np.inf)), errors.shape)
+        whole, size = np.hypot.reduce(allowed), np.hypot.reduce(sizes)
+        size = np.where(size > whole, size, [e.terms for e in self.effects])  # an effect of zero: what cancels in it
+        each = np.where(sizes > whole, sizes / allowed, np.inf)
+        ratios = np.minimum(size / whole, each.min(axis=0))
+        least = int(np.argmin(ratios))
+        decided = math.floor(10 * _digits(1 / float(ratios[least]))) / 10
+        agrees = bool(finite and (errors <= allowed).all()) and (True if decided >= ENOUGH else None)
+        scale = float(sizes[worst] if sizes[worst] > whole[worst[1]] else size[worst[1]])
+        name, dtype = list(self.claim)[worst[0]], next(iter(self.claim.values())).dtype
+        digits, required = (_digits(float(e[worst]) / scale) for e in (errors, allowed))
+        place = f"{name} of pair {tuple(self.pairs[worst[1]].tolist())}"
+        where = f"pair {tuple(self.pairs[least].tolist())}"
+        because = "of rounding in theta, or of kinks close to it"
+        return Agreement(agrees, digits, required, name, place, finite, dtype, decided, where, because)
+
+    def explained(self) -> Iterator[Explanation]:
+        """The claim as a multiple of the effect."""
+        inner = [
+            sum(
+                float(np.vdot(u, v))
+                for name, a in self.claim.items()
+                for p, e in enumerate(self.effects)
+                for u, v in [((a[p], e.values[name])[first], e.values[name])]
+            )
+            for first in (0, 1)
+        ]
+        c = inner[0] / inner[1] if inner[1] else 0.0
+        if not (self.errors(c) <= SLACK * np.maximum(self.allowed(), CLOSE * self.errors())).all():
+            return
+        name = "all-zero" if not c else "sign-swapped" if abs(c + 1) < CLOSE else "factor"
+        near = float(np.linalg.norm(self.errors(c)) / max(abs(c) * float(np.linalg.norm(self.sizes())), 1e-300))
+        yield Explanation(
+            name, f"the claim is {c:.6g} times the {self.quantity.replace('_', '-')} effect", _digits(near)
+        )
+
+
+def _order(swaps: list[tuple[float, Array]], noise: float) -> float:
+    """The power of ε by which the swap falls, between the smallest steps that rounding does not spoil."""
+    sizes = [(h, h * float(np.linalg.norm(swap))) for h, swap in swaps]
+    clear = [(h, size) for h, size in sizes if size > noise / CLOSE] or sizes
+    if len(clear) < 2 or not clear[-1][1]:
+        return math.inf
+    (a, larger), (b, smaller) = clear[-2:]
+    return math.log(larger / smaller) / math.log(a / b)
+
+
+def _digits(error: float) -> float:
+    return max(0.0, min(BEST, -math.log10(error))) if error > 0 else BEST
