@@ -116,7 +116,10 @@ class Shaken(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         t, rng = self.theta[name], np.random.default_rng([self.seed, list(self.theta).index(name)])
-        return (t * (1 + self.unit * rng.standard_normal(t.shape))).astype(t.dtype)
+        shaken = rng.standard_normal(t.shape)
+        np.multiply(shaken, self.unit, out=shaken)
+        np.add(shaken, 1, out=shaken)
+        return np.multiply(shaken, t, out=shaken).astype(t.dtype, copy=False)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.theta)

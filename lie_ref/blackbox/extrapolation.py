@@ -182,7 +182,7 @@ class Tableau:
             for k in np.flatnonzero(error < self.errors):
                 part = slice(self.sample.starts[k], self.sample.ends[k])
                 self.best[part], self.factors[k], self.magnified[k] = row[-1][part], entries[-1], magnified
-            self.errors = np.minimum(self.errors, error)
+            self.errors = np.fmin(self.errors, error)
         self.row, self.entries = row, entries
 
 

@@ -147,6 +147,8 @@ def solved(engine: Differences, pairs: Array, quantities: set[str], step: Callab
 
 def _terms(engine: Differences, i: int, j: int, both: bool, step: Callable[[], None]) -> list[Derivative]:
     """H_j g_i, and H_i g_j if the engine computes both sides; unless `both`, the first holds their difference."""
+    for number in (i, j):
+        engine.start(number)  # before there is a direction in memory
     terms = [engine.along(j, engine.direction(i), engine.theta)]
     step()
     if engine.sides == 2:

@@ -239,7 +239,7 @@ class Comparison:
 def _distance(a: Array, b: Array, key: str) -> Array:
     """‖a − b‖ of each row."""
     with np.errstate(invalid="ignore"):
-        return norms(a.astype(np.promote_types(a.dtype, np.float64)) - b, key)
+        return norms(np.subtract(a, b, dtype=np.promote_types(a.dtype, np.float64)), key)
 
 
 def _digits(error: float, size: float) -> float:

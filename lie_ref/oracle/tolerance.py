@@ -62,10 +62,10 @@ def row_norms(a: Array, lead: int) -> Array:
     >>> row_norms(np.array([[3e-200, 4e-200], [0.0, 0.0]]), lead=1)
     array([5.e-200, 0.e+000])
     """
-    rows = np.abs(a.reshape(*a.shape[:lead], -1).astype(np.float64))
+    rows = np.abs(a.reshape(*a.shape[:lead], -1), dtype=np.float64)
     largest = rows.max(axis=-1, keepdims=True)
-    scaled = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
-    return largest[..., 0] * np.sqrt(np.square(scaled).sum(axis=-1))
+    np.divide(rows, largest, out=rows, where=largest > 0)  # in place, because there may be many numbers
+    return largest[..., 0] * np.sqrt(np.square(rows, out=rows).sum(axis=-1))
 
 
 def scales(exact: Answers, quantity: str) -> Arrays:

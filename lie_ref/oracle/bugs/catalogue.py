@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from ...core.layers import EPS, AvgPool, BatchNorm, MaxPool
-from ..answers import Answers
+from ..answers import Answers, quantity_of
 from ..comparison import Comparison
 from . import batch_norm, layers, networks, products
 from .batch_norm import other_variance, running_statistics
@@ -61,15 +61,16 @@ def one_of(variants: Callable[[Answers], Iterator[tuple[str, Faulty]]]) -> Expla
 
 def layerwise(comparison: Comparison) -> tuple[float, str] | None:
     """Compares one tensor first, because every tensor takes a product; logit changes alone are not explained."""
-    if not {"hvp", "bracket"} & set(comparison.quantities):
+    tensors = [key.partition("/")[2] for key in comparison.candidate if quantity_of(key) in ("hvp", "bracket")]
+    if not tensors:
         return None
-    name = list(comparison.vector.params)[-1]
+    name = tensors[-1]
     h = products.layerwise_product(comparison.exact, name)
     if f"hvp/{name}" in comparison.candidate:
-        first = comparison.matched(f"hvp/{name}", h)
+        matched = comparison.matched(f"hvp/{name}", h)
     else:
-        first = comparison.matched(f"bracket/{name}", h[:, 0] - h[:, 1])
-    if first is None:
+        matched = comparison.matched(f"bracket/{name}", h[:, 0] - h[:, 1])
+    if matched is None:
         return None
     return predicted(products.layerwise)(comparison)
 

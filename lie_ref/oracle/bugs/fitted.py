@@ -16,6 +16,7 @@ from ..comparison import LEAST, Comparison
 from ..tolerance import MARGIN, ROWS, norms
 
 PRECISIONS = {"bfloat16": 8, "half": 11, "float32": 24}  # bits
+UNFITTED = 1e-3  # of an error may be left by a fit that has not converged
 WHOLE = 53  # bits of float64
 FINE = 12  # bits: larger errors are seldom those of rounding, and may be anything
 Estimate = tuple[float, str] | None  # the digits that match, and the estimate in words
@@ -71,7 +72,7 @@ def _decay_of_products(comparison: Comparison) -> Estimate:
 
     for whole, words in ((True, ""), (False, ", in directions alone")):
         found = _fitted_step(comparison, first, 1e-3, partial(decayed, whole))
-        digits = comparison.explained_by(found[1]) if found else None
+        digits = comparison.explained_by(found[1], fraction=UNFITTED) if found else None
         if found and digits is not None:
             return digits, f"λ = {found[0]:.6g}{words}"
     return None
@@ -136,7 +137,7 @@ def estimated_move(comparison: Comparison) -> Estimate:
         return None
     for start, whole in product((1e-2, 1e-1, 1e-3), (True, False)):
         found = _fitted_step(comparison, first, start, partial(moved_between, comparison.exact, whole))
-        digits = comparison.explained_by(found[1]) if found else None
+        digits = comparison.explained_by(found[1], fraction=UNFITTED) if found else None
         if found and digits is not None:
             return digits, f"ε = {found[0]:.6g}{'' if whole else ', for the Hessian alone'}"
     return None

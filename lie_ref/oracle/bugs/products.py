@@ -129,7 +129,7 @@ def _orders(exact: Answers) -> list[tuple[str, list[str]]]:
 def _misread(arrays: Arrays, lead: int, order: list[str]) -> Arrays:
     """Tensors written one after the other in this order, and read in that of the network."""
     rows = next(iter(arrays.values())).shape[:lead]
-    flat = np.concatenate([arrays[name].reshape(*rows, -1) for name in order], axis=-1)
+    flat = np.concatenate([arrays[name].reshape(*rows, -1) for name in order if name in arrays], axis=-1)
     ends = np.cumsum([a.size // int(np.prod(rows)) for a in arrays.values()])[:-1]
     parts = np.split(flat, ends, axis=-1)
     return {name: part.reshape(a.shape) for (name, a), part in zip(arrays.items(), parts, strict=True)}

@@ -1,0 +1,225 @@
+"""`check` decides brackets, products, gradients and logit changes of any function, and names what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import examples, generic_state
+
+import lie_ref
+from lie_ref import check, check_hvp, mlp
+from lie_ref.blackbox import extrapolation, problem
+from lie_ref.machine.errors import InputError
+
+Arrays = dict[str, np.ndarray]
+PAIRS = [(0, 1), (5, 2)]
+
+
+class Network:
+    """An MLP of lie_ref: its gradients are given to `check`, and its exact products are what is checked."""
+
+    def __init__(self, activation: str = "tanh", dtype: Any = np.float64, seed: int = 0) -> None:
+        self.model = mlp([4, 6, 3], activation)
+        params, self.buffers = generic_state(self.model, seed)
+        self.theta = {name: a.astype(dtype) for name, a in params.items()}
+        self.x, self.y = examples(self.model, (6, 4), seed, "softmax")
+        self.x_eval = examples(self.model, (2, 4), seed + 1)[0]
+
+    def gradient(self, theta: Arrays, i: int) -> Arrays:
+        x, y = self.x[[i]], self.y[[i]]
+        return {n: g[0] for n, g in lie_ref.gradients(self.model, theta, self.buffers, x, y, "softmax").items()}
+
+    def hvp(self, theta: Arrays, i: int, d: Arrays) -> Arrays:
+        x, y, d = self.x[[i]], self.y[[i]], {n: a[None] for n, a in d.items()}
+        return {n: h[0, 0] for n, h in lie_ref.hvps(self.model, theta, self.buffers, x, y, d, "softmax").items()}
+
+    def bracket(self, theta: Arrays, i: int, j: int) -> Arrays:
+        b = lie_ref.brackets(self.model, theta, self.buffers, self.x, self.y, [(i, j)], "softmax")
+        return {name: a[0] for name, a in b.items()}
+
+    def logits(self, theta: Arrays) -> np.ndarray:
+        return self.model.apply(theta, self.buffers, self.x_eval.astype(theta["0.weight"].dtype))
+
+    def logit_delta(self, theta: Arrays, i: int, j: int) -> np.ndarray:
+        b = {name: a[None] for name, a in self.bracket(theta, i, j).items()}
+        return lie_ref.push_forward(self.model, theta, self.buffers, self.x_eval, b)[0]
+
+    @property
+    def answers(self) -> dict[str, Callable[..., Any]]:
+        return {q: getattr(self, q) for q in ("grad", "hvp", "bracket", "logit_delta")}
+
+    grad = gradient
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(np.float64, 9.0), (np.float32, 2.0)])
+@pytest.mark.parametrize("activation", ["tanh", "mish", "softplus"])
+def test_exact_answers_agree_to_many_digits(activation: str, dtype: Any, least: float) -> None:
+    n = Network(activation, dtype)
+    verdict = check(n.gradient, n.theta, n.answers, PAIRS, n.logits)
+    assert list(verdict.quantities) == ["grad", "hvp", "bracket", "logit_delta"]
+    assert verdict.agrees
+    assert verdict.decided >= least
+
+
+@pytest.mark.parametrize("quantity", ["grad", "hvp", "bracket", "logit_delta"])
+@pytest.mark.parametrize("error", [1e-8, -1e-8])
+def test_an_error_of_1e_8_in_one_tensor_is_rejected_and_located(quantity: str, error: float) -> None:
+    n = Network()
+
+    def off(*arguments: Any) -> Any:
+        found = n.answers[quantity](*arguments)
+        if isinstance(found, dict):
+            found["2.weight"] = found["2.weight"] * (1 + error)
+            return found
+        return found * (1 + error)
+
+    verdict = check(n.gradient, n.theta, {quantity: off}, PAIRS, n.logits)
+    assert verdict.agrees is False
+    assert f"first quantity that disagrees is {quantity}" in verdict.located
+    assert quantity == "logit_delta" or "2.weight" in verdict.located
+
+
+def combined(*terms: tuple[float, Arrays]) -> Arrays:
+    return {name: sum(c * a[name] for c, a in terms) for name in terms[0][1]}
+
+
+BUGS: dict[str, Callable[[Network, int, int], Arrays]] = {
+    "sign-swapped": lambda n, i, j: n.bracket(n.theta, j, i),
+    "plus-for-minus": lambda n, i, j: combined((1, of(n, j, i)), (1, of(n, i, j))),
+    "first-term-only": lambda n, i, j: of(n, j, i),
+    "second-term-only": lambda n, i, j: combined((-1, of(n, i, j))),
+    "own-gradient": lambda n, i, j: combined((1, of(n, j, j)), (-1, of(n, i, i))),
+    "hessian-of-mean": lambda n, i, j: combined(
+        (0.5, of(n, j, i)), (0.5, of(n, i, i)), (-0.5, of(n, i, j)), (-0.5, of(n, j, j))
+    ),
+    "damping": lambda n, i, j: combined(
+        (1, n.bracket(n.theta, i, j)), (1e-3, n.gradient(n.theta, i)), (-1e-3, n.gradient(n.theta, j))
+    ),
+    "factor": lambda n, i, j: combined((0.5, n.bracket(n.theta, i, j))),
+    "moved-between": lambda n, i, j: moved(n, i, j, 0.03),
+    "weight-decay": lambda n, i, j: decayed(n, i, j, 0.01),
+    "tensors-left-out": lambda n, i, j: n.bracket(n.theta, i, j) | {"0.bias": np.zeros(6)},
+}
+
+
+def of(n: Network, field: int, along: int) -> Arrays:
+    return n.hvp(n.theta, field, n.gradient(n.theta, along))
+
+
+def moved(n: Network, i: int, j: int, epsilon: float) -> Arrays:
+    """The bracket whose second product is taken after the step on i."""
+    there = combined((1, n.theta), (-epsilon, n.gradient(n.theta, i)))
+    return combined((1, of(n, j, i)), (-1, n.hvp(there, i, n.gradient(there, j))))
+
+
+def decayed(n: Network, i: int, j: int, decay: float) -> Arrays:
+    """The bracket of losses with decay/2 ‖θ‖² added."""
+    g = {k: combined((1, n.gradient(n.theta, k)), (decay, n.theta)) for k in (i, j)}
+    return combined((1, n.hvp(n.theta, j, g[i])), (decay, g[i]), (-1, n.hvp(n.theta, i, g[j])), (-decay, g[j]))
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_bug_is_named_from_the_brackets_alone(name: str) -> None:
+    n = Network()
+    wrong = [BUGS[name](n, i, j) for i, j in PAIRS]
+    verdict = check(n.gradient, n.theta, {"bracket": wrong}, PAIRS)
+    assert verdict.agrees is False
+    assert name in [bug.name for bug in verdict.diagnosis]
+
+
+@pytest.mark.parametrize("name", ["0.weight", "2.bias"])
+def test_only_the_asked_tensors_are_compared(name: str) -> None:
+    n = Network()
+    right = n.bracket(n.theta, 0, 1)
+    wrong = {key: a if key == name else 2 * a for key, a in right.items()}
+    assert check(n.gradient, n.theta, {"bracket": wrong}, tensors=[name]).agrees
+    assert check(n.gradient, n.theta, {"bracket": {name: right[name]}}, tensors=[name]).agrees
+    assert check(n.gradient, n.theta, {"bracket": {name: 2 * right[name]}}, tensors=[name]).agrees is False
+
+
+def test_a_large_network_is_decided_by_a_sample_and_all_numbers_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = Network()
+    for module in (extrapolation, problem):
+        monkeypatch.setattr(module, "KEPT", 10)
+    monkeypatch.setattr(extrapolation, "SAMPLE", 8)
+    right = n.bracket(n.theta, 0, 1)
+    assert check(n.gradient, n.theta, {"bracket": right}).decided > 9
+    for k in (3, 23):
+        wrong = right["0.weight"].copy()
+        wrong.flat[k] += 1e-6 * np.linalg.norm(wrong)
+        assert check(n.gradient, n.theta, {"bracket": right | {"0.weight": wrong}}).agrees is False
+    verdict = check(n.gradient, n.theta, {"bracket": combined((-1, right))})
+    assert "sign-swapped" in [bug.name for bug in verdict.diagnosis]
+
+
+def relu_gradient(theta: np.ndarray, i: int) -> np.ndarray:
+    """∇ of (Σ max(θ, 0))² / 2, or of Σ (θ² / 2 + θ)."""
+    return np.maximum(theta, 0).sum() * (theta > 0) if i else theta + 1
+
+
+def test_at_a_kink_a_one_sided_answer_is_not_rejected_and_zeros_are_not_accepted() -> None:
+    theta = np.array([0.0, 1.0, 2.0])
+    on = theta > 0
+    one_sided = [[on * (on @ (theta + 1)), on * theta.sum()]]
+    verdict = check(relu_gradient, theta, {"hvp": one_sided})
+    assert verdict.agrees is None
+    assert "kink" in str(verdict)
+    assert check(relu_gradient, theta, {"bracket": np.zeros(3)}).agrees is None
+    away = np.array([0.1, 1.0, 2.0])
+    right = [[np.full(3, (away + 1).sum()), np.full(3, away.sum())]]
+    assert check(relu_gradient, away, {"hvp": right}).agrees
+    assert check(relu_gradient, away, {"bracket": np.zeros(3)}).agrees is False
+
+
+def test_a_gradient_that_draws_random_numbers_is_told_from_a_wrong_answer() -> None:
+    rng, n = np.random.default_rng(0), Network()
+
+    def gradient(theta: Arrays, i: int) -> Arrays:
+        return {name: g * rng.binomial(1, 0.5, g.shape) for name, g in n.gradient(theta, i).items()}
+
+    verdict = check(gradient, n.theta, {"bracket": n.bracket})
+    assert verdict.agrees is None
+    assert "two calls of gradient(theta, " in str(verdict)
+    assert ".eval()" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda h, d, g: h, None),
+        (lambda h, d, g: h + 1e-3 * d, "damping"),
+        (lambda h, d, g: h / np.linalg.norm(d), "normalised-direction"),
+        (lambda h, d, g: h + g, "gradients-add-up"),
+        (lambda h, d, g: -3 * h, "factor"),
+    ],
+)
+def test_a_product_is_checked_and_its_bug_is_named(change: Callable[..., Any], name: str | None) -> None:
+    rng = np.random.default_rng(0)
+    a, theta, d = rng.standard_normal((5, 5)), rng.standard_normal(5), rng.standard_normal(5)
+
+    def gradient(theta: np.ndarray) -> np.ndarray:
+        return a.T @ np.tanh(a @ theta)
+
+    right = a.T @ ((1 - np.tanh(a @ theta) ** 2) * (a @ d))
+    candidate = change(right, d, gradient(theta))
+    verdict = check_hvp(gradient, theta, d, candidate)
+    assert verdict.agrees is (name is None)
+    assert [bug.name for bug in verdict.diagnosis] == ([name] if name else [])
+    assert name != "damping" or "H d + 0.001 d" in verdict.diagnosis[0].explains
+    assert check_hvp(gradient, theta, d, lambda theta, d: candidate).agrees is (name is None)
+
+
+def test_assert_brackets_raises_with_the_verdict_as_its_message() -> None:
+    n = Network()
+    lie_ref.assert_brackets(n.gradient, n.theta, {"bracket": n.bracket}, PAIRS)
+    with pytest.raises(AssertionError, match="(?s)DISAGREES.*sign-swapped"):
+        lie_ref.assert_brackets(n.gradient, n.theta, {"bracket": BUGS["sign-swapped"](n, 0, 1)})
+
+
+def test_logit_changes_need_the_logits() -> None:
+    n = Network()
+    with pytest.raises(InputError, match="logit_delta: expected logits="):
+        check(n.gradient, n.theta, n.answers)

@@ -1,0 +1,137 @@
+"""`check_order` finds what swapping two steps does under any optimizer, against the formulas of core.optimizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lie_ref import check_order
+from lie_ref.core.optimizers import (
+    AdamState,
+    Momentum,
+    Optimizer,
+    WeightDecay,
+    first_order_effect,
+    second_order_effect,
+)
+from lie_ref.machine.errors import InputError
+
+RNG = np.random.default_rng(0)
+A = [(a := RNG.standard_normal((5, 5))) + a.T for _ in range(2)]
+B = [RNG.standard_normal(5) for _ in range(2)]
+THETA = RNG.standard_normal(5)
+OPTIMIZERS = {
+    "gradient descent": Optimizer(),
+    "momentum": Momentum(0.3 * B[0], 0.9),
+    "Adam": AdamState(0.1 * B[0], np.full(5, 0.01), 3),
+    "weight decay": WeightDecay(Optimizer(), l2=0.1, decoupled=0.05),
+}
+
+
+def gradient(theta: np.ndarray, i: int) -> np.ndarray:
+    return np.tanh(A[i] @ theta) + B[i] + theta**3
+
+
+def hvp(theta: np.ndarray, i: int, d: np.ndarray) -> np.ndarray:
+    return (1 - np.tanh(A[i] @ theta) ** 2) * (A[i] @ d) + 3 * theta**2 * d
+
+
+def step(theta: np.ndarray, i: int, epsilon: float, state: Optimizer) -> tuple[np.ndarray, Optimizer]:
+    update, state = state.step(gradient(theta, i), theta)
+    return theta - epsilon * update, state
+
+
+def effects(optimizer: Optimizer, theta: np.ndarray) -> dict[str, np.ndarray]:
+    g = [gradient(theta, i) for i in (0, 1)]
+    u = [optimizer.step(g[i], theta)[0] for i in (0, 1)]
+    second = second_order_effect(optimizer, theta, *g, hvp(theta, 1, u[0]), hvp(theta, 0, u[1]))
+    return {"first_order": first_order_effect(optimizer, theta, *g), "second_order": second}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_both_effects_agree_and_the_order_is_observed(name: str) -> None:
+    right = effects(OPTIMIZERS[name], THETA)
+    verdict = check_order(step, THETA, right, state=OPTIMIZERS[name])
+    assert verdict.agrees
+    assert verdict.quantities["first_order"].decided >= 9
+    assert verdict.quantities["second_order"].decided >= 6
+    remembers = name in ("momentum", "Adam")
+    assert verdict.located == f"swaps change theta by ε^{1 if remembers else 2:.2f}"
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("factor", "bug"), [(-1.0, "sign-swapped"), (0.5, "factor"), (0.0, "all-zero")])
+def test_a_multiple_of_the_second_order_effect_is_named(name: str, factor: float, bug: str) -> None:
+    wrong = factor * effects(OPTIMIZERS[name], THETA)["second_order"]
+    verdict = check_order(step, THETA, {"second_order": wrong}, state=OPTIMIZERS[name])
+    assert verdict.agrees is False
+    assert [explanation.name for explanation in verdict.diagnosis] == [bug]
+
+
+def test_the_bracket_is_not_the_second_order_effect_of_an_optimizer_with_memory() -> None:
+    bracket = hvp(THETA, 1, gradient(THETA, 0)) - hvp(THETA, 0, gradient(THETA, 1))
+    claim = {"first_order": np.zeros(5), "second_order": bracket}
+    assert check_order(step, THETA, claim, state=Optimizer()).agrees
+    verdict = check_order(step, THETA, claim, state=OPTIMIZERS["momentum"])
+    assert [q.agrees for q in verdict.quantities.values()] == [False, False]
+
+
+def test_an_error_of_1e_5_is_rejected() -> None:
+    right = effects(Optimizer(), THETA)["second_order"]
+    verdict = check_order(step, THETA, {"second_order": right * (1 + 1e-5)}, state=Optimizer())
+    assert verdict.agrees is False
+
+
+def test_a_rule_without_state_takes_three_arguments_and_a_form_may_be_nested() -> None:
+    def rule(theta: dict[str, list[np.ndarray]], i: int, epsilon: float) -> dict[str, list[np.ndarray]]:
+        (t,) = theta["layer"]
+        return {"layer": [t - epsilon * gradient(t, i)]}
+
+    swapped = effects(Optimizer(), THETA)["second_order"]
+    pairs = [(0, 1), (1, 0)]
+    claim = [{"layer": [swapped]}, {"layer": [-swapped]}]
+    assert check_order(rule, {"layer": [THETA]}, {"second_order": claim}, pairs).agrees
+    wrong = check_order(rule, {"layer": [THETA]}, {"second_order": claim[::-1]}, pairs)
+    assert [explanation.name for explanation in wrong.diagnosis] == ["sign-swapped"]
+
+
+def test_a_state_that_is_changed_in_place_is_copied_first() -> None:
+    buffer = {"b": 0.3 * B[0]}
+
+    def momentum(theta: np.ndarray, i: int, epsilon: float, state: Any) -> tuple[np.ndarray, Any]:
+        state["b"] *= 0.9
+        state["b"] += gradient(theta, i)
+        return theta - epsilon * state["b"], state
+
+    assert check_order(momentum, THETA, effects(OPTIMIZERS["momentum"], THETA), state=buffer).agrees
+    assert (buffer["b"] == 0.3 * B[0]).all()
+
+
+def test_float32_decides_little_and_says_so() -> None:
+    def single(theta: np.ndarray, i: int, epsilon: float) -> np.ndarray:
+        return (theta - epsilon * gradient(theta, i)).astype(np.float32)
+
+    verdict = check_order(single, THETA.astype(np.float32), {"second_order": np.zeros(5, np.float32)})
+    right = effects(Optimizer(), THETA.astype(np.float32).astype(float))["second_order"]
+    assert verdict.agrees is not True
+    assert check_order(single, THETA.astype(np.float32), {"second_order": right}).agrees is not False
+    assert "theta in float64" in verdict.advice
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None, THETA, {"second_order": THETA}), "step: expected a function, got NoneType"),
+        ((step, THETA, {}), "candidate: expected a dict with first_order or second_order, got none"),
+        ((step, THETA, [THETA]), "candidate: expected a dict with first_order or second_order, got list"),
+        ((step, THETA, {"bracket": THETA}), "candidate: 'bracket' is not compared, the nearest"),
+        ((lambda t, i, e: t[:2], THETA, {"second_order": THETA}), r"step\(theta, 0, 0.001\): expected shape \(5,\)"),
+        ((lambda t, i, e: t, THETA, {"second_order": THETA[:2]}), r"candidate: second_order: expected shape \(5,\)"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        check_order(*arguments)
+    assert "\n" not in str(caught.value)
