@@ -92,15 +92,15 @@ class Swaps:
 
     def after(self, numbers: Sequence[int], epsilon: float) -> Arrays:
         """θ after steps on these examples."""
-        theta, state = rebuilt(self.form, self.theta), copy.deepcopy(self.state)
+        theta, state = self.theta, copy.deepcopy(self.state)
         for number in numbers:
+            form = rebuilt(self.form, theta)  # a copy, which is not attached to a graph of the step before
             if state is None:
-                theta = self.step(theta, number, epsilon)
+                stepped = self.step(form, number, epsilon)
             else:
-                theta, state = self.step(theta, number, epsilon, state)
-        source = f"step(theta, {numbers[-1]}, {epsilon:.2g})"
-        found = read_like(source, theta, self.shapes)
-        return {name: a.astype(np.float64) for name, a in found.items()}  # a copy
+                stepped, state = self.step(form, number, epsilon, state)
+            theta = read_like(f"step(theta, {number}, {epsilon:.2g})", stepped, self.shapes)
+        return {name: a.astype(np.float64) for name, a in theta.items()}  # a copy
 
     def effects(self, i: int, j: int) -> dict[str, Effect]:
         """The factors of ε and ε² in θ(i then j) − θ(j then i)."""

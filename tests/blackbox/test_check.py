@@ -215,7 +215,7 @@ def test_a_product_is_checked_and_its_bug_is_named(change: Callable[..., Any], n
 def test_assert_brackets_raises_with_the_verdict_as_its_message() -> None:
     n = Network()
     lie_ref.assert_brackets(n.gradient, n.theta, {"bracket": n.bracket}, PAIRS)
-    with pytest.raises(AssertionError, match="(?s)DISAGREES.*sign-swapped"):
+    with pytest.raises(AssertionError, match=r"(?s)DISAGREES.*sign-swapped"):
         lie_ref.assert_brackets(n.gradient, n.theta, {"bracket": BUGS["sign-swapped"](n, 0, 1)})
 
 

@@ -74,7 +74,7 @@ def test_any_combination_of_terms_is_said_with_its_factors(a, b, text):
     v = oracle.load("mlp-tanh-mse")
     g = 2 if text == "g_i" else 3
     _, said = only(v, with_wrong(v, "bracket", lambda n: a * terms(v, n)[0] + b * terms(v, n)[g]))
-    first = {-1.0: "−"}.get(a, f"{a:.6g} ")
+    first = {-1.0: "−"}.get(a, f"{a:.6g} ".replace("-", "−"))
     assert f"bracket = {first}H_j g_i + {'' if abs(b - 1) < 1e-4 else f'{b:.6g} '}{text}" in said
 
 
