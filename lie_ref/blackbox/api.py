@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..core.types import Array
+from ..machine.errors import InputError
 from ..oracle.verdict import Verdict
-from .forms import read, read_like
-from .question import Form, Question, checked_pairs
+from .forms import read, read_like, rebuilt
+from .question import Form, Question, check_finite, checked_pairs
 
 Gradient = Callable[[Form, int], Form]
-# How the formulas of `oracle.bugs.combinations` are written for a single product: g_i is d, and g_j is the gradient.
-SINGLE = {"H_j g_i": "H d", "H_j g_j": "H g", "g_i": "d", "g_j": "g"}
+# How messages and the formulas of `oracle.bugs.combinations` read for a single product: g_i is d, and g_j the gradient.
+SINGLE = {"gradient(theta, 0)": "gradient(theta)", "H_j g_i": "H d", "H_j g_j": "H g", "g_i": "d", "g_j": "g"}
 
 
 def check(
@@ -77,14 +78,26 @@ def check_hvp(gradient: Callable[[Form], Form], theta: Form, direction: Form, ca
     >>> verdict.agrees, verdict.quantities["hvp"].place
     (False, 'theta of the product')
     """
+    if not callable(gradient):
+        raise InputError(f"gradient: expected a function, got {type(gradient).__name__}")
     shapes = {name: a.shape for name, a in read("theta", theta).items()}
-    read_like("direction", direction, shapes)
-    if callable(candidate):
-        candidate = candidate(theta, direction)
+    along = read_like("direction", direction, shapes)
+    check_finite("direction", along)
     # The product is that of a pair: of the loss, 0, and of a field with the constant gradient d, 1.
-    question = Question(lambda point, i: direction if i else gradient(point), theta, sides=1)
-    verdict = question.verdict({"hvp": [[candidate]]}, np.array([[1, 0]]))
-    return replace(verdict, diagnosis=tuple(replace(e, explains=_single(e.explains)) for e in verdict.diagnosis))
+    question = Question(lambda point, i: along if i else gradient(point), theta, sides=1)
+    source = "candidate"
+    try:
+        if callable(candidate):
+            source = "candidate(theta, direction)"
+            candidate = question.call(candidate, rebuilt(theta, along))
+        verdict = question.verdict({"hvp": [[candidate]]}, np.array([[1, 0]]))
+    except InputError as error:
+        raise InputError(_single(str(error).replace("candidate: hvp[0][0]", source))) from error
+    return replace(
+        verdict,
+        quantities={name: replace(q, because=_single(q.because)) for name, q in verdict.quantities.items()},
+        diagnosis=tuple(replace(e, explains=_single(e.explains)) for e in verdict.diagnosis),
+    )
 
 
 def _single(text: str) -> str:

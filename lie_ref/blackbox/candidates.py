@@ -41,7 +41,12 @@ def gathered(candidate: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def rows(
-    where: str, value: Any, shapes: Shapes, lead: tuple[int, ...], wanted: Collection[str] | None = None
+    where: str,
+    value: Any,
+    shapes: Shapes,
+    lead: tuple[int, ...],
+    wanted: Collection[str] | None = None,
+    like: str = "theta",
 ) -> Arrays:
     """name → (*lead, *shape) from one form with such arrays, or lists of forms; axes that are 1 may be missing.
 
@@ -49,14 +54,15 @@ def rows(
     {'w': (3, 2)}
     """
     whole = {name: (*lead, *shape) for name, shape in shapes.items()}
-    if not lead or _fits(value, whole):
-        return read_like(where, value, whole, wanted)
-    if isinstance(value, list | tuple) and len(value) == lead[0] and not _fits(value, shapes):
-        parts = [rows(f"{where}[{k}]", part, shapes, lead[1:], wanted) for k, part in enumerate(value)]
-        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-    if lead[0] == 1:
-        return {name: a[None] for name, a in rows(where, value, shapes, lead[1:], wanted).items()}
-    return read_like(where, value, whole, wanted)  # which says what is wrong
+    if lead and not _fits(value, whole) and not _fits(value, shapes):
+        if isinstance(value, list | tuple) and len(value) == lead[0]:
+            parts = [rows(f"{where}[{k}]", part, shapes, lead[1:], wanted, like) for k, part in enumerate(value)]
+            return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+        if isinstance(value, list | tuple) and value and lead[0] > 1 and all(_fits(p, shapes) for p in value):
+            raise InputError(f"{where}: expected {lead[0]} of the form of {like}, got {len(value)}")
+    if lead and lead[0] == 1 and not _fits(value, whole):
+        return {name: a[None] for name, a in rows(where, value, shapes, lead[1:], wanted, like).items()}
+    return read_like(where, value, whole, wanted, like)
 
 
 def _fits(value: Any, shapes: Shapes) -> bool:

@@ -14,10 +14,11 @@ import numpy as np
 from ..core.engine import at, stacked
 from ..core.problem import Problem, Weights
 from ..core.types import Array, Arrays
-from .extrapolation import Derivative, Start, derivative, norm, unit
+from .extrapolation import Derivative, Start, derivative, norm, size, unit
 
 STEP = 8.0  # rounding errors by which θ is changed to measure noise, as in `oracle.tolerance`
 TRIALS = 3
+COARSER = (2.0**-24, 2.0**-11, 2.0**-8)  # the rounding errors of float32, half and bfloat16
 LOGITS = "logits"  # the name of the only array of θ ↦ z
 Point = Mapping[str, Array]
 Evaluate = Callable[[Point], Arrays]
@@ -51,13 +52,18 @@ class Differences:
         if number in self.starts:
             return self.starts[number]
         f, value = self.function(number), self.value(number)
-        again, size = _apart(f(self.theta), value), norm(value)
-        self.repeated[number] = float(np.linalg.norm(list(again.values()))) / size if size else 0.0
-        level = {name: max(unit(self.theta) * float(np.linalg.norm(a)), again[name]) for name, a in value.items()}
-        for trial in range(TRIALS):
-            for name, change in _apart(f(Shaken(self.theta, STEP * unit(self.theta), trial)), value).items():
-                level[name] = max(level[name], change / STEP)
-        self.starts[number] = Start.of(value, level)
+        again, whole = _apart(f(self.theta), value), norm(value)
+        self.repeated[number] = float(np.linalg.norm(list(again.values()))) / whole if whole else 0.0
+        # A function may take θ, or be computed, in a lower precision than it shows; then smaller changes do nothing.
+        for coarse in (max(unit(self.theta), unit(value)), *COARSER):
+            trials = [_apart(f(Shaken(self.theta, STEP * coarse, trial)), value) for trial in range(TRIALS)]
+            if any(change for trial in trials for change in trial.values()):
+                break
+        else:
+            coarse = max(unit(self.theta), unit(value))  # the function is constant
+        changes = {name: max(trial[name] for trial in trials) / STEP for name in value}
+        level = {name: max(coarse * size(a), again[name], changes[name]) for name, a in value.items()}
+        self.starts[number] = Start.of(value, level, coarse)
         return self.starts[number]
 
     def value(self, number: int | None) -> Arrays:
@@ -129,5 +135,6 @@ class Shaken(Mapping[str, Array]):
 
 
 def _apart(a: Arrays, b: Arrays) -> dict[str, float]:
-    """‖a − b‖ of each tensor of b."""
-    return {name: float(np.linalg.norm((a[name] - b[name]).ravel())) for name in b}
+    """‖a − b‖ of each tensor of b, infinite where it is not finite."""
+    found = {name: size(a[name] - b[name]) for name in b}
+    return {name: apart if np.isfinite(apart) else np.inf for name, apart in found.items()}

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..core.types import Array, Arrays
+from ..oracle.tolerance import row_norms
 
 Function = Callable[[Mapping[str, Array]], Arrays]
 START = 0.03  # the first step, |h d| / |θ|
+SMALLEST = 16.0  # rounding errors of θ; smaller steps may not move it at all
 SHRINK = 2.0**0.5  # of one step to the next
 COLUMNS = 8  # of the tableau, each of which removes one power of h
 FEWEST = 4  # steps
@@ -31,16 +33,20 @@ SAMPLE = 1 << 14  # numbers of a tensor, then
 
 @dataclass(frozen=True)
 class Start:
-    """What is known of a function at θ: its value, as a sample, and the norm of its noise in each tensor."""
+    """What is known of a function at θ: its value, as a sample, and the norm of its noise in each tensor.
+
+    `unit` is the relative rounding error with which it takes θ and is computed.
+    """
 
     sample: Sample
     value: Array
     noise: Array
+    unit: float = 2.0**-53
 
     @classmethod
-    def of(cls, value: Arrays, noise: dict[str, float]) -> Start:
+    def of(cls, value: Arrays, noise: dict[str, float], unit: float = 2.0**-53) -> Start:
         sample = Sample(value)
-        return cls(sample, sample.of(value), np.array([noise[name] for name in sample.names]))
+        return cls(sample, sample.of(value), np.array([noise[name] for name in sample.names]), unit)
 
 
 @dataclass(frozen=True)
@@ -63,17 +69,18 @@ def derivative(f: Function, theta: Arrays, direction: Arrays, start: Start, add_
     >>> found.values["t"].round(9), found.errors["t"] < 1e-11
     (array([3., 6.]), True)
     """
-    sample, size = start.sample, norm(direction)
+    sample, length = start.sample, norm(direction)
     found = {name: np.zeros(shape) for name, shape in sample.shapes.items()} if add_to is None else add_to
     nothing = dict.fromkeys(sample.shapes, 0.0)
-    if not size:
+    if not length:
         return Derivative(found, nothing, nothing, nothing)
-    first = START * (norm(theta) or 1.0) / size
-    last = first * 2 * unit(theta)
+    scale = (norm(theta) or 1.0) / length
+    first, last = START * scale, SMALLEST * max(unit(theta), start.unit) * scale
     slope, fold, h = Tableau(start, first=2), Tableau(start, first=1), first
+    seen = np.zeros(len(sample.names), bool)
     while h > last:
         ahead, behind = (sample.of(f(Moved(theta, direction, step))) for step in (h, -h))
-        slope.add((ahead - behind) / (2 * h), h)
+        slope.add(sample.resolved(ahead - behind, seen) / (2 * h), h)
         fold.add((ahead - start.value + (behind - start.value)) / (2 * h), h)
         h /= SHRINK
         if len(slope.steps) >= FEWEST and (start.noise / h >= slope.errors).all():
@@ -133,10 +140,16 @@ class Sample:
 
     def norms(self, flat: Array) -> Array:
         """The norm of each tensor, as the sample shows it: (tensors,) from (numbers,)."""
-        largest = float(np.abs(flat).max(initial=0.0))
-        if not largest or not np.isfinite(largest):
-            return np.full(len(self.names), largest)
+        largest = float(np.max(np.abs(flat), initial=0.0, where=np.isfinite(flat))) or 1.0
         return largest * np.sqrt(self.weight * np.add.reduceat(np.square(flat / largest), self.starts))
+
+    def resolved(self, change: Array, seen: Array) -> Array:
+        """A change of a function, nan in tensors that were `seen` to change, where rounding loses it."""
+        moved = self.norms(change) > 0
+        for k in np.flatnonzero(seen & ~moved):
+            change[self.starts[k] : self.ends[k]] = np.nan
+        seen |= moved
+        return change
 
     def arrays(self, flat: Array) -> Arrays:
         """The inverse of `of`, if the sample is the whole."""
@@ -176,7 +189,8 @@ class Tableau:
             entries.append(entries[m] + gain * (entries[m] - before))
             apart = self.sample.norms(row[m] - old) * max(gain, 1 + gain)  # from both neighbours
             sizes = self.sample.norms(row[-1])
-            whole = np.linalg.norm(apart) / max(float(np.linalg.norm(sizes)), np.finfo(float).tiny)
+            known = np.isfinite(apart)
+            whole = np.linalg.norm(apart[known]) / max(float(np.linalg.norm(sizes[known])), np.finfo(float).tiny)
             magnified = float(np.linalg.norm(entries[-1] / np.array(self.steps))) / 2**0.5
             error = np.maximum.reduce([apart, POOLED * whole * sizes, magnified * self.start.noise])
             for k in np.flatnonzero(error < self.errors):
@@ -201,11 +215,16 @@ def _unit(n: int) -> Array:
     return np.append(np.zeros(n - 1), 1.0)
 
 
-def unit(theta: Arrays) -> float:
+def unit(arrays: Arrays) -> float:
     """The largest relative error that rounding makes in the coarsest dtype of these arrays."""
-    return max(float(np.finfo(t.dtype).eps) for t in theta.values()) / 2
+    return max(float(np.finfo(a.dtype).eps) for a in arrays.values()) / 2
+
+
+def size(a: Array) -> float:
+    """The norm of an array, in float64, without overflow or underflow of the squares."""
+    return float(row_norms(a.reshape(1, -1), lead=1)[0])
 
 
 def norm(arrays: Arrays) -> float:
-    """The norm over all arrays, in float64."""
-    return float(np.linalg.norm([np.linalg.norm(a.ravel()) for a in arrays.values()]))
+    """The norm over all arrays."""
+    return size(np.array([size(a) for a in arrays.values()]))

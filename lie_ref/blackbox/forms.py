@@ -18,20 +18,25 @@ from ..machine.errors import InputError, nearest, shortened
 ALONE = "theta"
 
 
+def inside(form: Any) -> list[tuple[Any, Any]] | None:
+    """The keys and values of a container, or None for an array."""
+    if isinstance(form, Mapping):
+        return list(form.items())
+    if isinstance(form, list | tuple):
+        return list(zip(getattr(form, "_fields", range(len(form))), form, strict=True))  # of a named tuple
+    return None
+
+
 def named(form: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """The tensors of a form with their names.
 
     >>> list(named({"a": [1.0, 2.0], "b": 3.0}))
     [('a.0', 1.0), ('a.1', 2.0), ('b', 3.0)]
     """
-    if isinstance(form, Mapping):
-        inside = list(form.items())
-    elif isinstance(form, list | tuple):
-        inside = list(enumerate(form))
-    else:
+    items = inside(form)
+    if items is None:
         yield name or ALONE, form
-        return
-    for key, value in inside:
+    for key, value in items or ():
         yield from named(value, f"{name}.{key}" if name else str(key))
 
 
@@ -58,7 +63,9 @@ def read(argument: str, form: Any) -> Arrays:
     return found
 
 
-def read_like(argument: str, form: Any, shapes: Shapes, wanted: Collection[str] | None = None) -> Arrays:
+def read_like(
+    argument: str, form: Any, shapes: Shapes, wanted: Collection[str] | None = None, like: str = "theta"
+) -> Arrays:
     """The arrays of a form that has these names and shapes; a flat list or tuple of them may come without names.
 
     None, which PyTorch gives for a parameter that is not used, is zeros.  Tensors that are not `wanted` may be missing.
@@ -67,16 +74,25 @@ def read_like(argument: str, form: Any, shapes: Shapes, wanted: Collection[str] 
     found = dict(named(form))
     if isinstance(form, list | tuple) and found.keys() != shapes.keys() and len(form) == len(found) == len(shapes):
         found = dict(zip(shapes, form, strict=True))
-    for name in found:
-        if name not in shapes:
-            raise InputError(f"{argument}: expected the form of theta, got {name!r}; {nearest(name, shapes)}")
+    if not any(found.get(name) is not None for name in shapes):
+        names = ", ".join(list(shapes)[:3]) + ", …" * (len(shapes) > 3)
+        expected = (
+            f"an array of shape {shapes[ALONE]}" if list(shapes) == [ALONE] else f"the form of {like}, with {names}"
+        )
+        raise InputError(f"{argument}: expected {expected}, got {_described(form)}")
+    for name, leaf in found.items():
+        if inner := [outer for outer in shapes if name.startswith(f"{outer}.")]:
+            came = "a list or dict of arrays"
+            raise InputError(f"{argument}: {inner[0]!r}: expected an array of shape {shapes[inner[0]]}, got {came}")
+        if name not in shapes and leaf is not None:
+            raise InputError(f"{argument}: expected the form of {like}, got {name!r}; {nearest(name, shapes)}")
     arrays: Arrays = {}
     for name, shape in shapes.items():
         if wanted is not None and name not in wanted:
             continue
         where = f"{argument}: {name!r}" if name != ALONE else argument
         if name not in found:
-            raise InputError(f"{where} is missing, though theta has it")
+            raise InputError(f"{where} is missing, though {like} has it")
         if found[name] is None:
             arrays[name] = np.zeros(shape)
             continue
@@ -88,21 +104,25 @@ def read_like(argument: str, form: Any, shapes: Shapes, wanted: Collection[str] 
 
 def numbers(where: str, leaf: Any) -> Array:
     """An array or tensor of floating numbers as a NumPy array, which may share its memory."""
-    if hasattr(leaf, "detach"):  # PyTorch
-        leaf = leaf.detach().cpu()
-        leaf = leaf if "strided" in str(leaf.layout) else leaf.to_dense()
-        leaf = leaf.float() if "bfloat16" in str(leaf.dtype) else leaf  # NumPy has none
-        leaf = leaf.numpy()
+    if hasattr(leaf, "named_parameters"):
+        hint = "dict(net.named_parameters()) has those of a network net"
+        raise InputError(f"{where}: expected arrays, got {type(leaf).__name__}; {hint}")
+    came = f"{type(leaf).__name__} of {getattr(leaf, 'dtype', 'no dtype')}"
     try:
+        if hasattr(leaf, "detach"):  # PyTorch
+            leaf = leaf.detach().cpu()
+            leaf = leaf if "strided" in str(leaf.layout) else leaf.to_dense()
+            leaf = leaf.float() if "bfloat16" in str(leaf.dtype) else leaf  # NumPy has none
+            leaf = leaf.numpy()
         a = np.asarray(leaf)
     except Exception as error:  # whatever another library raises
-        raise InputError(f"{where}: expected an array, got {type(leaf).__name__}") from error
+        raise InputError(f"{where}: expected an array of floating-point numbers, got {came}") from error
     if a.dtype.kind != "f":
         if "bfloat16" in str(a.dtype):  # JAX
             return a.astype(np.float32)
-        came = f"dtype {a.dtype}" if a.dtype != object else f"{type(leaf).__name__} {shortened(leaf)}"
+        came = f"dtype {a.dtype}" if a.dtype.kind in "biuc" else f"{type(leaf).__name__} {shortened(leaf)}"
         raise InputError(f"{where}: expected an array of floating-point numbers, got {came}")
-    return a
+    return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("="))
 
 
 def alike(leaf: Any, a: Array) -> Any:
@@ -116,14 +136,35 @@ def alike(leaf: Any, a: Array) -> Any:
 
 def rebuilt(form: Any, arrays: Mapping[str, Array], name: str = "") -> Any:
     """The same containers with these arrays, which were named by `read`."""
+    items = inside(form)
+    parts = {k: rebuilt(v, arrays, f"{name}.{k}" if name else str(k)) for k, v in items or ()}
+    if isinstance(form, MutableMapping):
+        made = copy.copy(form)  # keeps the default of a defaultdict and the order of an OrderedDict
+        made.update(parts)
+        return made
     if isinstance(form, Mapping):
-        inside = {k: rebuilt(v, arrays, f"{name}.{k}" if name else str(k)) for k, v in form.items()}
-        if not isinstance(form, MutableMapping):
-            return type(form)(inside)  # type: ignore[call-arg]
-        found = copy.copy(form)  # keeps the default of a defaultdict and the order of an OrderedDict
-        found.update(inside)
-        return found
-    if isinstance(form, list | tuple):
-        parts = [rebuilt(v, arrays, f"{name}.{k}" if name else str(k)) for k, v in enumerate(form)]
-        return type(form)(*parts) if hasattr(form, "_fields") else type(form)(parts)
+        try:
+            return type(form)(parts)  # type: ignore[call-arg]
+        except Exception:  # such as an open .npz file, which is not made from a dict
+            return parts
+    if items is not None:
+        return type(form)(*parts.values()) if hasattr(form, "_fields") else type(form)(parts.values())
     return None if form is None else alike(form, arrays[name or ALONE])
+
+
+def restore(form: Any, arrays: Arrays) -> None:
+    """Write these arrays, which were read from the form, back into it where it has changed."""
+    for name, leaf in named(form):
+        if leaf is None or np.array_equal(numbers(name, leaf), arrays[name]):
+            continue
+        if hasattr(leaf, "new_tensor"):  # PyTorch
+            leaf.detach().copy_(leaf.detach().new_tensor(arrays[name]))
+        elif isinstance(leaf, np.ndarray):
+            leaf[...] = arrays[name]
+
+
+def _described(form: Any) -> str:
+    items = inside(form)
+    if items and all(leaf is None for _, leaf in named(form)):
+        return "None in each place"
+    return type(form).__name__ if items is None else f"{type(form).__name__} of {len(items)}"

@@ -17,11 +17,11 @@ from ..oracle.answers import Answers, keyed, quantity_of
 from ..oracle.tolerance import MARGIN, norms
 from ..oracle.vectors import Vector
 from .engine import LOGITS, Differences
-from .extrapolation import KEPT, Derivative, unit
+from .extrapolation import KEPT, Derivative, size, unit
 
 UNKNOWN = Model(Sequential("", ()), n_in=0, n_out=1, pictures=False, spec={})
 ALLOWED = 32.0  # of the errors that differences claim to have; true ones were up to 8 times as large, at kinks
-UNSTEADY = 1e-3  # the relative difference of two calls at θ that only random numbers make
+UNSTEADY = 1e4  # rounding errors; random numbers make larger differences between two calls at θ
 GROWTH = 1000.0  # the largest growth of rounding errors that is allowed to candidates of a lower precision
 
 
@@ -55,31 +55,37 @@ class Fields(Vector):
         found = {}
         for quantity in quantities:
             for key, a in keyed(quantity, self.exact[quantity]).items():
-                sizes = norms(a, key)
+                sizes, claimed = norms(a, key), self.claimed.get(key, 0.0)
                 smallest = float(np.finfo(dtype).tiny) * max(1.0, np.sqrt(a.size))
                 growth = self._growth(key.partition("/")[2] or LOGITS)
-                found[key] = ALLOWED * self.claimed[key] + MARGIN * (rounding * growth * sizes + smallest)
+                found[key] = ALLOWED * claimed + MARGIN * (rounding * growth * sizes + smallest)
+                if self.unsteady:
+                    found[key] = np.full(sizes.shape, np.inf)
         return found
+
+    @property
+    def unsteady(self) -> dict[int | None, float]:
+        """The relative differences of two calls at θ, of functions that draw random numbers."""
+        return {n: apart for n, apart in self.engine.repeated.items() if apart > UNSTEADY * self.engine.starts[n].unit}
 
     def because(self, quantity: str, row: tuple[int, ...], dtype: Any) -> str:
         """What leaves few digits of a row."""
-        unsteady = {n: apart for n, apart in self.engine.repeated.items() if apart > UNSTEADY}
-        if unsteady:
-            number, apart = max(unsteady.items(), key=lambda item: item[1])
+        if self.unsteady:
+            number, apart = max(self.unsteady.items(), key=lambda item: item[1])
             called = "logits(theta)" if number is None else f"gradient(theta, {number})"
             return f"two calls of {called} differ by {apart:.1g} of its norm"
         keys = [key for key in self.claimed if quantity_of(key) == quantity]
         parts = (self.claimed, self.kinks, self.rounding)
-        size, kinks, rounding = (float(np.linalg.norm([part[k][row] for k in keys if k in part])) for part in parts)
-        if kinks > size / 2:
+        whole, kinks, rounding = (float(np.linalg.norm([part[k][row] for k in keys if k in part])) for part in parts)
+        if kinks > whole / 2:
             return "both sides of a kink at theta differ"
-        if rounding < size / 10:
+        if rounding < whole / 10:
             return "there are kinks close to theta"
         return f"of rounding in {min((t.dtype for t in self.params.values()), key=lambda d: np.finfo(d).nmant)}"
 
     def advice(self, narrow: bool) -> str:
         """What decides more."""
-        if any(apart > UNSTEADY for apart in self.engine.repeated.values()):
+        if self.unsteady:
             return "the same numbers in each call, by .eval() or a fixed seed"
         single = unit(self.params) > float(np.finfo(np.float64).eps)
         return (
@@ -92,8 +98,8 @@ class Fields(Vector):
         for start in self.engine.starts.values():
             if name in start.sample.names:
                 k = start.sample.names.index(name)
-                size = float(start.sample.norms(start.value)[k])
-                growth = max(growth, float(start.noise[k]) / (unit(self.params) * size) if size else 1.0)
+                length = float(start.sample.norms(start.value)[k])
+                growth = max(growth, float(start.noise[k]) / (start.unit * length) if length else 1.0)
         return min(growth, GROWTH)
 
 
@@ -172,21 +178,21 @@ def _rows(terms: list[list[Derivative]], cause: str) -> Arrays:
 def _pushed(engine: Differences, bracket: Arrays, claimed: Arrays) -> tuple[Array, Arrays]:
     """The logit changes along each bracket, and what causes their errors: differences, and those of the brackets.
 
-    The brackets' errors are pushed forward in two random directions, because their own are not known.
+    The direction of the brackets' errors is not known: they change the logits as much as two random directions do, and
+    in proportion to the brackets.
     """
     rng, changes = np.random.default_rng(0), []
     causes: dict[str, list[float]] = {"errors": [], "rounding": [], "kinks": []}
     for p in range(len(next(iter(bracket.values())))):
         one = engine.along(None, at(bracket, p), engine.theta)
         changes.append(one.values[LOGITS])
-        spread = 0.0
+        sizes = np.array([(size(a[p]), claimed[f"bracket/{name}"][p]) for name, a in bracket.items()])
+        whole, wrong = np.linalg.norm(sizes, axis=0)
+        spread = size(changes[-1]) * wrong / whole if whole else 0.0
         for _ in range(2):
-            error = {}
-            for name, a in bracket.items():
-                noise = rng.standard_normal(a[p].shape)
-                error[name] = noise * (claimed[f"bracket/{name}"][p] / max(float(np.linalg.norm(noise)), 1e-300))
-            pushed = engine.along(None, error, engine.theta).values[LOGITS]
-            spread = max(spread, float(np.linalg.norm(pushed)))
+            noise = {name: rng.standard_normal(a[p].shape) for name, a in bracket.items()}
+            error = {n: e * (s / (size(e) or 1.0)) for (n, e), s in zip(noise.items(), sizes[:, 1], strict=True)}
+            spread = max(spread, size(engine.along(None, error, engine.theta).values[LOGITS]))
         causes["errors"].append(one.errors[LOGITS] + spread)
         causes["rounding"].append(one.rounding[LOGITS] + spread)
         causes["kinks"].append(one.kinks[LOGITS])

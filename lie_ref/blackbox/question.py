@@ -16,7 +16,7 @@ from ..oracle.comparison import compared
 from ..oracle.verdict import Verdict, judge
 from .candidates import gathered, matrix, rows
 from .engine import Differences
-from .forms import ALONE, named, numbers, read, read_like, rebuilt
+from .forms import ALONE, numbers, read, read_like, rebuilt, restore
 from .problem import Fields, solved
 
 Form = Any  # an array, or a nested dict, list or tuple of arrays of any framework
@@ -40,7 +40,7 @@ class Question:
         self.form, self.gradient, self.logits = theta, gradient, logits
         self.theta = read("theta", theta)
         self.shapes = {name: a.shape for name, a in self.theta.items()}
-        self.tensors = self._chosen(tensors)
+        self.tensors = tensors if tensors is None else self._chosen(tensors)
         self.logits_shape: tuple[int, ...] = ()
         changes = None if logits is None else self._logits
         self.engine = Differences(self.theta, self._gradient, changes, sides, self.tensors)
@@ -51,9 +51,11 @@ class Question:
             with np.errstate(all="ignore"), warnings.catch_warnings():  # whatever overflows is part of the verdict
                 arrays = self._answers(candidate, pairs)
                 quantities = {key.partition("/")[0] for key in arrays}
+                if "logit_delta" in quantities:
+                    self.engine.tensors = None  # the whole bracket is pushed forward
                 return judge(compared(self._solved(pairs, quantities), arrays))
         finally:
-            self._restore()
+            restore(self.form, self.theta)  # a user's function may have loaded other parameters into a network
 
     def _solved(self, pairs: Array, quantities: set[str]) -> Fields:
         count = self.engine.sides * len(pairs) + ("logit_delta" in quantities)
@@ -65,14 +67,16 @@ class Question:
         source = f"gradient(theta, {number})"
         found = read_like(source, self.gradient(rebuilt(self.form, theta), number), self.shapes)
         if theta is self.theta:
-            _check_finite(source, found)
+            check_finite(source, found)
         return found
 
     def _logits(self, theta: Mapping[str, Array]) -> Array:
         assert self.logits is not None
         z = numbers("logits(theta)", self.logits(rebuilt(self.form, theta)))
         if theta is self.theta:
-            _check_finite("logits(theta)", {ALONE: z})
+            check_finite("logits(theta)", {ALONE: z})
+        if not z.size:
+            raise InputError(f"logits(theta): expected an array of numbers, got one of shape {z.shape}")
         self.logits_shape = z.shape
         return z.reshape(matrix(z.shape))
 
@@ -86,8 +90,8 @@ class Question:
                 if self.logits is None:
                     raise InputError(f"{where}: expected logits=, a function of theta, with it")
                 self._logits(self.theta)  # for their shape
-                claim = [self._call(claim, i, j) for i, j in pairs.tolist()] if callable(claim) else claim
-                z = rows(where, claim, {ALONE: self.logits_shape}, lead)[ALONE]
+                claim = [self.call(claim, i, j) for i, j in pairs.tolist()] if callable(claim) else claim
+                z = rows(where, claim, {ALONE: self.logits_shape}, lead, like="logits(theta)")[ALONE]
                 found["logit_delta"] = z.reshape(*lead, *matrix(self.logits_shape))
             else:
                 claim = self._called(quantity, claim, pairs) if callable(claim) else claim
@@ -105,7 +109,7 @@ class Question:
         def own(*arguments: Any) -> Arrays:
             said = ", ".join(str(a) if isinstance(a, int) else "direction" for a in arguments)
             source = f"candidate: {quantity}(theta, {said})"
-            found = read_like(source, self._call(function, *arguments), self.shapes, self.tensors)
+            found = read_like(source, self.call(function, *arguments), self.shapes, self.tensors)
             return {name: a.copy() for name, a in found.items()}
 
         def product(field: int, along: int) -> Arrays:
@@ -117,29 +121,26 @@ class Question:
             return [own(i, j) for i, j in pairs.tolist()]
         return [[product(j, i), product(i, j)] for i, j in pairs.tolist()]
 
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a user's function returns for a copy of θ and these arguments."""
         return function(rebuilt(self.form, self.theta), *arguments)
 
-    def _chosen(self, tensors: Sequence[str] | None) -> tuple[str, ...] | None:
+    def _chosen(self, tensors: Sequence[str]) -> tuple[str, ...]:
         """The names of the tensors that are called so, or whose names go on with a dot after this."""
-        if tensors is None:
-            return None
-        for start in tensors:
+        if isinstance(tensors, str) or not (starts := list(tensors)):
+            raise InputError(f"tensors: expected a list of names, got {shortened(tensors)}")
+        for start in starts:
             if not any(_below(name, start) for name in self.shapes):
                 raise InputError(f"tensors: theta has none called {shortened(start)}; {nearest(start, self.shapes)}")
-        return tuple(name for name in self.shapes if any(_below(name, start) for start in tensors))
-
-    def _restore(self) -> None:
-        """Let a gradient function that loads θ into a network leave it as it was."""
-        now = dict(named(self.form))
-        used = [number for number in self.engine.starts if number is not None]
-        if used and any(not np.array_equal(numbers("theta", now[name]), a) for name, a in self.theta.items()):
-            self.gradient(rebuilt(self.form, self.theta), min(used))
+        return tuple(name for name in self.shapes if any(_below(name, start) for start in starts))
 
 
 def checked_pairs(pairs: Sequence[tuple[int, int]] | Array) -> Array:
     """Pairs of the numbers of fields, (p, 2)."""
-    found = np.asarray(pairs)
+    try:
+        found = np.asarray(pairs)
+    except ValueError as error:  # NumPy's, about rows of different lengths
+        raise InputError(f"pairs: expected pairs of numbers >= 0, such as [(0, 1)], got {shortened(pairs)}") from error
     if found.ndim != 2 or found.shape[1] != 2 or not len(found) or found.dtype.kind not in "iu" or (found < 0).any():
         raise InputError(f"pairs: expected pairs of numbers >= 0, such as [(0, 1)], got {shortened(pairs)}")
     return found
@@ -149,7 +150,7 @@ def _below(name: str, start: str) -> bool:
     return name == start or name.startswith(f"{start}.")
 
 
-def _check_finite(source: str, arrays: Arrays) -> None:
+def check_finite(source: str, arrays: Arrays) -> None:
     for name, a in arrays.items():
         if not np.isfinite(a).all():
             where = source if name == ALONE else f"{source}: {name!r}"

@@ -24,6 +24,6 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 
 
 def shortened(value: Any) -> str:
-    """How Python writes a value, cut to 80 characters."""
-    text = repr(value)
+    """How Python writes a value, on one line and cut to 80 characters."""
+    text = " ".join(repr(value).split())
     return text if len(text) <= 80 else text[:77] + "…"

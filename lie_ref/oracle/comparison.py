@@ -189,7 +189,8 @@ class Comparison:
             size = np.where(size > 0, size, np.where(terms > 0, terms, terms.max() or np.inf))
         with np.errstate(divide="ignore"):
             each = np.where(sizes > error, sizes / allowed, np.inf)
-        found = np.concatenate([(size / error)[None], each])
+        whole = np.where(np.isfinite(error), size / error, 0.0)
+        found = np.concatenate([whole[None], each])
         part, *row = (int(r) for r in np.unravel_index(np.argmin(found), found.shape))
         return _digits(1, float(found[(part, *row)])), ["", *keys][part], tuple(row)
 

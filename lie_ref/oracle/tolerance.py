@@ -63,7 +63,7 @@ def row_norms(a: Array, lead: int) -> Array:
     array([5.e-200, 0.e+000])
     """
     rows = np.abs(a.reshape(*a.shape[:lead], -1), dtype=np.float64)
-    largest = rows.max(axis=-1, keepdims=True)
+    largest = rows.max(axis=-1, keepdims=True, initial=0.0)
     np.divide(rows, largest, out=rows, where=largest > 0)  # in place, because there may be many numbers
     return largest[..., 0] * np.sqrt(np.square(rows, out=rows).sum(axis=-1))
 

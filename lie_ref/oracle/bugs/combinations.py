@@ -158,23 +158,29 @@ class _Fit:
         everything = [self.candidate, *self.terms.values()]
         gram = np.array([[sum(float(np.vdot(a[k], b[k])) for k in a) for b in everything] for a in everything])
         unnamed: list[Found] = []
+        most = 4
         for support in (s for count in range(1, 5) for s in combinations(range(len(self.terms)), count)):
-            factors = _factors(gram, support)
+            factors = _factors(gram, support) if len(support) <= most else None
             if factors is None:
                 continue
             formula = {list(self.terms)[k]: c for k, c in zip(support, factors.tolist(), strict=True)}
             digits = self.digits({k: sum(c * self.terms[t][k] for t, c in formula.items()) for k in self.shapes})
+            if digits is not None and self._is_multiple(formula):
+                most = len(support)  # other bugs explain it, or formulas with no more terms
+                continue
             found = [] if digits is None else self._named(formula, digits)
             if found and found[0][0] != COMBINATION:
                 return found
             unnamed = unnamed or found
         return unnamed
 
-    def _named(self, formula: Formula, digits: float) -> list[Found]:
+    def _is_multiple(self, formula: Formula) -> bool:
+        """Whether a formula is a multiple of the right one, but for a bracket with the wrong sign, which has a name."""
         correct = CORRECT[self.quantity]
         multiple = formula.keys() == correct.keys() and np.ptp([formula[t] / correct[t] for t in formula]) < CLOSE
-        if multiple and formula.get("H_i g_j", -1) < 0:
-            return []  # other bugs explain a multiple of the right answer, unless it is a bracket with the wrong sign
+        return bool(multiple) and formula.get("H_i g_j", -1) < 0
+
+    def _named(self, formula: Formula, digits: float) -> list[Found]:
         written = " + ".join(f"{_factor(c)}{text}" for text, c in formula.items()).replace("+ −", "− ")
         known = [
             (name, sentence, None in factors.values())

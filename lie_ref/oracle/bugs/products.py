@@ -113,7 +113,7 @@ def flattened(exact: Answers) -> Iterator[tuple[str, Faulty]]:
 
 def misreported(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """Gradients, products and brackets that were right before they were unflattened in another order."""
-    for note, order in _orders(exact):
+    for note, order in _orders(exact) if exact.sides == 2 else ():  # a single product has no bracket
         arrays = {q: _misread(exact[q], lead, order) for q, lead in (("grad", 1), ("hvp", 2), ("bracket", 1))}
         given = {q: partial(_given, found) for q, found in arrays.items()}
         yield note, exact.replaced(**given, logit_delta=lambda _: exact.logit_delta)  # type: ignore[arg-type]
