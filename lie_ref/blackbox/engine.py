@@ -36,6 +36,7 @@ class Differences:
     logits_of: Callable[[Point], Array] | None = None
     sides: int = 2  # of a pair, whose products are computed: H_j d_i alone, or H_i d_j as well
     tensors: tuple[str, ...] | None = None
+    quick: bool = False  # with few differences, which reject most bugs
     starts: dict[int | None, Start] = field(default_factory=dict)  # of each function at θ; None are the logits
     repeated: dict[int | None, float] = field(default_factory=dict)  # the relative difference of two calls at θ
 
@@ -80,7 +81,7 @@ class Differences:
         start, f = self.start(number), self.function(number)
         if theta is not self.theta:
             start = replace(start, value=start.sample.of(f(theta)))
-        return derivative(f, theta, direction, start, add_to)
+        return derivative(f, theta, direction, start, add_to, self.quick)
 
     def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
         """z (n_eval, k) of the evaluation inputs."""

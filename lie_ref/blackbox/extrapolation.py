@@ -22,6 +22,7 @@ from ..oracle.tolerance import row_norms
 Function = Callable[[Mapping[str, Array]], Arrays]
 START = 0.03  # the first step, |h d| / |θ|
 SMALLEST = 16.0  # rounding errors of θ; smaller steps may not move it at all
+QUICK = 0.003  # the first of two steps only
 SHRINK = 2.0**0.5  # of one step to the next
 COLUMNS = 8  # of the tableau, each of which removes one power of h
 FEWEST = 4  # steps
@@ -59,8 +60,17 @@ class Derivative:
     kinks: dict[str, float]
 
 
-def derivative(f: Function, theta: Arrays, direction: Arrays, start: Start, add_to: Arrays | None = None) -> Derivative:
+def derivative(
+    f: Function,
+    theta: Arrays,
+    direction: Arrays,
+    start: Start,
+    add_to: Arrays | None = None,
+    quick: bool = False,
+) -> Derivative:
     """Df(θ)·d for a function of named arrays.  Values are added to the arrays `add_to`, if there are any.
+
+    If `quick`, it takes two steps only, and has some four digits.
 
     >>> def cube(theta):
     ...     return {"t": theta["t"] ** 3}
@@ -75,7 +85,7 @@ def derivative(f: Function, theta: Arrays, direction: Arrays, start: Start, add_
     if not length:
         return Derivative(found, nothing, nothing, nothing)
     scale = (norm(theta) or 1.0) / length
-    first, last = START * scale, SMALLEST * max(unit(theta), start.unit) * scale
+    first, last = (QUICK if quick else START) * scale, SMALLEST * max(unit(theta), start.unit) * scale
     slope, fold, h = Tableau(start, first=2), Tableau(start, first=1), first
     seen = np.zeros(len(sample.names), bool)
     while h > last:
@@ -83,6 +93,8 @@ def derivative(f: Function, theta: Arrays, direction: Arrays, start: Start, add_
         slope.add(sample.resolved(ahead - behind, seen) / (2 * h), h)
         fold.add((ahead - start.value + (behind - start.value)) / (2 * h), h)
         h /= SHRINK
+        if quick and len(slope.steps) == 2:
+            break
         if len(slope.steps) >= FEWEST and (start.noise / h >= slope.errors).all():
             break  # rounding spoils all smaller steps
     sides = sample.norms(fold.best)

@@ -41,6 +41,9 @@ class Fields(Vector):
     def exact(self) -> Answers:
         return Answers(self, self.engine).known(self.answers)
 
+    def quick(self) -> Fields:
+        return replace(self, engine=replace(self.engine, quick=True))
+
     def place(self, quantity: str, row: int) -> str:
         if self.engine.sides == 1:
             return "the product"

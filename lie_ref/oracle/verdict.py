@@ -169,7 +169,8 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
             return fitted
         if not suspects:
             beginning = comparison.beginning
-            estimates = (_suspects([bug], beginning, beginning.worst_pair) for bug in ESTIMATED)
+            screen = beginning.worst_pair if known else beginning.screen
+            estimates = (_suspects([bug], beginning, screen) for bug in ESTIMATED)
             suspects = next((found for found in estimates if found), [])
         if not suspects and (rounding := ROUNDING.explain(comparison)):
             suspects = [(ROUNDING, rounding)]
