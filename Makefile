@@ -41,6 +41,8 @@ bench: $(BIN)/installed
 	-$(BIN)/python -m pip install -q --disable-pip-version-check "$(TORCH)"
 	-$(BIN)/python -m pip install -q --disable-pip-version-check "$(JAX)"
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.checkers
+	-$(BIN)/python -m tests.bench.digits
 
 certify: $(BIN)/installed-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.certificates

@@ -1,8 +1,8 @@
 """`python -m tests.bench.checkers`: `lie_ref.check` beside the checkers of PyTorch, JAX and autograd.
 
-They are given the same 20 problems and 15 bugs.  The peers check derivatives of a function with a rule of its own.  Here
-the function is the gradient θ ↦ ∇L, and the rule is the user's product with the Hessian, which is what they see best.
-A bug in the formula of a bracket is none of their business, and counts as not found.
+They are given the same 20 problems and 15 bugs.  The peers check derivatives of a function with a rule of its own.
+Here the function is the gradient θ ↦ ∇L, and the rule is the user's product with the Hessian.  That is what they see
+best.  A bug in the formula of a bracket is none of their business, and counts as not found.
 """
 
 from __future__ import annotations

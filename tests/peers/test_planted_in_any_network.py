@@ -12,6 +12,7 @@ from .planted_anywhere import PAIRS, bugs, norm, total  # noqa: E402
 
 pytestmark = pytest.mark.torch
 NETWORKS = ("transformer", "resnet-silu", "recurrent", "contrastive")
+SLOW = NETWORKS[:2]  # only candidates with brackets alone, which are the hardest
 
 
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 0.9), (torch.float32, 0.8)])
@@ -21,7 +22,7 @@ def test_mistakes_are_rejected_and_named_and_none_wrongly(kind: str, dtype: torc
     right = [case.bracket(case.theta, i, j) for i, j in PAIRS]
     rejected, named, kinds = 0, 0, set()
     for bug in bugs(case):
-        for candidate in bug.candidates:
+        for candidate in bug.candidates[-1:] if kind in SLOW else bug.candidates:
             verdict = check(case.gradient, case.theta, candidate, PAIRS)
             off = max(norm(total((1, a), (-1, b))) / norm(b) for a, b in zip(candidate["bracket"], right, strict=True))
             said = f"{bug.mistake}, {' and '.join(candidate)}\n{verdict}"

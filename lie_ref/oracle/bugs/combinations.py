@@ -23,6 +23,7 @@ Formula = dict[str, float]  # the factor of each term
 
 FEW = 8  # numbers
 CLOSE = 1e-4  # relative error of a combination that is worth an exact check
+ALIKE = 1e-2  # relative differences of factors that are one factor, in a low precision
 CORRECT: dict[str, Formula] = {
     "logits": {"z": 1},
     "loss": {"L_i": 1},
@@ -264,7 +265,9 @@ class _Fit:
                 predicted[key] = c * option
                 wrong.setdefault((text, round(c, 6)), []).append(key.partition("/")[2] or key)
         digits = self.digits(predicted) if wrong else None
-        scaled = len(wrong) == 1 and sum(map(len, wrong.values())) == len(self.shapes) and not next(iter(wrong))[0]
+        factors = [c for text, c in wrong if not text]
+        alike = len(factors) == len(wrong) > 0 and np.ptp(factors) <= ALIKE * abs(factors[0])
+        scaled = alike and sum(map(len, wrong.values())) == len(self.shapes)
         if digits is None or scaled:  # other bugs explain a multiple of the right answer
             return []
         found = []
