@@ -14,7 +14,7 @@ import numpy as np
 from ..core.engine import at, stacked
 from ..core.problem import Problem, Weights
 from ..core.types import Array, Arrays
-from .extrapolation import Derivative, Start, derivative, norm, size, unit
+from .extrapolation import Derivative, Start, derivative, difference, norm, size, unit
 
 STEP = 8.0  # rounding errors by which θ is changed to measure noise, as in `oracle.tolerance`
 TRIALS = 3
@@ -36,7 +36,7 @@ class Differences:
     logits_of: Callable[[Point], Array] | None = None
     sides: int = 2  # of a pair, whose products are computed: H_j d_i alone, or H_i d_j as well
     tensors: tuple[str, ...] | None = None
-    quick: bool = False  # with few differences, which reject most bugs
+    quick: bool = False  # by one difference each, which rejects most bugs
     starts: dict[int | None, Start] = field(default_factory=dict)  # of each function at θ; None are the logits
     repeated: dict[int | None, float] = field(default_factory=dict)  # the relative difference of two calls at θ
 
@@ -81,7 +81,13 @@ class Differences:
         start, f = self.start(number), self.function(number)
         if theta is not self.theta:
             start = replace(start, value=start.sample.of(f(theta)))
-        return derivative(f, theta, direction, start, add_to, self.quick)
+        return derivative(f, theta, direction, start, add_to)
+
+    def product(self, number: int | None, direction: Arrays, theta: Arrays) -> Arrays:
+        """The derivative of a function along a direction alone."""
+        if self.quick:
+            return difference(self.function(number), theta, direction, self.start(number))
+        return self.along(number, direction, theta).values
 
     def logits(self, weights: Weights, x: Array, training: bool = False) -> Array:
         """z (n_eval, k) of the evaluation inputs."""
@@ -95,10 +101,9 @@ class Differences:
         """H_j d_i and H_i d_j for each pair, from a direction d_i for each field: name → (p, 2, *shape)."""
         found = []
         for i, j in problem.pairs:
-            sides = [self.along(int(problem.x[j]), at(directions, i), problem.params).values]
+            sides = [self.product(int(problem.x[j]), at(directions, i), problem.params)]
             if self.sides == 2:
-                other = self.along(int(problem.x[i]), at(directions, j), problem.params).values if i != j else sides[0]
-                sides.append(other)
+                sides.append(self.product(int(problem.x[i]), at(directions, j), problem.params) if i != j else sides[0])
             found.append(stacked(sides))
         return stacked(found)
 
@@ -109,7 +114,7 @@ class Differences:
     def push_forward(self, weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, Array]:
         """z (n_eval, k), and D_θ z · t for each tangent, name → (t, *shape): (t, n_eval, k)."""
         ways = range(len(next(iter(tangents.values()))))
-        changes = [self.along(None, at(tangents, k), weights.params).values[LOGITS] for k in ways]
+        changes = [self.product(None, at(tangents, k), weights.params)[LOGITS] for k in ways]
         return self.logits(weights, x), np.stack(changes)
 
 

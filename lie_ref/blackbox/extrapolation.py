@@ -22,7 +22,6 @@ from ..oracle.tolerance import row_norms
 Function = Callable[[Mapping[str, Array]], Arrays]
 START = 0.03  # the first step, |h d| / |θ|
 SMALLEST = 16.0  # rounding errors of θ; smaller steps may not move it at all
-QUICK = 0.003  # the first of two steps only
 SHRINK = 2.0**0.5  # of one step to the next
 COLUMNS = 8  # of the tableau, each of which removes one power of h
 FEWEST = 4  # steps
@@ -66,11 +65,8 @@ def derivative(
     direction: Arrays,
     start: Start,
     add_to: Arrays | None = None,
-    quick: bool = False,
 ) -> Derivative:
     """Df(θ)·d for a function of named arrays.  Values are added to the arrays `add_to`, if there are any.
-
-    If `quick`, it takes two steps only, and has some four digits.
 
     >>> def cube(theta):
     ...     return {"t": theta["t"] ** 3}
@@ -85,7 +81,7 @@ def derivative(
     if not length:
         return Derivative(found, nothing, nothing, nothing)
     scale = (norm(theta) or 1.0) / length
-    first, last = (QUICK if quick else START) * scale, SMALLEST * max(unit(theta), start.unit) * scale
+    first, last = START * scale, SMALLEST * max(unit(theta), start.unit) * scale
     slope, fold, h = Tableau(start, first=2), Tableau(start, first=1), first
     seen = np.zeros(len(sample.names), bool)
     while h > last:
@@ -93,8 +89,6 @@ def derivative(
         slope.add(sample.resolved(ahead - behind, seen) / (2 * h), h)
         fold.add((ahead - start.value + (behind - start.value)) / (2 * h), h)
         h /= SHRINK
-        if quick and len(slope.steps) == 2:
-            break
         if len(slope.steps) >= FEWEST and (start.noise / h >= slope.errors).all():
             break  # rounding spoils all smaller steps
     sides = sample.norms(fold.best)
@@ -106,6 +100,20 @@ def derivative(
         _combine(found, f, theta, direction, slope)
     parts = np.maximum(slope.errors, kinks), slope.magnified * start.noise, kinks
     return Derivative(found, *(nothing | dict(zip(sample.names, e.tolist(), strict=True)) for e in parts))
+
+
+def difference(f: Function, theta: Arrays, direction: Arrays, start: Start) -> Arrays:
+    """Df(θ)·d by one central difference, to half the digits of f.
+
+    >>> found = difference(lambda t: {"t": t["t"] ** 3}, t := {"t": np.ones(1)}, t, Start.of(t, noise={"t": 1e-15}))
+    >>> abs(found["t"][0] - 3) < 1e-6
+    True
+    """
+    # Longer steps have smaller rounding errors, but in deep networks the third derivative spoils them.
+    h = start.unit**0.5 * (norm(theta) or 1.0) / (norm(direction) or 1.0)
+    ahead = {name: a.astype(np.float64) for name, a in f(Moved(theta, direction, h)).items()}
+    behind = f(Moved(theta, direction, -h))
+    return {name: (a - behind[name]) / (2 * h) for name, a in ahead.items()}
 
 
 @dataclass(frozen=True)

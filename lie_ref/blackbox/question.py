@@ -44,6 +44,7 @@ class Question:
         self.logits_shape: tuple[int, ...] = ()
         changes = None if logits is None else self._logits
         self.engine = Differences(self.theta, self._gradient, changes, sides, self.tensors)
+        self.bar: Progress | None = None
 
     def verdict(self, candidate: Any, pairs: Array) -> Verdict:
         """The verdict on what the candidate claims about the fields in these pairs."""
@@ -53,7 +54,9 @@ class Question:
                 quantities = {key.partition("/")[0] for key in arrays}
                 if "logit_delta" in quantities:
                     self.engine.tensors = None  # the whole bracket is pushed forward
-                return judge(compared(self._solved(pairs, quantities), arrays))
+                comparison = compared(self._solved(pairs, quantities), arrays)
+                with Progress(None, "gradients to name the bug", patience=PATIENCE) as self.bar:
+                    return judge(comparison)
         finally:
             restore(self.form, self.theta)  # a user's function may have loaded other parameters into a network
 
@@ -64,6 +67,8 @@ class Question:
 
     def _gradient(self, theta: Mapping[str, Array], number: int) -> Arrays:
         """The user's gradient as arrays, which may share memory with what the user's function uses again."""
+        if self.bar:
+            self.bar.advance()
         source = f"gradient(theta, {number})"
         found = read_like(source, self.gradient(rebuilt(self.form, theta), number), self.shapes)
         if theta is self.theta:

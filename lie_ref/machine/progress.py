@@ -17,14 +17,14 @@ class Progress:
 
     `start` counts work of an earlier run (a resumed job): as done, but not towards the rate.  After an exception the
     bar stays as it was, and later output starts on a new line.  A job that takes less than `patience` seconds shows
-    nothing.
+    nothing.  `total` is None if nobody knows it.
 
     >>> with Progress(3, "decoding") as bar:
     ...     for image in range(3):
     ...         bar.advance(extra="loss 0.312")
     """
 
-    def __init__(self, total: int, label: str, start: int = 0, patience: float = 0.0) -> None:
+    def __init__(self, total: int | None, label: str, start: int = 0, patience: float = 0.0) -> None:
         self.total, self.label, self.start = total, label, start
         self.done, self.extra = start, ""
         self.stream = sys.stderr
@@ -44,14 +44,14 @@ class Progress:
             self._draw()
 
     def text(self) -> str:
-        """The line without its bar: label, done of total, rate, time left (at the end, time taken) and extra."""
+        """The line without its bar: label, done of total, rate, time left (else time taken) and extra."""
         seconds = monotonic() - self.began
         rate = (self.done - self.start) / seconds if seconds > 0 else 0.0
-        parts = [self.label, f"{self.done:,}/{self.total:,}"]
+        parts = [self.label, f"{self.done:,}" + ("" if self.total is None else f"/{self.total:,}")]
         if rate > 0:
             parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
-            left = (self.total - self.done) / rate
-            parts.append(f"{clock(left)} left" if self.done < self.total else f"in {clock(seconds)}")
+            left = 0.0 if self.total is None else (self.total - self.done) / rate
+            parts.append(f"{clock(left)} left" if left > 0 else f"in {clock(seconds)}")
         return "  ".join([*parts, self.extra] if self.extra else parts)
 
     def _draw(self) -> None:
@@ -59,8 +59,10 @@ class Progress:
         if not self.terminal:
             print(self.text(), file=self.stream, flush=True)
             return
-        full = BAR * self.done // max(self.total, 1)
-        line = f"[{'#' * full}{'.' * (BAR - full)}] {self.text()}"
+        line = self.text()
+        if self.total is not None:
+            full = BAR * self.done // max(self.total, 1)
+            line = f"[{'#' * full}{'.' * (BAR - full)}] {line}"
         width = shutil.get_terminal_size().columns - 1  # a full last column would wrap, and the line would stay
         print(f"\r{line[:width]}\x1b[K", end="", file=self.stream, flush=True)
 

@@ -119,7 +119,7 @@ class Comparison:
         """A comparison that costs less and rejects most bugs: of the worst pair, for large networks in float32.
 
         The allowed errors grow with the unit of rounding.  Where they would hide the candidate's error, it is float64.
-        Fields whose network is not known are computed by few differences.
+        Products of a network that is not known are single differences of gradients.
         """
         screen, quantity, single = self.worst_pair, self.disagreeing[0], np.dtype(np.float32)
         key, row = screen.worst(quantity)

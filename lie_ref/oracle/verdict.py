@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from .bugs.catalogue import CATALOGUE, ESTIMATED, OF_FIELDS, ROUNDING, Bug
 from .bugs.combinations import UNSPECIFIC, another_bug, combined
 from .comparison import ENOUGH, Comparison
 
+DIAGNOSED = 1 << 24  # numbers of one quantity; with those from which it may be made, they take 2 GiB
 WORDS = {True: "agrees", False: "DISAGREES", None: "CANNOT TELL"}
 
 
@@ -52,7 +53,8 @@ class Verdict:
 
     `agrees` is False if a quantity disagrees, else None, *cannot tell*, if too little of one is decided, else True.
     `layer` says which layer's output differs first, if the candidate has outputs of layers; `located` says in which
-    tensors and rows the first quantity that disagrees is wrong, and `advice` what would decide more.
+    tensors and rows the first quantity that disagrees is wrong, `advice` what would decide more, and `unnamed` why a
+    diagnosis is empty.
     """
 
     vector: str
@@ -62,6 +64,7 @@ class Verdict:
     layer: str = ""
     located: str = ""
     advice: str = ""
+    unnamed: str = "No bug of the catalogue explains it."
 
     @property
     def decided(self) -> float:
@@ -85,7 +88,7 @@ class Verdict:
             lines += [f"  {e.name}: {e.explains} (matches to {e.digits:.1f} digits)" for e in self.diagnosis]
         elif self.agrees is False:
             finite = all(q.finite for q in self.quantities.values())
-            lines.append("No bug of the catalogue explains it." if finite else NOT_FINITE)
+            lines.append(self.unnamed if finite else NOT_FINITE)
         lines += [f"{text[0].upper()}{text[1:]}." for text in (self.layer, self.located) if text]
         if any(q.agrees is None for q in self.quantities.values()):
             few = f"With fewer than {ENOUGH:g} digits decided, zeros would agree as well."
@@ -116,12 +119,16 @@ def judge(comparison: Comparison, layer: str = "") -> Verdict:
         quantities[quantity] = Agreement(agrees, *worst, decided, undecided, because)
     each = [q.agrees for q in quantities.values()]
     agrees = False if False in each else None if None in each else True
-    diagnosis = diagnose(comparison) if agrees is False and comparison.finite else ()
-    place = located(comparison) if agrees is False else ""
     narrow = any(q.agrees is None and q.dtype.itemsize < 8 for q in quantities.values())
-    return Verdict(
-        comparison.vector.name, agrees, quantities, diagnosis, layer, place, comparison.vector.advice(narrow)
-    )
+    verdict = Verdict(comparison.vector.name, agrees, quantities, (), layer, advice=comparison.vector.advice(narrow))
+    if agrees is not False:
+        return verdict
+    verdict = replace(verdict, located=located(comparison))
+    count = sum(comparison.candidate[key].size for key in comparison.keys(comparison.disagreeing[0]))
+    if count > DIAGNOSED:
+        unnamed = f"{count:,} numbers are too many to name the bug. Compare fewer tensors or pairs."
+        return replace(verdict, unnamed=unnamed)
+    return replace(verdict, diagnosis=diagnose(comparison) if comparison.finite else ())
 
 
 def located(comparison: Comparison) -> str:
@@ -164,17 +171,20 @@ def diagnose(comparison: Comparison) -> tuple[Explanation, ...]:
             return fitted
         known = comparison.vector.has_network
         bugs = dict.fromkeys(bug for s in comparison.stages for bug in CATALOGUE[s] if known or bug.name in OF_FIELDS)
-        suspects = _suspects(bugs, comparison.beginning, comparison.beginning.screen)
+        beginning = comparison.beginning
+        suspects = _suspects(bugs, beginning, beginning.screen)
         if fitted and not suspects:
             return fitted
         if not suspects:
-            beginning = comparison.beginning
             screen = beginning.worst_pair if known else beginning.screen
             estimates = (_suspects([bug], beginning, screen) for bug in ESTIMATED)
             suspects = next((found for found in estimates if found), [])
         if not suspects and (rounding := ROUNDING.explain(comparison)):
-            suspects = [(ROUNDING, rounding)]
-        whole = [(bug, explained) for bug, _ in suspects if (explained := bug.explain(comparison))]
+            whole = suspects = [(ROUNDING, rounding)]
+        elif len(beginning.candidate) == len(comparison.candidate):
+            whole = suspects
+        else:
+            whole = [(bug, explained) for bug, _ in suspects if (explained := bug.explain(comparison))]
     note = "" if whole else another_bug(comparison.disagreeing[0])
     found = [
         Explanation(bug.name, bug.sentence + (f": {detail}" if detail else "") + note, digits)

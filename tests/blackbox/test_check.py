@@ -11,8 +11,9 @@ from networks import examples, generic_state
 
 import lie_ref
 from lie_ref import check, check_hvp, mlp
-from lie_ref.blackbox import extrapolation, problem
+from lie_ref.blackbox import extrapolation, problem, question
 from lie_ref.machine.errors import InputError
+from lie_ref.oracle import verdict
 
 Arrays = dict[str, np.ndarray]
 PAIRS = [(0, 1), (5, 2)]
@@ -223,3 +224,23 @@ def test_logit_changes_need_the_logits() -> None:
     n = Network()
     with pytest.raises(InputError, match="logit_delta: expected logits="):
         check(n.gradient, n.theta, n.answers)
+
+
+def test_a_candidate_too_large_to_diagnose_says_how_to_get_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = Network()
+    monkeypatch.setattr(verdict, "DIAGNOSED", 20)
+    wrong = {"bracket": lambda theta, i, j: n.bracket(theta, j, i)}
+    found = check(n.gradient, n.theta, wrong)
+    assert (found.agrees, found.diagnosis) == (False, ())
+    assert "51 numbers are too many to name the bug. Compare fewer tensors or pairs.\n" in str(found)
+    named = check(n.gradient, n.theta, wrong, tensors=["2.bias"]).diagnosis
+    assert "sign-swapped" in [bug.name for bug in named]
+
+
+def test_a_long_check_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    n = Network()
+    monkeypatch.setattr(question, "PATIENCE", 0.0)
+    check(n.gradient, n.theta, {"bracket": lambda theta, i, j: n.bracket(theta, j, i)})
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("derivatives by differences  2/2") for line in lines)
+    assert any(line.startswith("gradients to name the bug  ") for line in lines)

@@ -57,6 +57,14 @@ def test_earlier_work_counts_as_done_but_not_towards_the_rate_and_no_work_is_no_
     assert Progress(0, "work").text() == "work  0/0"
 
 
+def test_work_of_unknown_length_shows_what_is_done_and_no_bar(monkeypatch, time):
+    stream = show(monkeypatch, Terminal())
+    with Progress(None, "gradients") as bar:
+        time.now = 10.0
+        bar.advance(1000)
+    assert stream.getvalue().endswith("\rgradients  1,000  100/s  in 0:10\x1b[K\n")
+
+
 def test_a_terminal_is_redrawn_at_most_five_times_a_second(monkeypatch, time):
     stream = show(monkeypatch, Terminal())
     with Progress(1000, "work") as bar:

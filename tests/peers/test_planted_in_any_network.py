@@ -12,19 +12,16 @@ from .planted_anywhere import PAIRS, bugs, norm, total  # noqa: E402
 
 pytestmark = pytest.mark.torch
 NETWORKS = ("transformer", "resnet-silu", "recurrent", "contrastive")
-SLOW = NETWORKS[:2]  # only candidates with brackets alone, which are the hardest, and no bugs that take many gradients
-COSTLY = ("layer-wise", "bfloat16", "after the step", "Hessian after the step", "differences", "swap")
+SLOW = NETWORKS[:2]  # only candidates with brackets alone, which are the hardest
 
 
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 0.9), (torch.float32, 0.8)])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_mistakes_are_rejected_and_named_and_none_wrongly(kind: str, dtype: torch.dtype, share: float) -> None:
-    if kind == "transformer" and dtype == torch.float32:
-        pytest.skip("takes minutes: few digits are decided, and every bug is tried in full")
     case = zoo.case(kind, 0, dtype)
     right = [case.bracket(case.theta, i, j) for i, j in PAIRS]
     rejected, named, kinds = 0, 0, set()
-    for bug in (b for b in bugs(case) if kind not in SLOW or b.mistake not in COSTLY):
+    for bug in bugs(case):
         for candidate in bug.candidates[-1:] if kind in SLOW else bug.candidates:
             verdict = check(case.gradient, case.theta, candidate, PAIRS)
             off = max(norm(total((1, a), (-1, b))) / norm(b) for a, b in zip(candidate["bracket"], right, strict=True))
@@ -35,5 +32,5 @@ def test_mistakes_are_rejected_and_named_and_none_wrongly(kind: str, dtype: torc
                 assert not names or names & bug.names, said
                 rejected, named = rejected + 1, named + bool(names)
                 kinds.add(bug.mistake)
-    assert len(kinds) >= 20
+    assert len(kinds) >= 25
     assert named >= share * rejected, (named, rejected)

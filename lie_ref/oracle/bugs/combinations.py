@@ -23,7 +23,7 @@ Formula = dict[str, float]  # the factor of each term
 
 FEW = 8  # numbers
 CLOSE = 1e-4  # relative error of a combination that is worth an exact check
-ALIKE = 1e-2  # relative differences of factors that are one factor, in a low precision
+ALIKE = 1e-2  # relative error of its factors in a low precision
 CORRECT: dict[str, Formula] = {
     "logits": {"z": 1},
     "loss": {"L_i": 1},
@@ -166,7 +166,7 @@ class _Fit:
                 continue
             formula = {list(self.terms)[k]: c for k, c in zip(support, factors.tolist(), strict=True)}
             digits = self.digits({k: sum(c * self.terms[t][k] for t, c in formula.items()) for k in self.shapes})
-            if digits is not None and self._is_multiple(formula):
+            if digits is not None and self._is_multiple(formula, digits):
                 most = len(support)  # other bugs explain it, or formulas with no more terms
                 continue
             found = [] if digits is None else self._named(formula, digits)
@@ -175,10 +175,12 @@ class _Fit:
             unnamed = unnamed or found
         return unnamed
 
-    def _is_multiple(self, formula: Formula) -> bool:
+    def _is_multiple(self, formula: Formula, digits: float) -> bool:
         """Whether a formula is a multiple of the right one, but for a bracket with the wrong sign, which has a name."""
         correct = CORRECT[self.quantity]
-        multiple = formula.keys() == correct.keys() and np.ptp([formula[t] / correct[t] for t in formula]) < CLOSE
+        if formula.keys() != correct.keys():
+            return False
+        multiple = np.ptp([formula[t] / correct[t] for t in formula]) < _close(digits)
         return bool(multiple) and formula.get("H_i g_j", -1) < 0
 
     def _named(self, formula: Formula, digits: float) -> list[Found]:
@@ -187,7 +189,7 @@ class _Fit:
             (name, sentence, None in factors.values())
             for factors, name, sentence in NAMES[self.quantity]
             if factors.keys() == formula.keys()
-            and all(c is None or abs(formula[text] / c - 1) < CLOSE for text, c in factors.items())
+            and all(c is None or abs(formula[text] / c - 1) < _close(digits) for text, c in factors.items())
             and not (
                 self.quantity == "bracket" and name == "pair-order-swapped" and "hvp" in self.comparison.quantities
             )
@@ -291,6 +293,11 @@ class _Fit:
 
 def another_bug(quantity: str) -> str:
     return f"; this explains {quantity}, and there is another bug in what follows"
+
+
+def _close(digits: float) -> float:
+    """How far the factors of a formula may be from others if it matches to these digits."""
+    return float(np.clip(10.0 ** (1 - digits), CLOSE, ALIKE))
 
 
 def _factors(gram: Array, support: tuple[int, ...]) -> Array | None:
