@@ -16,8 +16,8 @@ class Progress:
     """A progress bar, used as a context manager; an occasional plain line if standard error is not a terminal.
 
     `start` counts work of an earlier run (a resumed job): as done, but not towards the rate.  After an exception the
-    bar stays as it was, and later output starts on a new line.  A job that takes less than `patience` seconds shows
-    nothing.  `total` is None if nobody knows it.
+    bar stays as it was, and later output starts on a new line.  A job that takes less than `patience` seconds, or
+    with no terminal less than half a minute more, shows nothing.  `total` is None if nobody knows it.
 
     >>> with Progress(3, "decoding") as bar:
     ...     for image in range(3):
@@ -30,7 +30,7 @@ class Progress:
         self.stream = sys.stderr
         self.terminal = self.stream.isatty()
         self.began = monotonic()
-        self.patience = patience
+        self.patience, self.shown = patience, False
         self.drawn = self.began + patience - REDRAW * self.terminal  # a terminal shows the bar at once
 
     def __enter__(self) -> Progress:
@@ -55,7 +55,7 @@ class Progress:
         return "  ".join([*parts, self.extra] if self.extra else parts)
 
     def _draw(self) -> None:
-        self.drawn = monotonic()
+        self.drawn, self.shown = monotonic(), True
         if not self.terminal:
             print(self.text(), file=self.stream, flush=True)
             return
@@ -67,7 +67,7 @@ class Progress:
         print(f"\r{line[:width]}\x1b[K", end="", file=self.stream, flush=True)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if monotonic() - self.began < self.patience:
+        if self.patience and not self.shown:
             return
         if kind is None:
             self._draw()

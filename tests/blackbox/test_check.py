@@ -244,3 +244,15 @@ def test_a_long_check_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsy
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("derivatives by differences  2/2") for line in lines)
     assert any(line.startswith("gradients to name the bug  ") for line in lines)
+
+
+def test_an_error_in_a_single_number_is_not_called_rounding() -> None:
+    a = np.random.default_rng(0).standard_normal((2, 100))
+    theta, one = np.linspace(0.5, 2, 100), np.eye(100)[3]
+
+    def wrong(theta: np.ndarray, i: int, d: np.ndarray) -> np.ndarray:
+        h = 3 * a[i] * theta**2 * d
+        return h + 1e-5 * float(np.linalg.norm(h)) * one
+
+    found = check(lambda theta, i: a[i] * theta**3, theta, {"hvp": wrong})
+    assert (found.agrees, found.diagnosis) == (False, ())

@@ -231,7 +231,7 @@ def _narrow(comparison: Comparison, quantity: str, bits: int) -> Any:
 def _noise(comparison: Comparison) -> str | None:
     """The bits at which rounding makes errors like the candidate's, in most rows, of the size that it makes in each.
 
-    Rounding errors also have no direction in common with the right answers.
+    Rounding errors also have no direction in common with the right answers, and are not those of single numbers.
     """
     keys = [key for quantity in comparison.disagreeing for key in comparison.keys(quantity)]
 
@@ -252,7 +252,7 @@ def _noise(comparison: Comparison) -> str | None:
     if own < WHOLE and not comparison.vector.has_network:  # differences of narrow gradients are noise themselves
         return None
     bits = round(own - float(np.median(excess(comparison.allowed))))
-    if not FINE <= bits <= own - 3 or _aligned(comparison, keys):
+    if not FINE <= bits <= own - 3 or _patterned(comparison, keys):
         return None
     allowed = comparison.vector.allowed(comparison.quantities, np.float64, bits)
     if not all((comparison.errors[key] <= allowed[key]).all() for key in comparison.candidate):
@@ -263,9 +263,13 @@ def _noise(comparison: Comparison) -> str | None:
     return f"about {bits} bits"
 
 
-def _aligned(comparison: Comparison, keys: list[str]) -> bool:
-    """Whether the errors follow the right answers, as rounding errors do not: by the cosines of long rows."""
+def _patterned(comparison: Comparison, keys: list[str]) -> bool:
+    """Whether the errors follow the right answers, or are those of one number in each row, as rounding errors are not.
+
+    The first shows in the cosines of long rows.
+    """
     cosines: list[float] = []
+    largest: list[float] = []  # part of the squares of a row's errors
     count = 0
     for key in keys:
         exact, lead = comparison.vector.outputs[key], ROWS[quantity_of(key)]
@@ -275,8 +279,9 @@ def _aligned(comparison: Comparison, keys: list[str]) -> bool:
         if error.shape[1] >= 4:
             count += error.size
             cosines += ((error * right).sum(axis=1)[scale > 0] / scale[scale > 0]).tolist()
-    if count < 64:
-        return True  # too few numbers to tell
+            largest += [float(np.max(e**2) / np.sum(e**2)) for e in error[scale > 0]]
+    if count < 64 or np.median(largest) > 0.99:  # too few numbers to tell, or single ones
+        return True
     return abs(float(np.mean(cosines))) > 0.35 or float(np.mean(np.abs(cosines))) > 0.6
 
 
