@@ -102,7 +102,7 @@ def _parser() -> Parser:
     _add_folders(experiment, "experiment")
 
     findings = command("findings", _findings, "run the experiment with several seeds and judge the published claims")
-    findings.add_argument("--celeba", metavar="DIR", help="folder of CelebA (default: only synthetic faces)")
+    findings.add_argument("--celeba", metavar="DIR", help="folder or zip of CelebA (default: only synthetic faces)")
     findings.add_argument("--subset", action="store_true", help="accept a folder that holds only some of the images")
     findings.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="runs of each kind, with seeds from 0 (default: %(default)s)"
@@ -179,7 +179,7 @@ def _add_json(parser: Parser) -> None:
 
 def _add_source(parser: Parser) -> None:
     """Add the options that say where the images come from."""
-    parser.add_argument("--celeba", metavar="DIR", help="folder of CelebA (default: synthetic faces)")
+    parser.add_argument("--celeba", metavar="DIR", help="folder or zip of CelebA (default: synthetic faces)")
     parser.add_argument("--subset", action="store_true", help="accept a folder that holds only some of the images")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
 
