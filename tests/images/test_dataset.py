@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import pickle
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -167,6 +169,37 @@ def test_a_cache_that_another_process_finished_first_is_kept(folder):
     assert [path.name for path in folder.parent.iterdir()] == ["cache"]
 
 
+def slow_build_of(folder: Path, rows: Sequence[int], built: list[str]) -> None:
+    build_cache(planned(folder, len(rows)), slow_picture, rows)
+    built.append((folder / "images.npy").read_bytes()[:200].hex())
+
+
+def test_two_builds_of_one_cache_give_it_once_and_the_second_waits_with_a_line(tmp_path, capfd):
+    built: list[str] = []
+    both = [threading.Thread(target=slow_build_of, args=(tmp_path / "cache", ROWS, built)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(built) == 2
+    assert len(set(built)) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert sum(line.startswith("preparing images") for line in lines) == 1
+    assert [line for line in lines if line.endswith("; waiting for it") and ".cache.lock: held by process" in line]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_what_killed_builds_left_is_removed_when_it_is_a_day_old(tmp_path):
+    for days in (0, 2):
+        images = tmp_path / f".other.part-{days}" / "other" / "images.npy"
+        images.parent.mkdir(parents=True)
+        images.write_bytes(b"")
+        os.utime(images, (time.time() - 86_400 * days,) * 2)
+    (tmp_path / ".cache.lock").write_text("process 1 on a host that is gone")
+    build_cache(planned(tmp_path / "cache"), picture, ROWS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.part-0", "cache"]
+
+
 BUILD = f"from {__name__} import build_slowly; build_slowly()"
 
 
@@ -258,6 +291,52 @@ def test_a_cache_with_other_contents_is_refused(folder, said, content, monkeypat
     else:
         np.save(folder / "images.npy", content)
     assert refusal(folder, monkeypatch).startswith(said)
+
+
+def with_one(array: np.ndarray, value: object) -> np.ndarray:
+    array = array.copy()
+    array.flat[7] = value
+    return array
+
+
+def of_meta(**changes: object) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda meta: np.array(json.dumps(json.loads(str(meta)) | changes))
+
+
+# fmt: off
+UNSOUND: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
+    ("labels", lambda labels: with_one(labels, 7), "labels: expected 0 to 1, found 7"),
+    ("labels", lambda labels: with_one(labels.astype(float), np.nan), "labels: float64 (400, 2), expected uint8 (400,"),
+    ("labels", lambda labels: labels.astype(np.int64) * 2 - 1, "labels: int64 (400, 2), expected uint8 (400, 2)"),
+    ("labels", lambda labels: labels[:, :1], "labels: uint8 (400, 1), expected uint8 (400, 2)"),
+    ("labels", lambda labels: labels[:-1], "labels: uint8 (399, 2), expected uint8 (400, 2)"),
+    ("labels", lambda labels: labels[:, 0], "labels: uint8 (400,), expected uint8 (400, 2)"),
+    ("split", lambda split: with_one(split, 3), "split: expected 0 to 2, found 3"),
+    ("split", lambda split: split.astype(np.int8), "split: int8 (400,), expected uint8 (400,)"),
+    ("split", lambda split: split[:9], "split: uint8 (9,), expected uint8 (400,)"),
+    ("split", lambda split: np.minimum(split, 1), "no image of 400 is in the test split (2)"),
+    ("split", lambda split: np.where(np.arange(400) < 380, 1, split).astype(np.uint8), "no image of 400 is in the tra"),
+    ("files", lambda files: with_one(files, files[0]), "files: a name is there twice"),
+    ("files", lambda files: np.arange(400), "files: int64 (400,), expected text (400,)"),
+    ("files", lambda files: files[:0], "labels: uint8 (400, 2), expected uint8 (0, 2)"),
+    ("meta", of_meta(attributes=["odd", "odd"]), "attributes: expected the 2 of pictures, found ('odd', 'odd')"),
+    ("meta", of_meta(attributes=["third", "odd"]), "attributes: expected the 2 of pictures, found ('third', 'odd')"),
+    ("meta", of_meta(attributes=None), "not the table of an image cache"),
+    ("meta", of_meta(size=True), "size, listed, skipped: expected counts that fit 400 images, found (True, 405, 0)"),
+    ("meta", of_meta(listed=399), "size, listed, skipped: expected counts that fit 400 images, found (6, 399, 0)"),
+    ("meta", of_meta(skipped=-1), "size, listed, skipped: expected counts that fit 400 images, found (6, 405, -1)"),
+    ("meta", of_meta(notes=["\x1b[2J"]), "name, notes: expected printable text"),
+    ("meta", of_meta(name=7), "name, notes: expected printable text"),
+    ("extra", lambda _: np.zeros(3), "damaged or not an .npz archive"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("key", "change", "said"), UNSOUND, ids=[f"{key}: {said}" for key, _, said in UNSOUND])
+def test_a_cache_with_content_that_no_build_writes_is_refused(folder, key, change, said, monkeypatch):
+    table = read_npz(folder / "table.npz")
+    np.savez(folder / "table.npz", **(table | {key: change(table.get(key))}))
+    assert refusal(folder, monkeypatch).startswith(f"table.npz: {said}")
 
 
 @pytest.mark.filterwarnings("ignore")  # NumPy warns of odd headers

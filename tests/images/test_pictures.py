@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from lie_ref.images import celeba
 from lie_ref.machine.errors import InputError
 
-SIZE = 8
+SIZE = 16  # more than half of the pictures' sides, so that a JPEG is not decoded at a smaller scale
 RAMP = np.linspace(0, 65_535, 20 * 26).round().reshape(26, 20)
 
 
@@ -140,7 +140,7 @@ def test_palettes_alpha_cmyk_and_bits_are_what_pillow_makes_of_them(tmp_path, mo
     colours = np.random.default_rng(0).integers(0, 256, (26, 20, 4), np.uint8)
     try:
         content = saved(Image.fromarray(colours, "RGBA").convert("RGB").convert(mode), form)
-    except OSError:
+    except (OSError, ValueError):
         pytest.skip(f"{form} has no mode {mode}")
     with Image.open(io.BytesIO(content)) as image:
         expected = plainly(image)
