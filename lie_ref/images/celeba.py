@@ -263,11 +263,11 @@ def _decode(path: Path, prefix: str | None, size: int, name: str) -> np.ndarray:
         reason = f"more than {PIXELS:,} pixels"
     except Exception as error:  # Pillow and zipfile raise almost anything for a damaged file
         reason = f"cannot be read: {first_line(error)}"
-    raise InputError(f"{shown}: {reason}")
+    raise InputError(_show(f"{shown}: {reason}", 1000))
 
 
 def _read_list(home: Path | zipfile.ZipFile, name: str) -> _List:
-    path = Path(home if isinstance(home, Path) else str(home.filename), name)
+    path = Path(home if isinstance(home, Path) else str(home.filename), _show(name))
     try:
         return _List(path, _read(home, name, LIST_BYTES))
     except Exception as error:  # zipfile raises almost anything for a damaged archive
@@ -355,6 +355,6 @@ def _read_table(found: _List, width: int, codes: dict[str, int]) -> _Table:
     return _Table(count, header, at, rows)
 
 
-def _show(text: str) -> str:
+def _show(text: str, most: int = 64) -> str:
     """Text from a file, fit for one line on a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text[:64])
+    return "".join(char if char.isprintable() else "?" for char in text[:most])
