@@ -102,7 +102,7 @@ def test_pixels_pass_through_at_most_30_functions_on_their_way_from_the_file_to_
     walk = Walk(attributes=("x", "x_eval", "groups", "logit_delta"))
     on_the_way = "images.dataset", "experiment.examination", "core.problem", "measure.evaluation", "experiment.page"
     walk.passed = {function: set() for function in walk.functions if function[0] in (*on_the_way, "fast.engine")}
-    walk.enter(("images.celeba", "centre_square"), returns=True)  # Pillow's image becomes an array of pixels
+    walk.enter(("images.pictures", "centre_square"), returns=True)  # Pillow's image becomes an array of pixels
     walk.enter(("images.dataset", "_decode_rows"), "pixels", returns=True)
     walk.enter(("images.dataset", "Dataset.batch"), "x", returns=True)
     walk.enter(("fast.sweeps", "channels_last"), "x", returns=True)

@@ -38,8 +38,9 @@ from made_up_celeba import (
 from PIL import Image
 
 from lie_ref.images import celeba
-from lie_ref.images.celeba import celeba_dataset, centre_square
+from lie_ref.images.celeba import celeba_dataset
 from lie_ref.images.labels import ATTRIBUTES
+from lie_ref.images.pictures import centre_square
 
 # --- layouts
 
