@@ -52,8 +52,8 @@ REFUSED = {  # a command, or an option of a small experiment: its error message
     "findings --steps -1": "lie-ref: --steps: expected an integer >= 0, got -1",
     "experiment --celeba nowhere --faces 10000": "lie-ref: --faces: is for synthetic faces, not for --celeba",
     "report": "lie-ref report: the following arguments are required: RUN",
-    "report nowhere": "lie-ref: nowhere/config.json: cannot be read (No such file or directory)",
-    "report .": "lie-ref: config.json: cannot be read (No such file or directory)",
+    "report nowhere": "lie-ref: nowhere/config.json: no such file",
+    "report .": "lie-ref: config.json: no such file",
 }
 
 

@@ -1,6 +1,5 @@
 """Runs a data diet from end to end: data, scores, retrainings, results and page."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict
@@ -11,10 +10,10 @@ from ..core.types import Arrays
 from ..images.dataset import Dataset
 from ..machine.child import ENDED
 from ..machine.errors import InputError
-from ..machine.files import to_json, write_npz, write_text
+from ..machine.files import from_json, to_json, write_npz, write_text
 from ..machine.process import use_one_blas_thread
 from ..machine.progress import Progress
-from ..study.folder import check_config, make_folders, with_versions, write_config
+from ..study.folder import check_config, make_folders, own_files, with_versions, write_config
 from ..study.verdicts import table
 from .claims import ACCURACY, judge
 from .jobs import Job, Work
@@ -63,7 +62,7 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
     results = {"format": FORMAT, "dataset": dataset.name, "settings": asdict(settings), "tasks": found}
     text = to_json(results, indent=1)
     write_text(out / "results.json", text + "\n")
-    results = json.loads(text)
+    results = from_json(text, out / "results.json")
     render_diet(out, results, dataset)
     return results
 
@@ -102,6 +101,8 @@ def _begin(out: Path, settings: DietSettings, dataset: Dataset) -> None:
     elif any(out.glob("jobs/*")):
         raise InputError(f"{out}: holds jobs but no config.json; {OTHERWISE}")
     make_folders(out, out / "jobs", out / "states")
+    for path in own_files(out, ("*", "jobs/*", "states/*"), ".part"):
+        path.unlink()
     if not (out / "config.json").exists():
         write_config(out, config)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..machine.errors import InputError
-from ..machine.files import first_line, read_npz
+from ..machine.files import first_line, from_json, read_npz
 from ..machine.progress import Progress
 from ..machine.threads import in_order, threads
 from ..machine.workers import workers
@@ -136,7 +136,7 @@ def load_cache(folder: Path) -> Dataset:
     remedy = f"delete {folder} and it is built anew"
     try:
         arrays = read_npz(table)
-        meta = json.loads(str(arrays.pop("meta")))
+        meta = from_json(str(arrays.pop("meta")), f"{table}: meta")
         version = meta.pop("format")
         if version != FORMAT:
             raise InputError(f"{table}: format {version!r}, expected {FORMAT!r}")

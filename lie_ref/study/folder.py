@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..machine.errors import InputError
-from ..machine.files import write_text
+from ..machine.files import from_json, read_json, write_text
 
 
 def with_versions(config: dict[str, Any]) -> dict[str, Any]:
     """The contents of `config.json`: the settings, and the versions of Python and of the packages that compute."""
     versions = {package: version(package) for package in ("lie-ref", "numpy", "autograd", "pillow")}
-    found: dict[str, Any] = json.loads(
-        json.dumps({**config, "versions": {"python": platform.python_version(), **versions}})
+    found: dict[str, Any] = from_json(
+        json.dumps({**config, "versions": {"python": platform.python_version(), **versions}}), "settings"
     )
     return found
 
@@ -30,7 +30,7 @@ def make_folders(*folders: Path) -> None:
 
 
 def own_files(out: Path, patterns: Sequence[str], suffix: str = "") -> list[Path]:
-    """The files of a run that match the patterns; with the suffix ".part", the unfinished files that a kill left."""
+    """The files of a run that match the patterns; with the suffix "*.part", the unfinished files that a kill left."""
     return [path for pattern in patterns for path in sorted(out.glob(pattern + suffix))]
 
 
@@ -46,10 +46,10 @@ def check_config(out: Path, config: dict[str, Any], otherwise: str) -> None:
     """
     path = out / "config.json"
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         moved = before["celeba"] and config["celeba"]  # CelebA may have moved; "images" says if it is the same
         changed = [key for key in config if before[key] != config[key] and not (key == "celeba" and moved)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error}); {otherwise}") from error
     if changed:
         key = changed[0]

@@ -237,7 +237,8 @@ CONTENTS: list[tuple[str, object]] = [  # the images, or arrays of the table
     ("images.npy: int8 (400, 6, 6, 3), expected uint8 (400, 6, 6, 3)", np.zeros((400, 6, 6, 3), np.int8)),
     ("table.npz: damaged or not an .npz archive of plain arrays", {"labels": np.array([Bomb()], object)}),
     ("table.npz: format 'lie-ref-cache/0', expected 'lie-ref-cache/1'", {"meta": '{"format": "lie-ref-cache/0"}'}),
-    *(("table.npz: not the table of an image cache", {"meta": meta}) for meta in ("", "{}", "[]", '"text"')),
+    *(("table.npz: not the table of an image cache", {"meta": meta}) for meta in ("{}", "[]", '"text"')),
+    ("table.npz: meta: cannot be read as JSON", {"meta": ""}),
 ]
 # fmt: on
 
