@@ -15,10 +15,9 @@ from ..core.networks import Model, preset
 from ..images.dataset import Dataset
 from ..machine.errors import InputError
 from ..machine.files import from_json, read_text, to_json, write_npz, write_text, written
-from ..machine.process import use_one_blas_thread
 from ..machine.progress import Progress
 from ..study.checkpoint import Checkpoint
-from ..study.folder import check_config, make_folders, own_files, with_versions, write_config
+from ..study.folder import check_config, held_folder, make_folders, own_files, with_versions, write_config
 from ..study.training import Training, two_processes
 from .claims import judge
 from .examination import change_passes, examine
@@ -45,32 +44,32 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
     """Run the experiment in the folder `out`, or finish one that was stopped, and return the path of its page.
 
     `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, for an `out`
-    that already holds a run (unless `resume` or `force`), and with `resume` for a run with other settings.
+    that already holds a run (unless `resume` or `force`), and with `resume` for a run with other settings.  Waits while
+    another process works in `out`.
 
     The processes that it starts never run the calling script, so the script needs no `if __name__ == "__main__":`.
-    OpenBLAS is limited to one thread in this process.
     """
-    use_one_blas_thread()
-    model, dataset = prepare(settings, out, cache, resume, force)
-    train(settings, model, dataset, out)
-    points = evaluate_checkpoints(settings, model, dataset, out)
-    passes = compare_orders(settings, model, dataset, out)
-    summary: dict[str, Any] = {
-        "format": "lie-ref-run/1",
-        "dataset": dataset.name,
-        "preset": settings.preset,
-        "steps": settings.steps,
-        "seed": settings.seed,
-        "parameters": model.parameter_count,
-        "attributes": list(dataset.attributes),
-        "rms_gradient": RMS_GRADIENT,
-        "checkpoints": points,
-        "passes": passes,
-    }
-    summary["findings"] = judge([summary])
-    write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
-    page = render(out)
-    (out / "state.npz").unlink(missing_ok=True)
+    with held_folder(out):
+        model, dataset = prepare(settings, out, cache, resume, force)
+        train(settings, model, dataset, out)
+        points = evaluate_checkpoints(settings, model, dataset, out)
+        passes = compare_orders(settings, model, dataset, out)
+        summary: dict[str, Any] = {
+            "format": "lie-ref-run/1",
+            "dataset": dataset.name,
+            "preset": settings.preset,
+            "steps": settings.steps,
+            "seed": settings.seed,
+            "parameters": model.parameter_count,
+            "attributes": list(dataset.attributes),
+            "rms_gradient": RMS_GRADIENT,
+            "checkpoints": points,
+            "passes": passes,
+        }
+        summary["findings"] = judge([summary])
+        write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
+        page = render(out)
+        (out / "state.npz").unlink(missing_ok=True)
     return page
 
 
@@ -172,7 +171,7 @@ def _path(out: Path, step: int) -> Path:
 
 
 def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) -> None:
-    """Make the folder of a run.  Raises InputError if it holds a run that may be neither replaced nor continued."""
+    """Raise InputError if the folder of a run holds a run that may be neither replaced nor continued."""
     if resume and force:
         raise InputError("--resume continues a run and --force replaces it: expected one of them, got both")
     there = own_files(out, FILES)
@@ -185,7 +184,6 @@ def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) 
             f"{out}: holds a run ({there[0].name}); "
             "--out takes another folder, --resume continues it, --force replaces it"
         )
-    make_folders(out)
 
 
 def _begin(out: Path, config: dict[str, Any], force: bool) -> None:
