@@ -73,8 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         said = str(error)
     except OSError as error:  # it names its file, such as a folder that may not be read; what is printed has no name
-        said = one_line(str(error)) if error.filename else f"standard output: cannot be written ({error.strerror})"
-        _forget_output()
+        said = one_line(str(error))
+        if error.filename is None:
+            said = f"standard output: cannot be written ({error.strerror})"
+            _forget_output()
     except KeyboardInterrupt as stop:
         remedy = "continue an experiment with --resume, anything else with the same command"
         print(f"lie-ref: stopped ({remedy})", file=sys.stderr)
