@@ -1,5 +1,6 @@
 """The one exception for input that cannot be used, which the command line prints as one line, and words for errors."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -19,11 +20,12 @@ class InputError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """The text with its control characters escaped, as Python writes them.
+    """The text with its control characters escaped, as Python writes them, and words longer than any path cut.
 
-    >>> len(one_line("a" + chr(10) + "b"))
-    4
+    >>> len(one_line("a" + chr(10) + "b")), len(one_line(5000 * "a"))
+    (4, 100)
     """
+    text = re.sub(r"(\S{99})\S{1000,}", r"\1…", text)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
