@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..machine.errors import InputError, shortened
-from ..machine.files import first_line, read_npz
+from ..machine.files import first_line, from_json, read_npz
 from ..machine.lock import locked
 from ..machine.progress import Progress
 from ..machine.threads import in_order, threads
@@ -29,9 +29,6 @@ SPLITS = ("train", "validation", "test")
 MIN_TEST = 32  # the images that an evaluation needs
 CHUNK = 32  # images that a worker decodes at a time: some 400 kB at 64 x 64
 ABANDONED = 86_400  # seconds after which a build that has written nothing is taken for dead
-TABLE = dict.fromkeys(
-    ("files", "labels", "split", "meta"), 2**28
-)  # bytes that each may have: CelebA's names, 52 million
 MAX_WORKERS = 4  # each may hold the directory of a big archive in memory, and two already keep up with training
 
 
@@ -127,7 +124,7 @@ def build_cache(
     folder = planned.images.parent
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
+        with locked(folder.with_name(f".{folder.name}.lock"), str(folder)):
             _remove_abandoned(folder.parent)
             if not folder.exists():  # else another process has built it while this one waited
                 _build(planned, decode, items, skip_bad)
@@ -162,8 +159,8 @@ def load_cache(folder: Path, attributes: tuple[str, ...]) -> Dataset:
     table = folder / "table.npz"
     remedy = f"delete {folder} and it is built anew"
     try:
-        arrays = read_npz(table, TABLE)
-        meta = json.loads(str(arrays.pop("meta")))
+        arrays = read_npz(table)
+        meta = from_json(str(arrays.pop("meta")), f"{table}: meta")
         version = meta.pop("format")
         if version != FORMAT:
             raise InputError(f"{table}: format {version!r}, expected {FORMAT!r}")

@@ -1,73 +1,68 @@
-"""A lock file, which keeps two processes from writing the same thing at the same time."""
+"""A lock file, by which one process at a time works in a folder."""
 
 import errno
-import fcntl
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
-from .errors import InputError
+from .errors import one_line
+from .files import written
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where the file itself is the lock: one that a kill left must be deleted by hand
+    fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file systems
 
 
 @contextmanager
-def locked(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `path` until the end of the block, as one process or thread at a time can; then remove it.
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`, in a folder that exists, during the block, and remove it at the end.
 
-    Choose a path in the folder that is guarded, or beside it, which every writer sees: two containers may share that
-    folder alone.  The file says which process holds it, on which host and since when.  If it is held, InputError says
-    so too; with `wait`, a line on standard error does, and the block begins when it is free.  The lock is the system's
-    (flock): it ends with its process, however that ends, and a file that a kill left behind is no lock.  On a file
-    system without locks, a line on standard error says that nothing is guarded.  OSError if `path` cannot be made.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder, locked(Path(folder) / ".lock"):
-    ...     os.listdir(folder)
-    ['.lock']
+    While another process holds it, wait, after a line on standard error that says that `what` is in use, and by whom:
+    process, host and start.  A process that was killed holds nothing.  On a file system without locks, a line says that
+    nothing is guarded.  Raises InputError, which names the file, if it
+    cannot be made or locked.
     """
-    with _take(path, wait) as file:
-        file.truncate(0)
-        since = datetime.now().astimezone().isoformat(" ", "seconds")
-        print(f"process {os.getpid()} on {socket.gethostname()} since {since}", file=file, flush=True)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _take(path: Path, wait: bool) -> TextIO:
-    """The lock file, open and locked."""
-    while True:
-        file = path.open("a+", encoding="utf-8", errors="replace")
-        try:
-            _lock(file, path, wait)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(file.fileno()), path.stat()):
-                    return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # whoever held it has removed it: another file may be there by now, or will be
-
-
-def _lock(file: TextIO, path: Path, wait: bool) -> None:
+    waits = False
+    while (file := _taken(path)) is None:
+        if not waits:
+            with suppress(OSError):  # released in this moment
+                holder = one_line(path.read_text(encoding="utf-8", errors="replace")[:200])
+                print(f"lie-ref: waiting for {what}, in use by {holder} ({path})", file=sys.stderr, flush=True)
+            waits = True
+        time.sleep(0.1)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = "".join(char for char in file.readline(200) if char.isprintable())
-        held = f"{path}: held by {holder or 'another process'}"
-        if not wait:
-            raise InputError(held) from None
-        print(f"{held}; waiting for it", file=sys.stderr, flush=True)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        print(f"{path}: this file system has no locks; nothing else should write here now", file=sys.stderr, flush=True)
+        yield
+    finally:
+        if fcntl is None:  # Windows removes no open file
+            file.close()
+        path.unlink(missing_ok=True)  # elsewhere before it is released, so that nobody locks a file that then goes
+        file.close()
+
+
+def _taken(path: Path) -> IO[str] | None:
+    """The open lock file, if this process holds it now."""
+    with written(path), suppress(BlockingIOError, FileExistsError), ExitStack() as opened:
+        file = opened.enter_context(path.open("a" if fcntl else "x", encoding="utf-8"))
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            said = "this file system has no locks; nothing else should write here now"
+            print(f"lie-ref: {path}: {said}", file=sys.stderr, flush=True)
+        if os.fstat(file.fileno()).st_nlink:  # otherwise its holder has just removed it
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            file.flush()
+            opened.pop_all()
+            return file
+    return None
