@@ -193,8 +193,6 @@ def _fault(dataset: Dataset, attributes: tuple[str, ...]) -> str:
     for name, most in (("labels", 1), ("split", len(SPLITS) - 1)):
         if (found := getattr(dataset, name)).max(initial=0) > most:
             return f"{name}: expected 0 to {most}, found {found.max()}"
-    if len(set(dataset.files.tolist())) < n:
-        return "files: a name is there twice"
     if dataset.attributes != attributes:
         return f"attributes: expected the {len(attributes)} of {dataset.name}, found {shortened(dataset.attributes)}"
     counts = (dataset.size, dataset.listed, dataset.skipped)

@@ -32,7 +32,7 @@ from made_up_celeba import (
 )
 from PIL import Image
 
-from lie_ref.images import celeba
+from lie_ref.images import celeba, lists
 from lie_ref.machine.errors import InputError
 
 CSV, PARTITION_CSV = csv(CSV_HEADER, ATTRIBUTE_ROWS), csv("image_id,partition", PARTITION_ROWS)
@@ -81,8 +81,8 @@ PARTITION_FORMS = {
 def test_the_attributes_are_read_in_every_clear_form(folder, form, suffix):
     path = folder / f"list_attr_celeba{suffix}"
     put(path, ATTRIBUTE_FORMS[form])
-    rows, listed = celeba._read_attributes(celeba._read_list(folder, path.name), subset=False)
-    expected, _ = celeba._read_attributes(celeba._read_list(folder, ATTR), subset=False)
+    rows, listed = lists.read_attributes(lists.read_list(folder, path.name), subset=False)
+    expected, _ = lists.read_attributes(lists.read_list(folder, ATTR), subset=False)
     assert list(rows.values()) == list(expected.values())
     assert [Path(name).stem for name in rows] == [Path(name).stem for name in NAMES]
     assert listed == N
@@ -93,7 +93,7 @@ def test_the_attributes_are_read_in_every_clear_form(folder, form, suffix):
 def test_the_partition_is_read_in_every_clear_form(folder, form, suffix):
     path = folder / f"list_eval_partition{suffix}"
     put(path, PARTITION_FORMS[form])
-    found = celeba._read_partition(celeba._read_list(folder, path.name), NAMES)
+    found = lists.read_partition(lists.read_list(folder, path.name), NAMES)
     np.testing.assert_array_equal(found, SPLIT)
 
 
@@ -192,7 +192,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a Kaggle zip without lists": (lambda folder: put_images(unopened(folder)), "celeba: no list_attr_celeba.txt or"),
     "a list in bzip2": (lambda folder: packed(unopened(folder), zipfile.ZIP_BZIP2),
                         "archive.zip/list_attr_celeba.csv: cannot be read: compressed in another way"),
-    "a list too long": (lambda folder: packed(unopened(folder), zipfile.ZIP_DEFLATED, b"\n" * (celeba.LIST_BYTES + 1)),
+    "a list too long": (lambda folder: packed(unopened(folder), zipfile.ZIP_DEFLATED, b"\n" * (lists.LIST_BYTES + 1)),
                         "archive.zip/list_attr_celeba.csv: cannot be read: 134,217,729 bytes, expected at most 134"),
 }
 # fmt: on

@@ -316,7 +316,6 @@ UNSOUND: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
     ("split", lambda split: split[:9], "split: uint8 (9,), expected uint8 (400,)"),
     ("split", lambda split: np.minimum(split, 1), "no image of 400 is in the test split (2)"),
     ("split", lambda split: np.where(np.arange(400) < 380, 1, split).astype(np.uint8), "no image of 400 is in the tra"),
-    ("files", lambda files: with_one(files, files[0]), "files: a name is there twice"),
     ("files", lambda files: np.arange(400), "files: int64 (400,), expected text (400,)"),
     ("files", lambda files: files[:0], "labels: uint8 (400, 2), expected uint8 (0, 2)"),
     ("meta", of_meta(attributes=["odd", "odd"]), "attributes: expected the 2 of pictures, found ('odd', 'odd')"),

@@ -19,7 +19,7 @@ from made_up_celeba import ATTRIBUTE_ROWS, CSV_HEADER, IMAGES, PARTITION_ROWS, a
 from made_up_pictures import HUGE, saved, tiff
 from PIL import Image
 
-from lie_ref.images import celeba
+from lie_ref.images import lists, pictures, sources
 from lie_ref.images.dataset import Dataset, build_cache, load_cache, split_in_order
 from lie_ref.machine.errors import InputError
 
@@ -39,7 +39,7 @@ EXIF = Image.Exif()
 EXIF[0x0112] = 6
 
 
-def pictures() -> list[bytes]:
+def some_pictures() -> list[bytes]:
     """Small pictures of every format, several modes and compressions, upright and not."""
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (26, 20, 4), np.uint8), "RGBA")
@@ -62,18 +62,18 @@ def pictures() -> list[bytes]:
     return [*plain, *turned, *modes, *packed, *others, *HUGE.values()]
 
 
-def lists() -> list[bytes]:
+def some_lists() -> list[bytes]:
     whole = attributes(ATTRIBUTE_ROWS[:9], count=9)
     forms = [whole, csv(CSV_HEADER, ATTRIBUTE_ROWS[:9]), text(PARTITION_ROWS[:9])]
     return [form.encode() for form in (*forms, "\ufeff" + whole, whole.replace("-1", "0"))]
 
 
-def zips() -> list[bytes]:
+def some_zips() -> list[bytes]:
     found = []
     for way in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", way) as archive:
-            archive.writestr(f"{IMAGES}/000001.jpg", pictures()[0])
+            archive.writestr(f"{IMAGES}/000001.jpg", some_pictures()[0])
             archive.writestr("list_attr_celeba.csv", csv(CSV_HEADER, ATTRIBUTE_ROWS[:9]))
         found.append(file.getvalue())
     return found
@@ -99,29 +99,29 @@ def changed(content: bytes, rng: np.random.Generator) -> bytes:
 
 def read_picture(folder: Path, content: bytes) -> None:
     (folder / "000001.jpg").write_bytes(content)
-    assert celeba._decode(folder, None, 8, "000001.jpg").shape == (8, 8, 3)
+    assert pictures.read_picture(folder, None, 8, "000001.jpg").shape == (8, 8, 3)
 
 
 def read_list(folder: Path, content: bytes) -> None:
     (folder / "list").write_bytes(content)
-    found = celeba._read_list(folder, "list")
+    found = lists.read_list(folder, "list")
     if b"Young" in content:
-        rows, count = celeba._read_attributes(found, subset=len(content) % 2 == 0)
+        rows, count = lists.read_attributes(found, subset=len(content) % 2 == 0)
         assert set(b"".join(rows.values())) <= {0, 1}
         assert count >= len(rows)
     else:
-        assert celeba._read_partition(found, ["000001.jpg"]).max() <= 2
+        assert lists.read_partition(found, ["000001.jpg"]).max() <= 2
 
 
 def read_zip(folder: Path, content: bytes) -> None:
     (folder / "archive.zip").write_bytes(content)
-    folders, paths = celeba._places(folder)
-    archives, damaged = celeba._open_zips(paths)
+    folders, paths = sources.places(folder)
+    archives, damaged = sources.open_zips(paths)
     assert all(problem.isprintable() for problem in damaged)
-    celeba._find(folders, archives, "list_attr_celeba")
-    celeba._open_zip.cache_clear()
-    for source in celeba._sources(folders, archives):
-        celeba._decode(source.path, source.prefix, 8, source.files[0][0])
+    lists.find_list(folders, archives, "list_attr_celeba")
+    pictures.open_zip.cache_clear()
+    for source in sources.image_sources(folders, archives):
+        pictures.read_picture(source.path, source.prefix, 8, source.files[0][0])
 
 
 def read_cache(folder: Path, content: bytes) -> None:
@@ -143,9 +143,9 @@ def black(row: int) -> np.ndarray:
 
 
 READERS: dict[str, tuple[Callable[[Path], list[bytes]], Callable[[Path, bytes], None]]] = {
-    "picture": (lambda folder: pictures(), read_picture),
-    "list": (lambda folder: lists(), read_list),
-    "zip": (lambda folder: zips(), read_zip),
+    "picture": (lambda folder: some_pictures(), read_picture),
+    "list": (lambda folder: some_lists(), read_list),
+    "zip": (lambda folder: some_zips(), read_zip),
     "cache": (lambda folder: [cache(folder)], read_cache),
 }
 

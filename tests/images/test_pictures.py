@@ -14,7 +14,7 @@ import pytest
 from made_up_pictures import HUGE, SMALL, png, saved, tiff
 from PIL import Image, ImageOps
 
-from lie_ref.images import celeba
+from lie_ref.images import pictures
 from lie_ref.machine.errors import InputError
 
 SIZE = 16  # more than half of the pictures' sides, so that a JPEG is not decoded at a smaller scale
@@ -30,7 +30,7 @@ def read(folder: Path, content: bytes) -> np.ndarray:
     (folder / "a.jpg").write_bytes(content)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return celeba._decode(folder, None, SIZE, "a.jpg")
+        return pictures.read_picture(folder, None, SIZE, "a.jpg")
 
 
 def refusal(folder: Path, content: bytes) -> str:
@@ -43,22 +43,22 @@ def refusal(folder: Path, content: bytes) -> str:
 
 def plainly(image: Image.Image) -> np.ndarray:
     """What `convert("RGB")` and then the central square give."""
-    return celeba.centre_square(image.convert("RGB"), SIZE)
+    return pictures.centre_square(image.convert("RGB"), SIZE)
 
 
 @pytest.mark.parametrize("form", HUGE)
 def test_a_header_that_claims_too_much_is_refused_before_room_is_made(tmp_path, form):
-    begun = time.monotonic()
+    begun = time.process_time()
     tracemalloc.start()
     assert refusal(tmp_path, HUGE[form]) == "more than 33,554,432 pixels"
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 2**20
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_the_limit_on_pixels_is_exact(tmp_path, monkeypatch):
-    monkeypatch.setattr(celeba, "PIXELS", 520)
+    monkeypatch.setattr(pictures, "PIXELS", 520)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)  # the user's own, which does not count
     assert read(tmp_path, saved(SMALL, "PNG")).shape == (SIZE, SIZE, 3)
     for width, height in ((27, 20), (521, 1), (1041, 1)):  # Pillow itself warns of 521 to 1040, and refuses more
@@ -67,12 +67,12 @@ def test_the_limit_on_pixels_is_exact(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("prefix", [None, "img_align_celeba/"])
 def test_a_file_that_is_too_long_is_refused_before_it_is_read(tmp_path, prefix, monkeypatch):
-    monkeypatch.setattr(celeba, "IMAGE_BYTES", 10_000)
+    monkeypatch.setattr(pictures, "IMAGE_BYTES", 10_000)
     (tmp_path / "a.jpg").write_bytes(bytes(10_001))
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(tmp_path / "a.jpg", "img_align_celeba/a.jpg")
     with pytest.raises(InputError, match=r"a\.jpg: cannot be read: 10,001 bytes, expected at most 10,000$"):
-        celeba._decode(tmp_path if prefix is None else tmp_path / "a.zip", prefix, SIZE, "a.jpg")
+        pictures.read_picture(tmp_path if prefix is None else tmp_path / "a.zip", prefix, SIZE, "a.jpg")
 
 
 def test_a_zip_whose_directory_says_too_little_is_not_unpacked_whole(tmp_path):
@@ -82,7 +82,7 @@ def test_a_zip_whose_directory_says_too_little_is_not_unpacked_whole(tmp_path):
     path.write_bytes(path.read_bytes().replace(length.to_bytes(4, "little"), (1000).to_bytes(4, "little")))
     tracemalloc.start()
     with pytest.raises(InputError, match="cannot be read: Bad CRC-32"):
-        celeba._decode(path, "", SIZE, "a.jpg")
+        pictures.read_picture(path, "", SIZE, "a.jpg")
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
