@@ -25,7 +25,7 @@ BELOW = {
     "study": ("core", "fast", "images", "machine"),
     "experiment": ("core", "fast", "images", "machine", "measure", "study"),
     "diet": ("core", "fast", "images", "machine", "measure", "study"),
-    "": ("blackbox", "core", "machine", "measure", "oracle", "primitives"),  # the package itself, with the public names
+    "": ("blackbox", "core", "measure", "oracle", "primitives"),  # the package itself, with the public names
     "cli": ("blackbox", "core", "diet", "experiment", "machine", "oracle"),
     "__main__": ("cli",),
 }
@@ -87,7 +87,7 @@ def test_tests_lie_in_folders_that_mirror_the_package() -> None:
         assert not parts or parts[0] in BESIDE or (PACKAGE / Path(*parts)).is_dir()
 
 
-@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 14_360), (TESTS, 18_300)])
+@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 14_395), (TESTS, 18_510)])
 def test_the_code_stays_within_its_budget_of_lines(folder: Path, most: int) -> None:
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
     assert 0 < lines <= most

@@ -31,6 +31,7 @@ class TextFile(NamedTuple):
 
 
 def find_list(folders: Iterable[Path], archives: Iterable[zipfile.ZipFile], stem: str) -> TextFile | None:
+    """The first `stem`.txt or .csv in a folder or anywhere in an archive."""
     for name in (f"{stem}.txt", f"{stem}.csv"):
         for folder in folders:
             if (folder / name).is_file():
@@ -43,6 +44,7 @@ def find_list(folders: Iterable[Path], archives: Iterable[zipfile.ZipFile], stem
 
 
 def read_list(home: Path | zipfile.ZipFile, name: str) -> TextFile:
+    """A list in a folder or a zip; InputError, which names it, if it cannot be read or has more than `LIST_BYTES`."""
     path = Path(home if isinstance(home, Path) else str(home.filename), shown(name))
     try:
         return TextFile(path, read_bytes(home, name, LIST_BYTES))
@@ -128,13 +130,13 @@ def _read_table(found: TextFile, width: int, codes: dict[str, int]) -> _Table:
         if len(cells) == width + 2 and cells[0].isdecimal():
             del cells[0]  # the row number that pandas writes
         name, *values = cells
-        wrong = [value for value in values if value not in codes]
         seen.update(values)
         problem = ""
         if len(values) != width:
             problem = f"expected {width} values, found {len(values)}"
-        elif wrong:
-            problem = f"expected {' or '.join(codes)}, found {shown(wrong[0])}"
+        elif not seen <= codes.keys():
+            wrong = next(value for value in values if value not in codes)
+            problem = f"expected {' or '.join(codes)}, found {shown(wrong)}"
         elif name in rows:
             problem = "listed twice"
         elif {"-1", "0"} <= seen:

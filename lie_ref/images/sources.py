@@ -25,7 +25,7 @@ class Source(NamedTuple):
 
 
 def places(given: Path) -> tuple[list[Path], list[Path]]:
-    """The folders that may hold the lists and the images, and the zips."""
+    """The folders that may hold the lists and the images, and the zips; InputError for what is no part of CelebA."""
     if given.is_file() and given.suffix == ".zip" and given.stem not in IMAGES:
         return [], [given]
     if given.is_file() and not given.name.startswith(("list_", *IMAGES)):
@@ -69,7 +69,8 @@ def image_sources(folders: Iterable[Path], archives: Iterable[zipfile.ZipFile]) 
 
 
 def is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")  # `._NAME` holds what macOS adds to NAME
+    """Whether a file is an image by its name; macOS keeps in `._NAME` what else it knows of NAME."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def read_bytes(home: Path | zipfile.ZipFile, name: str, most: int) -> bytes:

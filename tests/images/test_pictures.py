@@ -48,13 +48,13 @@ def plainly(image: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("form", HUGE)
 def test_a_header_that_claims_too_much_is_refused_before_room_is_made(tmp_path, form):
-    begun = time.monotonic()
+    begun = time.process_time()
     tracemalloc.start()
     assert refusal(tmp_path, HUGE[form]) == "more than 33,554,432 pixels"
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 2**20
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_the_limit_on_pixels_is_exact(tmp_path, monkeypatch):
