@@ -1,5 +1,11 @@
-"""lie_ref: exact Lie brackets of training examples, in NumPy and autograd."""
+"""lie_ref: exact Lie brackets of training examples, in NumPy and autograd.
 
+Importing it limits OpenBLAS, and so NumPy, to one thread in this process.
+"""
+
+from .machine import starting  # noqa: F401 -- half of a second before all is imported
+
+# isort: split
 from . import oracle, primitives  # noqa: F401 -- primitives registers its rules
 from .blackbox import assert_brackets, check, check_hvp, check_order
 from .core import optimizers
@@ -12,9 +18,12 @@ from .core.fields import (
     vector_field,
 )
 from .core.networks import mlp, mxresnet, preset
+from .machine.process import use_one_blas_thread
 from .measure import connectivity, kernels, scores
 from .measure.derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
 from .measure.evaluation import Evaluation, evaluate
+
+use_one_blas_thread()  # here and nowhere else, so that every entry gives the same bits on any number of processors
 
 __version__ = "0.1.0"
 

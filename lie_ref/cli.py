@@ -1,12 +1,16 @@
 """The command line, `lie-ref COMMAND` or `python -m lie_ref COMMAND`: it parses options, calls, and prints.
 
 Exit status: 0 done, or the answers agree; 1 the answers were compared and disagree; 3 they were compared, and too
-little is decided to tell; 2 input that cannot be used, with one line on standard error; 130 stopped by Ctrl-C.
+little is decided to tell; 2 input that cannot be used, or output that cannot be written (a full disk, a closed standard
+output), or not enough memory, with one line on standard error; as a shell reports it for programs that a signal ends,
+130 stopped by Ctrl-C, 143 by SIGTERM, 141 by a closed pipe on standard output, and for the last there is no line.
 """
 
 import argparse
 import io
 import os
+import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -26,9 +30,9 @@ from .experiment.printout import headlines
 from .experiment.run import run_experiment
 from .experiment.seeds import COMPARED_STEPS, run_study, study_table
 from .experiment.settings import Settings
-from .machine.errors import InputError
+from .machine.errors import InputError, one_line
 from .machine.files import to_json, write_text
-from .machine.process import keep_freed_memory, use_one_blas_thread
+from .machine.process import interrupt_on_sigterm, keep_freed_memory
 from .machine.workers import workers
 from .oracle.request import read_question
 from .oracle.vector_list import write_vectors
@@ -42,30 +46,65 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        words = re.sub(r"(\S{99})\S{2,}", r"\1…", one_line(message))
+        self.exit(2, f"{self.prog}: {words[:500]}\n")
+
+    def print_help(self, file: Any = None) -> None:  # argparse's own passes over a full disk
+        print(self.format_help(), end="", file=file)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        args = sys.argv[1:] if args is None else args
+        for argument in args:
+            if argument.startswith("--") and argument.endswith("=--"):  # of which argparse makes an empty list
+                self.error(f"argument {argument[:-3]}: expected a value, got '--'")
+        return super().parse_known_args(args, namespace)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has − and ×
-    options = _parser().parse_args(arguments)
-    use_one_blas_thread()
-    keep_freed_memory()
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 -- closed by the caller, who wants no messages
     try:
-        status = options.command(options) or 0
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader of the output has seen enough; a shell reports SIGPIPE as 141
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        return _run(arguments)
+    except BrokenPipeError:  # the reader of the output has seen enough
+        _forget_output()
         return 141
-    except (InputError, OSError) as error:  # an OSError names its file: a full disk, a folder that may not be read
-        print(f"lie-ref: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
+    except MemoryError as error:
+        said = f"not enough memory ({one_line(str(error) or 'MemoryError')})"
+    except InputError as error:
+        said = str(error)
+    except OSError as error:  # it names its file, such as a folder that may not be read; what is printed has no name
+        said = one_line(str(error))
+        if error.filename is None:
+            said = f"standard output: cannot be written ({error.strerror})"
+            _forget_output()
+    except KeyboardInterrupt as stop:
         remedy = "continue an experiment with --resume, anything else with the same command"
         print(f"lie-ref: stopped ({remedy})", file=sys.stderr)
-        return 130
+        return 128 + (stop.args or (signal.SIGINT,))[0]
+    print(f"lie-ref: {said}", file=sys.stderr)
+    return 2
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    interrupt_on_sigterm()
+    if sys.stdout is None:
+        raise InputError("standard output: is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has − and ×
+    keep_freed_memory()
+    try:
+        options = _parser().parse_args(arguments)
+        status: int = options.command(options) or 0
+    except SystemExit:  # after --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
+
+
+def _forget_output() -> None:
+    """Drop what is printed and cannot be written, or Python complains of it when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> Parser:
@@ -102,7 +141,7 @@ def _parser() -> Parser:
     _add_folders(experiment, "experiment")
 
     findings = command("findings", _findings, "run the experiment with several seeds and judge the published claims")
-    findings.add_argument("--celeba", metavar="DIR", help="folder of CelebA (default: only synthetic faces)")
+    findings.add_argument("--celeba", metavar="DIR", help="folder or zip of CelebA (default: only synthetic faces)")
     findings.add_argument("--subset", action="store_true", help="accept a folder that holds only some of the images")
     findings.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="runs of each kind, with seeds from 0 (default: %(default)s)"
@@ -179,7 +218,7 @@ def _add_json(parser: Parser) -> None:
 
 def _add_source(parser: Parser) -> None:
     """Add the options that say where the images come from."""
-    parser.add_argument("--celeba", metavar="DIR", help="folder of CelebA (default: synthetic faces)")
+    parser.add_argument("--celeba", metavar="DIR", help="folder or zip of CelebA (default: synthetic faces)")
     parser.add_argument("--subset", action="store_true", help="accept a folder that holds only some of the images")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
 

@@ -14,10 +14,8 @@ from small import SMALL
 from lie_ref.experiment.run import run_experiment
 from lie_ref.images.dataset import Dataset
 from lie_ref.images.synthetic import faces_dataset
-from lie_ref.machine.process import use_one_blas_thread
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for programs in its background
-use_one_blas_thread()  # as the command line does: same bits, and no time lost in threads that wait for each other
 
 SWITCHES = (  # options of Chromium
     "--headless=new",

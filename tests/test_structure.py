@@ -87,7 +87,7 @@ def test_tests_lie_in_folders_that_mirror_the_package() -> None:
         assert not parts or parts[0] in BESIDE or (PACKAGE / Path(*parts)).is_dir()
 
 
-@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 14_080), (TESTS, 17_640)])
+@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 14_395), (TESTS, 18_510)])
 def test_the_code_stays_within_its_budget_of_lines(folder: Path, most: int) -> None:
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
     assert 0 < lines <= most
@@ -102,7 +102,7 @@ def test_pixels_pass_through_at_most_30_functions_on_their_way_from_the_file_to_
     walk = Walk(attributes=("x", "x_eval", "groups", "logit_delta"))
     on_the_way = "images.dataset", "experiment.examination", "core.problem", "measure.evaluation", "experiment.page"
     walk.passed = {function: set() for function in walk.functions if function[0] in (*on_the_way, "fast.engine")}
-    walk.enter(("images.celeba", "centre_square"), returns=True)  # Pillow's image becomes an array of pixels
+    walk.enter(("images.pictures", "centre_square"), returns=True)  # Pillow's image becomes an array of pixels
     walk.enter(("images.dataset", "_decode_rows"), "pixels", returns=True)
     walk.enter(("images.dataset", "Dataset.batch"), "x", returns=True)
     walk.enter(("fast.sweeps", "channels_last"), "x", returns=True)

@@ -1,6 +1,5 @@
 """Runs a data diet from end to end: data, scores, retrainings, results and page."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict
@@ -11,10 +10,9 @@ from ..core.types import Arrays
 from ..images.dataset import Dataset
 from ..machine.child import ENDED
 from ..machine.errors import InputError
-from ..machine.files import to_json, write_npz, write_text
-from ..machine.process import use_one_blas_thread
+from ..machine.files import from_json, to_json, write_npz, write_text
 from ..machine.progress import Progress
-from ..study.folder import check_config, make_folders, with_versions, write_config
+from ..study.folder import check_config, held_folder, make_folders, own_files, with_versions, write_config
 from ..study.verdicts import table
 from .claims import ACCURACY, judge
 from .jobs import Job, Work
@@ -34,38 +32,38 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
 
     A diet keeps its finished jobs and may be stopped at any point.  `cache` is the folder for decoded images.  The jobs
     run on any `concurrent.futures.Executor` whose workers see the same files; without one, in this process.  Raises
-    InputError for settings or files that cannot be used, such as an `out` that holds another diet.  OpenBLAS is limited
-    to one thread in this process.
+    InputError for settings or files that cannot be used, such as an `out` that holds another diet.  Waits while another
+    process works in `out`.
     """
-    use_one_blas_thread()
     settings = settings.checked()
-    dataset = settings.open_images(cache)
-    tasks = {(name, False): TASKS[name](dataset) for name in settings.tasks}
-    for name in settings.tasks:
-        check_sizes(settings, tasks[name, False])
-        if settings.noise:
-            tasks[name, True] = tasks[name, False].with_noise(settings.noise, settings.rng("noise"))
-    _begin(out, settings, dataset)
-    work = Work(settings, tasks, out)
-    files = do(score_runs(settings), work, "scoring runs", executor)
-    false = {name: task.false_labels(tasks[name, False]) for (name, noisy), task in tasks.items() if noisy}
-    jobs: list[Job] = []
-    for name in settings.tasks:
-        scores = {noisy: mean_scores(runs_of(files, settings, name, noisy)) for key, noisy in tasks if key == name}
-        jobs += trials(settings, tasks[name, False], scores)
-        arrays = {"rows": tasks[name, False].rows, **scores[False]}
-        if name in false:
-            arrays |= {"false": false[name], **{f"noisy/{key}": score for key, score in scores[True].items()}}
-        write_npz(out / f"scores-{name}.npz", arrays)
-    files |= do(jobs, work, "retrainings", executor)
-    found = [task_results(settings, tasks[name, False], false.get(name), files) for name in settings.tasks]
-    found = [task | {"findings": judge(task)} for task in found]
-    results = {"format": FORMAT, "dataset": dataset.name, "settings": asdict(settings), "tasks": found}
-    text = to_json(results, indent=1)
-    write_text(out / "results.json", text + "\n")
-    results = json.loads(text)
-    render_diet(out, results, dataset)
-    return results
+    with held_folder(out):
+        dataset = settings.open_images(cache)
+        tasks = {(name, False): TASKS[name](dataset) for name in settings.tasks}
+        for name in settings.tasks:
+            check_sizes(settings, tasks[name, False])
+            if settings.noise:
+                tasks[name, True] = tasks[name, False].with_noise(settings.noise, settings.rng("noise"))
+        _begin(out, settings, dataset)
+        work = Work(settings, tasks, out)
+        files = do(score_runs(settings), work, "scoring runs", executor)
+        false = {name: task.false_labels(tasks[name, False]) for (name, noisy), task in tasks.items() if noisy}
+        jobs: list[Job] = []
+        for name in settings.tasks:
+            scores = {noisy: mean_scores(runs_of(files, settings, name, noisy)) for key, noisy in tasks if key == name}
+            jobs += trials(settings, tasks[name, False], scores)
+            arrays = {"rows": tasks[name, False].rows, **scores[False]}
+            if name in false:
+                arrays |= {"false": false[name], **{f"noisy/{key}": score for key, score in scores[True].items()}}
+            write_npz(out / f"scores-{name}.npz", arrays)
+        files |= do(jobs, work, "retrainings", executor)
+        found = [task_results(settings, tasks[name, False], false.get(name), files) for name in settings.tasks]
+        found = [task | {"findings": judge(task)} for task in found]
+        results = {"format": FORMAT, "dataset": dataset.name, "settings": asdict(settings), "tasks": found}
+        text = to_json(results, indent=1)
+        write_text(out / "results.json", text + "\n")
+        results = from_json(text, out / "results.json")
+        render_diet(out, results, dataset)
+        return results
 
 
 def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -> dict[str, Arrays]:
@@ -101,7 +99,9 @@ def _begin(out: Path, settings: DietSettings, dataset: Dataset) -> None:
         check_config(out, config, OTHERWISE)
     elif any(out.glob("jobs/*")):
         raise InputError(f"{out}: holds jobs but no config.json; {OTHERWISE}")
-    make_folders(out, out / "jobs", out / "states")
+    make_folders(out / "jobs", out / "states")
+    for path in own_files(out, ("*", "jobs/*", "states/*"), ".part"):
+        path.unlink()
     if not (out / "config.json").exists():
         write_config(out, config)
 

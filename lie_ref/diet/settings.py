@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.networks import PRESETS as NETWORKS
-from ..machine.errors import InputError
+from ..machine.errors import InputError, shortened
 from ..study.settings import StudySettings
 from .tasks import TASKS
 
@@ -50,6 +50,8 @@ class DietSettings(StudySettings):
             ("scores", lambda name: name in SCORES, f"one of {', '.join(SCORES)}"),
             ("network", lambda name: name in NETWORKS, f"one of {', '.join(NETWORKS)}"),
             ("runs", lambda runs: runs <= RETRAINED, f"at most {RETRAINED}"),
+            ("retrainings", lambda runs: runs <= CHILDREN - RETRAINED, f"at most {CHILDREN - RETRAINED}"),
+            ("points", lambda points: points <= 1000, "at most 1000"),
             ("early", lambda step: 0 < step < self.steps, f"a step between 0 and {self.steps}, the last"),
             ("spawns", lambda step: 0 <= step < self.steps, f"steps from 0 to {self.steps - 1}"),
             ("fractions", lambda share: 0 < share <= 1, "a share above 0 and at most 1"),
@@ -62,7 +64,7 @@ class DietSettings(StudySettings):
             given = getattr(self, name)
             for item in given if isinstance(given, (tuple, list)) else (given,):
                 if not holds(item):
-                    raise InputError(f"--{name}: expected {expected}, got {item!r}")
+                    raise InputError(f"--{name}: expected {expected}, got {shortened(item)}")
         if not self.tasks:
             raise InputError("--tasks: expected at least one, got none")
         for name in ("tasks", "scores", "fractions", "offsets", "spawns"):

@@ -1,10 +1,11 @@
 """The statistics of a run as a few lines of text, for the end of the run and for the README."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from ..machine.files import read_json
 from ..study.pages.markup import number
+from .reading import readable
 
 HEADER = "  step  train loss  valid. loss  accuracy  correlation  Black Brown Blond  Gray  worst check  order"
 WIDTHS = (6, 10, 11, 8, 11, 5, 4, 4, 4, 11, 5)
@@ -18,8 +19,9 @@ def headlines(run: Path) -> list[str]:
     `worst check` is the larger relative error of the first bracket, against reverse over reverse and against
     differences of the gradient.  `order` is the observed order of the order swap.
     """
-    points = json.loads((run / "summary.json").read_text(encoding="utf-8"))["checkpoints"]
-    return [HEADER, *map(_line, points), *_sentences(points)]
+    with readable(run / "summary.json"):
+        points = read_json(run / "summary.json")["checkpoints"]
+        return [HEADER, *map(_line, points), *_sentences(points)]
 
 
 def _line(point: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Reads the files of a run.  An error in any of them becomes one line that names the file."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from ..core.types import Arrays
 from ..images.labels import HAIR
 from ..machine.errors import InputError
-from ..machine.files import first_line, read_npz
+from ..machine.files import first_line, read_json, read_npz, read_text
 
 SUMMARY, EVALUATION = "lie-ref-run/1", "lie-ref-evaluation/3"  # the formats of the files
 VIEWS = ("plain", "preconditioned", "momentum")  # the steps that are swapped; every evaluation has the first view
@@ -50,9 +49,9 @@ def readable(place: Path | str) -> Iterator[None]:
 def read_run(run: Path) -> RunFiles:
     """Read the folder of a finished run.  Raises InputError if a file is missing or damaged, or not of this run."""
     with readable(run / "config.json"):
-        config = dict(_read_json(run / "config.json"))
+        config = dict(read_json(run / "config.json"))
     with readable(run / "summary.json"):
-        summary = dict(_read_json(run / "summary.json"))
+        summary = dict(read_json(run / "summary.json"))
         if summary["format"] != SUMMARY:
             raise ValueError(f"expected format {SUMMARY}, found {str(summary['format'])[:40]!a}")
         pairs = {p["step"]: [bracket["pair"] for bracket in p["brackets"]] for p in summary["checkpoints"]}
@@ -94,7 +93,7 @@ def read_evaluation(path: Path, step: int) -> Arrays:
 def read_shares(path: Path) -> dict[str, Any]:
     """The `summary.json` of a run.  Raises InputError, which names it, if it lacks the shares of hair."""
     with readable(path):
-        summary = dict(_read_json(path))
+        summary = dict(read_json(path))
         for k, point in enumerate(summary["checkpoints"]):
             with readable(f"{path}: checkpoints[{k}]"):
                 itemgetter("step")(point), itemgetter(*HAIR)(point["hair_shares"]["probabilities"])
@@ -105,17 +104,13 @@ def read_passes(path: Path) -> list[dict[str, Any]]:
     """The passes in other orders from `passes.json`.  Raises InputError, which names it, if it is damaged."""
     keys = ("network", "mini_batches", "epsilon", "cosine", "ratio")
     with readable(path):
-        return [{key: entry[key] for key in keys} for entry in _read_json(path)]
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+        return [{key: entry[key] for key in keys} for entry in read_json(path)]
 
 
 def _read_log(path: Path, steps: int) -> np.ndarray:
     """The rows of `log.csv`: every step from 1 to at least `steps`."""
     with readable(path):
-        header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
+        header, *rows = read_text(path).splitlines() or [""]
         log = np.array([row.split(",") for row in rows], float).reshape(len(rows), 2)
         if header != "step,loss" or len(log) < steps or (log[:, 0] != np.arange(1, len(log) + 1)).any():
             raise ValueError(f"expected the header step,loss and every step from 1 to {steps}, one a line")

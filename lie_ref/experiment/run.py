@@ -4,7 +4,6 @@ A run has a folder of its own and can be stopped at any point.  When it is resum
 saved state and finished evaluations are kept, so it ends with the same arrays as an uninterrupted run.
 """
 
-import json
 import os
 from dataclasses import asdict
 from itertools import takewhile
@@ -15,11 +14,10 @@ from typing import Any
 from ..core.networks import Model, preset
 from ..images.dataset import Dataset
 from ..machine.errors import InputError
-from ..machine.files import to_json, write_npz, write_text
-from ..machine.process import use_one_blas_thread
+from ..machine.files import from_json, read_text, to_json, write_npz, write_text, written
 from ..machine.progress import Progress
 from ..study.checkpoint import Checkpoint
-from ..study.folder import check_config, make_folders, own_files, with_versions, write_config
+from ..study.folder import check_config, held_folder, make_folders, own_files, with_versions, write_config
 from ..study.training import Training, two_processes
 from .claims import judge
 from .examination import change_passes, examine
@@ -46,32 +44,32 @@ def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = Fa
     """Run the experiment in the folder `out`, or finish one that was stopped, and return the path of its page.
 
     `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, for an `out`
-    that already holds a run (unless `resume` or `force`), and with `resume` for a run with other settings.
+    that already holds a run (unless `resume` or `force`), and with `resume` for a run with other settings.  Waits while
+    another process works in `out`.
 
     The processes that it starts never run the calling script, so the script needs no `if __name__ == "__main__":`.
-    OpenBLAS is limited to one thread in this process.
     """
-    use_one_blas_thread()
-    model, dataset = prepare(settings, out, cache, resume, force)
-    train(settings, model, dataset, out)
-    points = evaluate_checkpoints(settings, model, dataset, out)
-    passes = compare_orders(settings, model, dataset, out)
-    summary: dict[str, Any] = {
-        "format": "lie-ref-run/1",
-        "dataset": dataset.name,
-        "preset": settings.preset,
-        "steps": settings.steps,
-        "seed": settings.seed,
-        "parameters": model.parameter_count,
-        "attributes": list(dataset.attributes),
-        "rms_gradient": RMS_GRADIENT,
-        "checkpoints": points,
-        "passes": passes,
-    }
-    summary["findings"] = judge([summary])
-    write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
-    page = render(out)
-    (out / "state.npz").unlink(missing_ok=True)
+    with held_folder(out):
+        model, dataset = prepare(settings, out, cache, resume, force)
+        train(settings, model, dataset, out)
+        points = evaluate_checkpoints(settings, model, dataset, out)
+        passes = compare_orders(settings, model, dataset, out)
+        summary: dict[str, Any] = {
+            "format": "lie-ref-run/1",
+            "dataset": dataset.name,
+            "preset": settings.preset,
+            "steps": settings.steps,
+            "seed": settings.seed,
+            "parameters": model.parameter_count,
+            "attributes": list(dataset.attributes),
+            "rms_gradient": RMS_GRADIENT,
+            "checkpoints": points,
+            "passes": passes,
+        }
+        summary["findings"] = judge([summary])
+        write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
+        page = render(out)
+        (out / "state.npz").unlink(missing_ok=True)
     return page
 
 
@@ -101,12 +99,13 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
     last_save = monotonic()
     with (
         Progress(settings.steps, "training", start=training.step) as bar,
-        log.open("a", buffering=1) as lines,
+        log.open("ab", buffering=0) as lines,
         two_processes(training, settings.steps - training.step),
     ):
 
         def save(path: Path) -> None:
-            os.fsync(lines.fileno())  # so that no power cut can leave a state that is ahead of the log
+            with written(log):
+                os.fsync(lines.fileno())  # so that no power cut can leave a state that is ahead of the log
             training.checkpoint().write(path)
 
         while True:
@@ -115,7 +114,8 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
             if training.step == settings.steps:
                 break
             loss = training.advance().loss
-            lines.write(f"{training.step},{loss!r}\n")
+            with written(log):
+                lines.write(f"{training.step},{loss!r}\n".encode())
             bar.advance(extra=f"loss {loss:.3f}")
             if monotonic() - last_save > SAVE_EVERY:
                 save(state)
@@ -149,7 +149,7 @@ def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out
                 write_npz(path, examine(settings, model, dataset, read_trained(out, model, step)))
             arrays = read_evaluation(path, step)
             try:
-                found.append({"step": step, **json.loads(str(arrays["statistics"]))})
+                found.append({"step": step, **from_json(str(arrays["statistics"]), "statistics")})
             except (KeyError, ValueError, TypeError) as error:
                 raise InputError(f"{path}: holds no statistics of this version ({error})") from error
             bar.advance()
@@ -171,7 +171,7 @@ def _path(out: Path, step: int) -> Path:
 
 
 def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) -> None:
-    """Make the folder of a run.  Raises InputError if it holds a run that may be neither replaced nor continued."""
+    """Raise InputError if the folder of a run holds a run that may be neither replaced nor continued."""
     if resume and force:
         raise InputError("--resume continues a run and --force replaces it: expected one of them, got both")
     there = own_files(out, FILES)
@@ -184,12 +184,11 @@ def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) 
             f"{out}: holds a run ({there[0].name}); "
             "--out takes another folder, --resume continues it, --force replaces it"
         )
-    make_folders(out)
 
 
 def _begin(out: Path, config: dict[str, Any], force: bool) -> None:
     """Remove the run that `force` replaces; write `config.json`, or compare it if there is a run to continue."""
-    for path in own_files(out, FILES, ".part") + (own_files(out, FILES) if force else []):
+    for path in own_files(out, FILES, "*.part") + (own_files(out, FILES) if force else []):
         path.unlink()
     if own_files(out, FILES):
         check_config(out, config, OTHERWISE)
@@ -201,10 +200,7 @@ def _logged(path: Path, step: int) -> list[str]:
     """The lines of the log up to `step`, from which a run continues."""
     if step == 0:
         return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()[1 : step + 1]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    lines = read_text(path).splitlines()[1 : step + 1]
     if len(lines) != step or not lines[-1].startswith(f"{step},"):
         raise InputError(f"{path}: cut short: expected {step} steps, found {len(lines)}; --force starts anew")
     return lines

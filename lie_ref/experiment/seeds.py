@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..machine.errors import InputError
+from ..machine.errors import InputError, shortened
 from ..machine.files import to_json, write_text
-from ..machine.process import use_one_blas_thread
+from ..study.folder import held_folder
 from ..study.verdicts import table
 from .claims import COMPARED, LATE, Run, compare, judge
 from .examination import examine_hair
@@ -40,29 +40,31 @@ def run_study(settings: Settings, seeds: int, out: Path, cache: Path) -> dict[st
 
     Without `settings.celeba` there are only the runs on synthetic faces.  Raises InputError as `run_experiment` does.
     """
-    use_one_blas_thread()
-    if seeds < 1:
-        raise InputError(f"--seeds: expected an integer >= 1, got {seeds}")
+    if not 1 <= seeds <= 1000:
+        expected = "an integer >= 1" if seeds < 1 else "at most 1000"
+        raise InputError(f"--seeds: expected {expected}, got {shortened(seeds)}")
     sets = [name for name in SETS if name == "faces" or settings.celeba]
-    findings = {name: _study(name, settings, seeds, out, cache) for name in sets}
-    summary = {"format": "lie-ref-findings/1", "seeds": list(range(seeds)), "steps": settings.steps, "sets": findings}
-    write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
+    with held_folder(out):
+        summary = {"format": "lie-ref-findings/1", "seeds": list(range(seeds)), "steps": settings.steps}
+        summary["sets"] = {name: _study(name, settings, seeds, out, cache) for name in sets}
+        write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
     return summary
 
 
 def run_compared(settings: Settings, out: Path, cache: Path, resume: bool) -> None:
     """Train for at most `COMPARED_STEPS`, and write the shares of hair at the late checkpoints to `summary.json`."""
     settings = replace(settings, steps=min(settings.steps, COMPARED_STEPS))
-    model, dataset = prepare(settings, out, cache, resume)
-    train(settings, model, dataset, out)
-    if not (out / "summary.json").exists():
-        points = [
-            {"step": step, "hair_shares": examine_hair(settings, model, dataset, read_trained(out, model, step))}
-            for step in settings.checkpoints
-            if step >= LATE
-        ]
-        write_text(out / "summary.json", to_json({"checkpoints": points}, indent=1) + "\n")
-    (out / "state.npz").unlink(missing_ok=True)
+    with held_folder(out):
+        model, dataset = prepare(settings, out, cache, resume)
+        train(settings, model, dataset, out)
+        if not (out / "summary.json").exists():
+            points = [
+                {"step": step, "hair_shares": examine_hair(settings, model, dataset, read_trained(out, model, step))}
+                for step in settings.checkpoints
+                if step >= LATE
+            ]
+            write_text(out / "summary.json", to_json({"checkpoints": points}, indent=1) + "\n")
+        (out / "state.npz").unlink(missing_ok=True)
 
 
 def study_table(summary: dict[str, Any]) -> list[str]:

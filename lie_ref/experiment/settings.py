@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..core.losses import LOSSES, LossFunction
 from ..core.networks import PRESETS
 from ..images.labels import HAIR
-from ..machine.errors import InputError
+from ..machine.errors import InputError, shortened
 from ..study.settings import StudySettings
 from .exclusive import exclusive
 
@@ -27,7 +27,7 @@ class Settings(StudySettings):
     def checked(self) -> Settings:
         """These settings.  Raises InputError for the first that cannot be used."""
         if self.preset not in PRESETS:
-            raise InputError(f"--preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
+            raise InputError(f"--preset: expected one of {', '.join(PRESETS)}, got {shortened(self.preset)}")
         self.check_least(steps=0)
         if not 0 <= self.ambiguity < float("inf"):
             raise InputError(f"--ambiguity: expected a number >= 0, got {self.ambiguity}")

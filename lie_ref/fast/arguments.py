@@ -1,7 +1,7 @@
 """Checks the arrays that users pass in.  Errors name the argument, what was expected and what came."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -9,11 +9,13 @@ from ..core.losses import LossFunction, loss_function
 from ..core.networks import Model, check_shapes
 from ..core.problem import NO_PAIRS, Problem, Weights
 from ..core.types import Array, Arrays, Shapes
-from ..machine.errors import nearest
+from ..machine.errors import nearest, shortened
 from ..machine.files import first_line
 
 Pairs = Sequence[tuple[int, int]] | Array
 LossLike = str | LossFunction
+Errors = Literal["raise", "ignore"]  # what to do if a result is not finite
+Result = TypeVar("Result", Array, Arrays)
 WRAPPERS = "module.", "_orig_mod."  # what PyTorch's DataParallel and compile put in front of names
 STATISTICS = "running_mean", "running_var"  # how the names of buffers end
 COUNTER = "num_batches_tracked"  # and those of PyTorch's counters, which nothing here needs
@@ -145,6 +147,17 @@ def checked_targets(model: Model, y: Array, lead: tuple[int, ...], dtype: Any, l
     return y
 
 
+def checked_result(result: Result, errors: Errors) -> Result:
+    """The result of finite arrays.  Raises ValueError if a number in it is not finite, unless `errors` is "ignore"."""
+    if errors not in ("raise", "ignore"):
+        raise ValueError(f"errors: expected raise or ignore, got {shortened(errors)}")
+    for name, array in (result if isinstance(result, Mapping) else {"": result}).items():
+        if errors == "raise" and not np.isfinite(array).all():
+            place = f" in {name!r}" if name else ""
+            raise ValueError(f"result: expected finite numbers, got nan or inf{place}; errors='ignore' returns them")
+    return result
+
+
 def as_array(argument: str, given: Any) -> Array:
     """The array of an array-like, or a TypeError that says how to make one of a tensor that NumPy cannot read."""
     steps = (
@@ -152,6 +165,8 @@ def as_array(argument: str, given: Any) -> Array:
         (".cpu()", getattr(getattr(given, "device", None), "type", "cpu") != "cpu"),
         (".float()", "bfloat16" in str(getattr(given, "dtype", ""))),
     )
+    if isinstance(given, np.ma.MaskedArray):  # of which NumPy would take what is masked
+        raise TypeError(f"{argument}: expected an array without a mask, got a masked one; its filled() makes one")
     if needed := "".join(step for step, needs in steps if needs):
         raise TypeError(f"{argument}: NumPy cannot read this tensor, pass tensor{needed}")
     try:

@@ -4,8 +4,11 @@ A cache is a folder of two files: `images.npy`, uint8 (n, size, size, 3), and `t
 """
 
 import json
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +16,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..machine.errors import InputError
-from ..machine.files import first_line, read_npz
+from ..machine.errors import InputError, shortened
+from ..machine.files import first_line, from_json, read_npz
+from ..machine.lock import locked
 from ..machine.progress import Progress
 from ..machine.threads import in_order, threads
 from ..machine.workers import workers
@@ -24,6 +28,7 @@ Item = TypeVar("Item")  # what an image is decoded from
 SPLITS = ("train", "validation", "test")
 MIN_TEST = 32  # the images that an evaluation needs
 CHUNK = 32  # images that a worker decodes at a time: some 400 kB at 64 x 64
+ABANDONED = 86_400  # seconds after which a build that has written nothing is taken for dead
 MAX_WORKERS = 4  # each may hold the directory of a big archive in memory, and two already keep up with training
 
 
@@ -112,37 +117,59 @@ def build_cache(
 
     There is an item for each row: `decode(item)` returns (size, size, 3) uint8 or raises `InputError` for an image that
     cannot be read.  It runs in worker processes, so it and the items must pickle.  `skip_bad` drops and counts such
-    images; otherwise the first one is raised.  The folder appears when it is complete: an interrupted build leaves
-    nothing behind, and a killed one at most a hidden folder `.NAME.*` beside it.
+    images; otherwise the first one is raised.  The folder appears when it is complete; a second build waits for the
+    first.  An interrupted build leaves nothing behind, and a killed one a file `.NAME.lock`, which locks nothing, and a
+    hidden folder `.NAME.part-*`, which a build of a later day removes.
     """
     folder = planned.images.parent
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            partial = Path(temporary) / folder.name
-            partial.mkdir()
-            bad = _write_images(partial / planned.images.name, planned, decode, items, skip_bad)
-            _write_table(partial / "table.npz", _without(planned, bad))
-            if not folder.exists():  # another process may have built the same cache in the meantime
-                partial.rename(folder)
+        with locked(folder.with_name(f".{folder.name}.lock"), str(folder)):
+            _remove_abandoned(folder.parent)
+            if not folder.exists():  # else another process has built it while this one waited
+                _build(planned, decode, items, skip_bad)
     except OSError as error:
         raise InputError(f"{folder}: the cache cannot be written: {error.strerror or error}") from error
-    return load_cache(folder)
+    return load_cache(folder, planned.attributes)
 
 
-def load_cache(folder: Path) -> Dataset:
-    """The data set in a folder made by `build_cache`; `InputError` if it is cut short, older or foreign."""
+def _build(planned: Dataset, decode: Callable[[Item], np.ndarray], items: Sequence[Item], skip_bad: bool) -> None:
+    folder = planned.images.parent
+    with TemporaryDirectory(prefix=f".{folder.name}.part-", dir=folder.parent) as temporary:
+        partial = Path(temporary) / folder.name
+        partial.mkdir()
+        bad = _write_images(partial / planned.images.name, planned, decode, items, skip_bad)
+        _write_table(partial / "table.npz", _without(planned, bad))
+        partial.rename(folder)
+
+
+def _remove_abandoned(caches: Path) -> None:
+    """Remove what killed builds have left behind; a living one, of another cache, has written within `ABANDONED`."""
+    for images in caches.glob(".*.part-*/*/images.npy"):
+        with suppress(OSError):  # it has just been finished or removed
+            if time.time() - images.stat().st_mtime > ABANDONED:
+                shutil.rmtree(images.parents[1])
+
+
+def load_cache(folder: Path, attributes: tuple[str, ...]) -> Dataset:
+    """The data set, with these attributes, in a folder made by `build_cache`; `InputError` if its content is not sound.
+
+    That is: cut short, older, foreign, or with another shape, label, split or count than a build writes.
+    """
     table = folder / "table.npz"
     remedy = f"delete {folder} and it is built anew"
     try:
         arrays = read_npz(table)
-        meta = json.loads(str(arrays.pop("meta")))
+        meta = from_json(str(arrays.pop("meta")), f"{table}: meta")
         version = meta.pop("format")
         if version != FORMAT:
             raise InputError(f"{table}: format {version!r}, expected {FORMAT!r}")
         tuples = {name: tuple(meta[name]) for name in ("attributes", "notes")}
         fields: dict[str, Any] = {**meta, **tuples, **arrays}
         dataset = Dataset(images=folder / "images.npy", **fields)
+        if fault := _fault(dataset, attributes):
+            raise InputError(f"{table}: {fault}")
+        check_splits(table, dataset.split)
         pixels, shape = _map_images(dataset.images), (len(dataset), dataset.size, dataset.size, 3)
         if (pixels.shape, pixels.dtype) != (shape, np.uint8):
             raise InputError(f"{dataset.images}: {pixels.dtype} {pixels.shape}, expected uint8 {shape}")
@@ -151,6 +178,26 @@ def load_cache(folder: Path) -> Dataset:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{table}: not the table of an image cache ({error}); {remedy}") from error
     return dataset
+
+
+def _fault(dataset: Dataset, attributes: tuple[str, ...]) -> str:
+    """The first thing in the table of a cache that no build writes, or ""."""
+    n = dataset.files.size
+    for name, kind, shape in (("files", "U", (n,)), ("labels", "u", (n, len(attributes))), ("split", "u", (n,))):
+        array = getattr(dataset, name)
+        if array.dtype.kind != kind or array.shape != shape:
+            return f"{name}: {array.dtype} {array.shape}, expected {'text' if kind == 'U' else 'uint8'} {shape}"
+    for name, most in (("labels", 1), ("split", len(SPLITS) - 1)):
+        if (found := getattr(dataset, name)).max(initial=0) > most:
+            return f"{name}: expected 0 to {most}, found {found.max()}"
+    if dataset.attributes != attributes:
+        return f"attributes: expected the {len(attributes)} of {dataset.name}, found {shortened(dataset.attributes)}"
+    counts = (dataset.size, dataset.listed, dataset.skipped)
+    if any(type(count) is not int for count in counts) or not 0 <= dataset.skipped <= dataset.listed - n:
+        return f"size, listed, skipped: expected counts that fit {n} images, found {shortened(counts)}"
+    if not all(isinstance(text, str) and text.isprintable() for text in (dataset.name, *dataset.notes)):
+        return "name, notes: expected printable text"
+    return ""
 
 
 def _map_images(path: Path) -> np.ndarray:
@@ -200,7 +247,13 @@ def _write_images(
     ):
         write_header(n)
         chunks = [range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
-        for rows, (pixels, bad_rows) in zip(chunks, in_order(submit, chunks, 2 * count), strict=True):
+        done = in_order(submit, chunks, 2 * count)
+        for rows in chunks:
+            try:
+                pixels, bad_rows = next(done)
+            except InputError as error:  # a worker was killed
+                first, last = planned.files[[rows.start, rows.stop - 1]]
+                raise InputError(f"{first} to {last}: {error}") from error
             if bad_rows and not skip_bad:
                 raise InputError(f"{bad_rows[min(bad_rows)]} (--skip-bad leaves such images out)")
             bad |= bad_rows

@@ -1,14 +1,13 @@
 """Samples labels of synthetic faces: CelebA's 40 attributes, with CelebA's frequencies and correlations."""
 
-import json
 from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 
-from ..machine.files import data_file
+from ..machine.files import data_file, read_json
 
-_STATISTICS = json.loads(data_file("attribute_statistics.json").read_text(encoding="utf-8"))
+_STATISTICS = read_json(data_file("attribute_statistics.json"))
 ATTRIBUTES: tuple[str, ...] = tuple(_STATISTICS["attributes"])
 FREQUENCY = np.array(_STATISTICS["frequency"])  # (40,): CelebA's, in the order of `ATTRIBUTES`
 CORRELATION = np.array(_STATISTICS["correlation"])  # (40, 40)

@@ -30,7 +30,7 @@ def faces_dataset(
         digest.update(draw(face).tobytes())
     home = cache / f"faces-{n}-{size}-seed{seed}-{digest.hexdigest()[:16]}"
     if home.exists():
-        return load_cache(home)
+        return load_cache(home, ATTRIBUTES)
     knobs = ", hair colours independent" * (not exclusive) + f", ambiguity {ambiguity:g}" * (ambiguity != 1)
     planned = Dataset(
         name=f"synthetic faces, seed {seed}{knobs}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -18,10 +17,11 @@ from traceback import format_exc
 from typing import Any
 
 from .errors import InputError
-from .process import keep_freed_memory, use_one_blas_thread
+from .process import keep_freed_memory
 from .threads import use_one_thread
 
 ENDED = "a worker process ended: was it killed, or short of memory?"
+NEEDS_UNIX = "worker processes need Linux or macOS, and so do the commands experiment, findings and diet"
 CODE = "import sys; sys.path[:] = {!r}; from lie_ref.machine.child import serve; serve({})"
 
 
@@ -29,8 +29,9 @@ class Child:
     """A process that does one piece of work after another, in one thread; killed at the end of its `with` block.
 
     This process holds only its own end of the pipe, so that a child that dies, at whatever moment, ends the pipe and
-    raises InputError here.  The child never sees Ctrl-C; this process always does.  (A process of `multiprocessing`
-    runs the main script again, and if it dies while it starts, its parent can wait for ever.)
+    raises InputError here.  The child has a session of its own, so that it never sees Ctrl-C; this process always does.
+    (A process of `multiprocessing` runs the main script again, and if it dies while it starts, its parent can wait for
+    ever.)  Raises InputError on Windows, where a process does not inherit its handles so simply.
 
     >>> with Child() as child:
     ...     child.do(os.getpid) != os.getpid()
@@ -39,15 +40,13 @@ class Child:
 
     def __init__(self, inherited: Sequence[int] = ()) -> None:
         """Start it; it inherits these file descriptors, under the same numbers."""
+        if not hasattr(os, "fork"):
+            raise InputError(NEEDS_UNIX)
         self.line, theirs = Pipe()
         code = CODE.format([*map(str, sys.path), str(Path(__file__).parents[2])], theirs.fileno())
         with theirs:
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the child inherits
-            try:
-                command, handles = [sys.executable, "-c", code], (theirs.fileno(), *inherited)
-                self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=handles)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            command, handles = [sys.executable, "-c", code], (theirs.fileno(), *inherited)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=handles, start_new_session=True)
 
     def __enter__(self) -> Child:
         return self
@@ -88,7 +87,6 @@ def serve(handle: int) -> None:
 
     threading.Thread(target=receive, daemon=True).start()
     use_one_thread()
-    use_one_blas_thread()
     keep_freed_memory()
     while True:
         try:

@@ -1,5 +1,6 @@
 """The one exception for input that cannot be used, which the command line prints as one line, and words for errors."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -8,9 +9,24 @@ from typing import Any
 class InputError(ValueError):
     """A file, folder or option that cannot be used; the message is one line naming what, where and what was expected.
 
-    >>> str(InputError("list_attr_celeba.txt:7: expected 40 values, found 39"))
-    'list_attr_celeba.txt:7: expected 40 values, found 39'
+    Whatever a file or its name puts into the message, it stays one line that a terminal can show.
+
+    >>> str(InputError("list_attr_celeba\\n.txt:7: expected 40 values, found 39"))
+    'list_attr_celeba\\\\n.txt:7: expected 40 values, found 39'
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """The text with its control characters escaped, as Python writes them, and words longer than any path cut.
+
+    >>> len(one_line("a" + chr(10) + "b")), len(one_line(5000 * "a"))
+    (4, 100)
+    """
+    text = re.sub(r"(\S{99})\S{1000,}", r"\1…", text)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
@@ -19,11 +35,11 @@ def nearest(name: Any, known: Iterable[str]) -> str:
     >>> nearest("fc1.bias", ["0.weight", "0.bias"])
     "the nearest to 'fc1.bias' is '0.bias'"
     """
-    matches = get_close_matches(str(name)[:80], list(known), n=1, cutoff=0)
+    matches = get_close_matches(str(name)[:100], list(known), n=1, cutoff=0)
     return f"the nearest to {shortened(name)} is {''.join(map(repr, matches)) or 'none'}"
 
 
 def shortened(value: Any) -> str:
-    """How Python writes a value, on one line and cut to 80 characters."""
+    """How Python writes a value, on one line and cut to 100 characters."""
     text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "…"
+    return text if len(text) <= 100 else text[:99] + "…"

@@ -7,15 +7,20 @@ import os
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import IO, Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, shortened
 from .process import interrupt_held
+
+BUDGET = 2**28  # bytes that arrays may take which are larger than their file
+HEADER = 4096  # the largest number of bytes that the header of one array may take
+JSON_LENGTH, JSON_DEPTH = 2**24, 100  # characters of JSON text, lists and objects within each other
 
 PICKLED = (".pt", ".pth", ".ckpt")
 NO_PICKLES = (
@@ -32,17 +37,17 @@ def data_file(name: str) -> Path:
 
 
 def read_npz(
-    path: Path, sizes: Mapping[str, int] | None = None, check_keys: Callable[[list[str]], None] = lambda keys: None
+    path: Path, limit: int | None = None, check_keys: Callable[[list[str]], None] = lambda keys: None
 ) -> dict[str, np.ndarray]:
     """All arrays of an `.npz` file, without unpickling anything; InputError, which names the file, if that fails.
 
-    For a file that anyone may have made, `check_keys` raises an error for wrong keys before any array is read, and
-    `sizes` gives for each key the largest number of bytes that may be read, header included.
+    `check_keys` raises an error for wrong keys before any array is read.  `limit` is the largest number of bytes that
+    the arrays may take, headers included.  By default they may take `BUDGET`, or as much as the file itself, which
+    suffices for all that `np.savez` writes; only what is compressed can be more.
     """
     arrays, place = {}, ""
     try:
-        if not path.is_file():  # a pipe or a device has no end
-            raise InputError(f"{path}: no such file")
+        check_file(path)
         if path.suffix in PICKLED:
             raise InputError(f"{path}: {NO_PICKLES}")
         with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
@@ -52,14 +57,14 @@ def read_npz(
                 raise InputError(f"{path}: {NO_PICKLES}")
             for key, count in Counter(keys).items():
                 if count > 1:
-                    raise InputError(f"{path}: {key!r} is there twice")
+                    raise InputError(f"{path}: {shortened(key)} is there twice")
             check_keys(keys)
+            most = max(BUDGET, path.stat().st_size) if limit is None else limit
+            if (total := sum(member.file_size for member in archive.infolist())) > most:
+                raise InputError(f"{path}: expected arrays of at most {most:,} bytes, got {total:,}")
             for key, member in zip(keys, archive.infolist(), strict=True):
-                place = f"{key!r}: "
-                size = member.file_size if sizes is None else sizes[key]
-                if member.file_size > size:
-                    raise InputError(f"{path}: {place}expected at most {size:,} bytes, got {member.file_size:,}")
-                arrays[key] = _read_member(archive, member, size)
+                place = f"{shortened(key)}: "
+                arrays[key] = _read_member(archive, member)
     except InputError:
         raise
     except Exception as error:  # a damaged archive makes zipfile, its decompressors and NumPy raise almost anything
@@ -68,21 +73,84 @@ def read_npz(
     return arrays
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -> np.ndarray:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError("compressed in a way that np.savez does not use")
-    with archive.open(member) as file:  # the archive may lie about the size; the check sum is verified at the end
-        data = io.BytesIO(file.read(size))
+    with archive.open(member) as file:  # which yields no more than the archive's directory says
+        data = io.BytesIO(file.read(member.file_size))
     version = np.lib.format.read_magic(data)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f".npy version {version[0]}.{version[1]}")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = header(data)
+    if not dtype.itemsize:  # NumPy would allocate a character for each empty text
+        raise ValueError(f"items of no bytes, dtype {dtype}")
     promised, there = math.prod(shape) * dtype.itemsize, data.getbuffer().nbytes - data.tell()
     if promised != there and not dtype.hasobject:  # NumPy would allocate what the header promises
         raise ValueError(f"the header promises {promised:,} bytes, got {there:,}")
     data.seek(0)
     return np.lib.format.read_array(data, allow_pickle=False)
+
+
+def check_file(path: Path) -> None:
+    """Raise InputError unless this is a regular file or a link to one: a pipe or a device may have no end."""
+    try:
+        problem = "" if path.is_file() else "not a regular file" if path.exists() else "no such file"
+    except OSError as error:  # a folder that may not be searched, a name that is too long
+        problem = f"cannot be read ({error.strerror})"
+    if problem:
+        raise InputError(f"{path}: {problem}")
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a file; InputError, which names it, if it cannot be read."""
+    check_file(path)
+    try:
+        if (size := path.stat().st_size) > BUDGET:
+            raise ValueError(f"expected at most {BUDGET:,} bytes, got {size:,}")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; InputError, which names it, if it cannot be read or is not what `from_json` accepts."""
+    return from_json(read_text(path), path)
+
+
+def from_json(text: str, source: Path | str) -> Any:
+    """The value of JSON text.  Raises InputError, which names the source, for what a program may choke on later.
+
+    That is text that is too long or nested too deeply, numbers that are not finite or need more than 64 bits, and half
+    a surrogate pair, which cannot be encoded.
+
+    >>> from_json('{"sizes": [2, 3, 1]}', "--model")
+    {'sizes': [2, 3, 1]}
+    """
+    try:
+        if len(text) > JSON_LENGTH:
+            raise ValueError(f"expected at most {JSON_LENGTH:,} characters, got {len(text):,}")
+        value = json.loads(text)
+        _check_json(value, 1)
+    except RecursionError as error:
+        raise InputError(f"{source}: cannot be read as JSON (more than {JSON_DEPTH} deep)") from error
+    except ValueError as error:
+        raise InputError(f"{source}: cannot be read as JSON ({first_line(error)})") from error
+    return value
+
+
+def _check_json(value: Any, depth: int) -> None:
+    if depth > JSON_DEPTH:
+        raise RecursionError
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, (dict, list)):
+        for item in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_json(item, depth + 1)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"an integer beyond 64 bits, {shortened(value)}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a number that is not finite, {value}")
 
 
 def first_line(error: Exception) -> str:
@@ -123,16 +191,27 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    part = Path(f"{path}.part")
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Turn an error of the system in a block that writes a file into an InputError, which names the file."""
     try:
-        with part.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):  # it is gone, unless writing failed or was interrupted
-            part.unlink()
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    with written(path):
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
+            raise InputError(f"{path}: cannot be written (not a regular file)")
+        target = Path(os.path.realpath(path))  # a link stays a link
+        part = target.with_name(f"{target.name}.{token_hex(4)}.part")  # process ids are not unique across containers
+        try:
+            with part.open("xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        finally:
+            with suppress(OSError):  # it is gone, unless writing failed or was interrupted
+                part.unlink()

@@ -1,4 +1,4 @@
-"""Settings of the whole process: BLAS threads, freed memory, and Ctrl-C held back."""
+"""Settings of the whole process: BLAS threads, freed memory, and Ctrl-C and SIGTERM."""
 
 import ctypes
 import signal
@@ -42,15 +42,27 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def interrupt_held() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block, in which nothing may wait for another process."""
+    """Hold Ctrl-C and SIGTERM back until the end of the block, in which nothing may wait for another process."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers and needs to
         yield
         return
     caught: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    held = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda number, _: caught.append(number)) for number in held]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in zip(held, handlers, strict=True):
+            signal.signal(number, handler)
         if caught:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(caught[0])
+
+
+def interrupt_on_sigterm() -> None:
+    """Let SIGTERM raise KeyboardInterrupt, with its number, so that it cleans up as Ctrl-C does."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)

@@ -16,31 +16,36 @@ from ..core.problem import Problem, Solution
 from ..core.types import Array, Arrays
 from ..fast import engine
 from ..fast.arguments import (
+    Errors,
     LossLike,
     Pairs,
     checked_directions,
     checked_indices,
     checked_inputs,
     checked_problem,
+    checked_result,
     checked_weights,
 )
 
 BUDGET = 2**26  # gradients or brackets in memory at a time, in numbers: 512 MiB in float64
 
 
-def gradients(model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: LossLike = "bce") -> Arrays:
+def gradients(
+    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, loss: LossLike = "bce", errors: Errors = "raise"
+) -> Arrays:
     """g_i = ∇_θ L_i of each example, with batch-norm in evaluation mode: name → (n, *shape).
 
     x is (n, channels, height, width) or (n, features).  y is (n, n_out), or (n,) integers for "softmax".  `loss` is
     "bce", "softmax", "mse" or a `LossFunction`.  The vector field of example i is v_i = −g_i.  Raises ValueError or
-    TypeError for arrays that do not fit.
+    TypeError for arrays that do not fit, and ValueError for a result that is not finite, unless `errors` is "ignore".
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
     >>> gradients(model, *model.init(seed=0), np.ones((5, 2)), np.zeros((5, 1)))["0.weight"].shape
     (5, 3, 2)
     """
-    return engine.gradients(checked_problem(model, params, buffers, x, y, loss=loss, batches=False))
+    problem = checked_problem(model, params, buffers, x, y, loss=loss, batches=False)
+    return checked_result(engine.gradients(problem), errors)
 
 
 def hvps(
@@ -51,6 +56,7 @@ def hvps(
     y: Array,
     directions: Mapping[str, Array],
     loss: LossLike = "bce",
+    errors: Errors = "raise",
 ) -> Arrays:
     """H_i d, the Hessian of L_i times each direction d, for every example: name → (k, n, *shape).
 
@@ -64,11 +70,18 @@ def hvps(
     (4, 5, 3, 2)
     """
     problem = checked_problem(model, params, buffers, x, y, loss=loss, batches=False)
-    return engine.hvps(problem, checked_directions("directions", problem, directions))
+    return checked_result(engine.hvps(problem, checked_directions("directions", problem, directions)), errors)
 
 
 def brackets(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, pairs: Pairs, loss: LossLike = "bce"
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    pairs: Pairs,
+    loss: LossLike = "bce",
+    errors: Errors = "raise",
 ) -> Arrays:
     """[v_i, v_j] = H_j g_i − H_i g_j for each pair (i, j): name → (len(pairs), *shape).
 
@@ -81,7 +94,8 @@ def brackets(
     >>> bool(np.all(b["0.weight"][0] == -b["0.weight"][1]))
     True
     """
-    return Solution(checked_problem(model, params, buffers, x, y, pairs, loss=loss, batches=False), engine).bracket
+    problem = checked_problem(model, params, buffers, x, y, pairs, loss=loss, batches=False)
+    return checked_result(Solution(problem, engine).bracket, errors)
 
 
 def batch_brackets(
@@ -93,6 +107,7 @@ def batch_brackets(
     pairs: Pairs,
     loss: LossLike = "bce",
     training: bool = False,
+    errors: Errors = "raise",
 ) -> Arrays:
     """[v_A, v_B] for pairs of mini-batches, where v_B is minus the gradient of the mean loss of B: name → (p, *shape).
 
@@ -107,7 +122,7 @@ def batch_brackets(
     (1, 3)
     """
     problem = checked_problem(model, params, buffers, x, y, pairs, None, loss, training, batches=True)
-    return Solution(problem, engine).bracket
+    return checked_result(Solution(problem, engine).bracket, errors)
 
 
 def bracket_norms(
@@ -118,6 +133,7 @@ def bracket_norms(
     y: Array,
     partners: Sequence[int] | Array | None = None,
     loss: LossLike = "bce",
+    errors: Errors = "raise",
 ) -> Array:
     """‖[v_i, v_j]‖ over all parameters, for every example i and partner j: (n, n), or (n, len(partners)).
 
@@ -146,7 +162,7 @@ def bracket_norms(
             norms[rows, column : column + len(chosen)] = sizes[place.ravel()].reshape(len(rows), -1)
     if partners is None:  # only the upper triangle was computed
         norms = np.triu(norms) + np.triu(norms, 1).T
-    return norms
+    return checked_result(norms, errors)
 
 
 def _of_pairs(problem: Problem, pairs: Array) -> Arrays:
@@ -165,6 +181,7 @@ def swap_effects(
     pairs: Pairs,
     optimizer: Optimizer,
     loss: LossLike = "bce",
+    errors: Errors = "raise",
 ) -> tuple[Arrays, Arrays]:
     """What a swap of i and j changes under an optimizer in a given state: (first, second), each name → (p, *shape).
 
@@ -190,7 +207,8 @@ def swap_effects(
         ) from error
     check_shapes("optimizer", updates, {name: p.shape for name, p in problem.params.items()})
     g = engine.gradients(problem)
-    return swap_effect(problem, g, optimizer, 1), swap_effect(problem, g, optimizer, 2)
+    first, second = (swap_effect(problem, g, optimizer, order) for order in (1, 2))
+    return checked_result(first, errors), checked_result(second, errors)
 
 
 def swap_effect(problem: Problem, g: Arrays, optimizer: Optimizer, order: int) -> Arrays:
@@ -203,10 +221,18 @@ def swap_effect(problem: Problem, g: Arrays, optimizer: Optimizer, order: int) -
     return second_order_effect(optimizer, problem.params, g_i, g_j, *sides)
 
 
-def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, tangents: Mapping[str, Array]) -> Array:
+def push_forward(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x_eval: Array,
+    tangents: Mapping[str, Array],
+    errors: Errors = "raise",
+) -> Array:
     """D_θ z(x_eval) · t_k, the change of the logits along each tangent t_k of the parameters: (k, n_eval, n_out).
 
-    `tangents` is name → (k, *shape), as `brackets` returns it.  Batch-norm is in evaluation mode.
+    `tangents` is name → (k, *shape), as `brackets` returns it.  Batch-norm is in evaluation mode.  Errors
+    are those of `gradients`.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -217,7 +243,8 @@ def push_forward(model: Model, params: Arrays, buffers: Arrays, x_eval: Array, t
     """
     weights = checked_weights(model, params, buffers)
     x_eval = checked_inputs("x_eval", weights, x_eval)
-    return engine.push_forward(weights, x_eval, checked_directions("tangents", weights, tangents))[1]
+    changes = engine.push_forward(weights, x_eval, checked_directions("tangents", weights, tangents))[1]
+    return checked_result(changes, errors)
 
 
 def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:

@@ -11,7 +11,7 @@ from ..core.optimizers import Optimizer
 from ..core.problem import Problem, Solution
 from ..core.types import Array, Arrays
 from ..fast import engine
-from ..fast.arguments import LossLike, checked_problem
+from ..fast.arguments import Errors, LossLike, checked_problem, checked_result
 from .derivatives import squared_norms, swap_effect, tensor_norms
 
 HELD = 2**24  # effects of swaps in memory at a time, in numbers: 128 MiB in float64
@@ -39,12 +39,20 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model, params: Arrays, buffers: Arrays, x: Array, y: Array, examples: int = 6, loss: LossLike = "bce"
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    examples: int = 6,
+    loss: LossLike = "bce",
+    errors: Errors = "raise",
 ) -> Evaluation:
     """The e (e − 1) / 2 brackets of the first e = `examples` inputs, and their effect on the logits of all n inputs.
 
     x is (n, channels, height, width) or (n, features); y is (n, n_out), or (n,) integers for "softmax".  Raises
-    ValueError or TypeError for arrays that do not fit the model or each other, and for fewer than `examples` inputs.
+    ValueError or TypeError for arrays that do not fit the model or each other, for fewer than `examples` inputs, and
+    for brackets or changes of logits that are not finite, unless `errors` is "ignore".
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -59,11 +67,11 @@ def evaluate(
         pairs=solution.problem.pairs,
         logits=z,
         loss=whole.loss_function.definition(z, whole.y) + whole.loss_function.regulariser(whole.params),
-        logit_delta=changes,
+        logit_delta=checked_result(changes, errors),
         rms_gradient=tensor_rms(solution.grad),
         rms_bracket=tensor_rms(solution.bracket),
         tensor_names=np.array(list(solution.grad)),
-        brackets=solution.bracket,
+        brackets=checked_result(solution.bracket, errors),
         gradients=solution.grad,
     )
 

@@ -50,7 +50,7 @@ def gradient_norms(model: Model, params: Arrays, buffers: Arrays, x: Rows, y: Ro
     """‖∇_θ L_i‖ of one network for each example: (n,) float64.  Arguments as for `grand`."""
 
     def norms(some: slice) -> Array:
-        return tensor_norms(gradients(model, params, buffers, x[some], y[some], loss))
+        return tensor_norms(gradients(model, params, buffers, x[some], y[some], loss, "ignore"))
 
     return _in_batches(norms, x, y, most=BUDGET // checked_model(model).parameter_count)
 
@@ -180,7 +180,7 @@ def bracket_score(
     def scores(state: State, some: slice) -> Array:
         x_all, y_all = (np.concatenate([a[some], b]) for a, b in zip((x, y), of_partners, strict=True))
         m, k = len(y_all) - len(partners), len(partners)
-        sizes = bracket_norms(model, *state, x_all, y_all, m + np.arange(k), loss)[:m].astype(np.float64)
+        sizes = bracket_norms(model, *state, x_all, y_all, m + np.arange(k), loss, "ignore")[:m].astype(np.float64)
         g = gradient_norms(model, *state, x_all, y_all, loss)
         with np.errstate(divide="ignore"):
             relative = np.divide(sizes, np.outer(g[:m], g[m:]), out=np.zeros_like(sizes), where=sizes > 0)

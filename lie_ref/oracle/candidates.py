@@ -12,12 +12,11 @@ from typing import Any
 from ..core.types import Arrays, Shapes
 from ..fast.arguments import as_array
 from ..machine.errors import InputError, nearest, shortened
-from ..machine.files import read_npz
+from ..machine.files import HEADER, check_file, read_npz
 from .layer_outputs import layers
 from .vectors import Vector, output_shapes
 
 LAYER = "layer/"  # the keys of outputs of layers start with this
-HEADER = 4096  # the largest number of bytes that the header of one array may take
 WIDEST = 16  # the largest number of bytes that one number may take
 
 
@@ -49,10 +48,11 @@ def checked_candidate(vector: Vector, candidate: Mapping[str, Any], source: str 
 def read_candidate(vector: Vector, path: Path) -> Arrays:
     """The arrays of a candidate in an `.npz` file, which is read only as far as an answer can be large."""
     shapes = answer_shapes(vector)
-    sizes = {key: HEADER + WIDEST * prod(shape) * (16 if key.startswith(LAYER) else 1) for key, shape in shapes.items()}
-    if path.is_file() and (size := path.stat().st_size) > 2 * sum(sizes.values()):
+    most = sum(HEADER + WIDEST * prod(shape) * (16 if key.startswith(LAYER) else 1) for key, shape in shapes.items())
+    check_file(path)
+    if (size := path.stat().st_size) > 2 * most:  # the archive's directory counts as well
         raise InputError(f"{path}: larger than any answer to {vector.name!r} can be ({size:,} bytes)")
-    arrays = read_npz(path, sizes, lambda keys: _check_keys(str(path), keys, shapes))
+    arrays = read_npz(path, most, lambda keys: _check_keys(str(path), keys, shapes))
     return checked_candidate(vector, arrays, str(path))
 
 

@@ -1,6 +1,5 @@
 """Reads a user's own network, weights and inputs from files, and answers them: the references of the command line."""
 
-import json
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +11,7 @@ from ..core.networks import PRESETS, Model, preset
 from ..core.types import Arrays
 from ..fast.arguments import COUNTER, STATISTICS, WRAPPERS, as_array
 from ..machine.errors import InputError, shortened
-from ..machine.files import first_line, read_npz
+from ..machine.files import first_line, from_json, read_json, read_npz
 from .api import reference
 from .vectors import Vector, model_of, part
 
@@ -96,11 +95,10 @@ def _network(text: str, params: Arrays) -> Model:
 
 
 def _json(text: str) -> Any:
-    path = Path(text)
+    if text.lstrip().startswith("{"):
+        return from_json(text, f"--model: {shortened(text)}")
     try:
-        return json.loads(text if text.lstrip().startswith("{") else path.read_text(encoding="utf-8"))
-    except OSError as error:
+        return read_json(Path(text))
+    except InputError as error:
         expected = f"one of {', '.join(PRESETS)}, JSON or a file of it"
-        raise InputError(f"--model: expected {expected}, got {text[:80]!r} ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--model: {text[:80]!r} is not JSON ({first_line(error)})") from error
+        raise InputError(f"--model: expected {expected}, got {shortened(text)} ({error})") from error

@@ -17,7 +17,7 @@ from ..core.problem import Problem
 from ..core.types import Array, Arrays, Shapes
 from ..fast.arguments import checked_problem
 from ..machine.errors import InputError
-from ..machine.files import first_line, read_npz, write_npz
+from ..machine.files import first_line, from_json, read_npz, write_npz
 from .answers import QUANTITIES, Answers, quantity_of
 from .tolerance import allowed_errors
 
@@ -118,7 +118,7 @@ def read_vector(path: Path) -> Vector:
     """The vector in a file.  Raises InputError, which names the file, unless it holds a whole vector."""
     arrays = read_npz(path)
     try:
-        meta = json.loads(str(arrays["meta"]))
+        meta = from_json(str(arrays["meta"]), "meta")
         if meta["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT!r}, got {meta['format']!r}")
         model, params, buffers = model_of(meta["model"]), part(arrays, "param"), part(arrays, "buffer")

@@ -2,20 +2,22 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..machine.errors import InputError
-from ..machine.files import write_text
+from ..machine.files import from_json, read_json, write_text
+from ..machine.lock import locked
 
 
 def with_versions(config: dict[str, Any]) -> dict[str, Any]:
     """The contents of `config.json`: the settings, and the versions of Python and of the packages that compute."""
     versions = {package: version(package) for package in ("lie-ref", "numpy", "autograd", "pillow")}
-    found: dict[str, Any] = json.loads(
-        json.dumps({**config, "versions": {"python": platform.python_version(), **versions}})
+    found: dict[str, Any] = from_json(
+        json.dumps({**config, "versions": {"python": platform.python_version(), **versions}}), "settings"
     )
     return found
 
@@ -29,8 +31,23 @@ def make_folders(*folders: Path) -> None:
             raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
 
 
+@contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of a run and keep other processes out of it.  An error leaves no folder that is still empty."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folders(folder)
+    try:
+        with locked(folder / ".lock", str(folder)):
+            yield
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for path in made:
+                path.rmdir()
+        raise
+
+
 def own_files(out: Path, patterns: Sequence[str], suffix: str = "") -> list[Path]:
-    """The files of a run that match the patterns; with the suffix ".part", the unfinished files that a kill left."""
+    """The files of a run that match the patterns; with the suffix "*.part", the unfinished files that a kill left."""
     return [path for pattern in patterns for path in sorted(out.glob(pattern + suffix))]
 
 
@@ -46,10 +63,10 @@ def check_config(out: Path, config: dict[str, Any], otherwise: str) -> None:
     """
     path = out / "config.json"
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         moved = before["celeba"] and config["celeba"]  # CelebA may have moved; "images" says if it is the same
         changed = [key for key in config if before[key] != config[key] and not (key == "celeba" and moved)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error}); {otherwise}") from error
     if changed:
         key = changed[0]

@@ -6,7 +6,11 @@ from pathlib import Path
 from ..images.celeba import celeba_dataset
 from ..images.dataset import Dataset
 from ..images.synthetic import faces_dataset
-from ..machine.errors import InputError
+from ..machine.errors import InputError, shortened
+
+LARGEST = 2**31 - 1  # for all integers
+MOST = 2**36  # bytes that the images may take on the disk, and a training step in memory
+FACE, PIXEL = 1000, 100  # bytes for the attributes of a face; for a pixel in the sweep of the smallest network
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,18 @@ class StudySettings:
     betas: tuple[float, float] = (0.8, 0.999)
 
     def check_least(self, **least: int) -> None:
-        """Raise InputError for the first of these settings that is too small, or for a bad learning rate."""
+        """Raise InputError for the first of these settings that is too small or too large, or a bad learning rate."""
         for name, value in {"seed": 0, "batch": 2, "size": 8, "faces": 320, **least}.items():
-            if getattr(self, name) < value:
-                option = name.replace("_", "-")
-                raise InputError(f"--{option}: expected an integer >= {value}, got {getattr(self, name)}")
+            option, given = name.replace("_", "-"), getattr(self, name)
+            if given < value:
+                raise InputError(f"--{option}: expected an integer >= {value}, got {shortened(given)}")
+            if given > LARGEST:
+                raise InputError(f"--{option}: expected an integer <= {LARGEST}, got {shortened(given)}")
+        pixels = self.size**2
+        for option, taken in {"size": self.batch * PIXEL * pixels, "faces": self.faces * (FACE + 3 * pixels)}.items():
+            if taken > MOST:
+                took = f"{getattr(self, option)}, which would take {taken >> 30:,} GiB with the other options"
+                raise InputError(f"--{option}: expected what takes at most {MOST >> 30} GiB, got {took}")
         if not 0 < self.lr < float("inf"):
             raise InputError(f"--lr: expected a number > 0, got {self.lr}")
 

@@ -142,6 +142,7 @@ def test_what_numpy_load_returns_is_a_theta_and_a_candidate() -> None:
         (np.array([[None, 1.0], [1.0, 2.0]]), "expected .*floating.*got (ndarray|dtype object)"),
         ((b for b in B), "expected .*got generator"),
         ({0: W, "0": B}, "'0': expected one tensor of this name, got two"),
+        ({"w": np.ma.masked_less(B, 0)}, "'w': expected an array without a mask, got a masked one"),
         ({"w": np.array([1.0, np.nan])}, "'w': expected finite numbers, got nan or inf"),
         (np.array([1.0, np.inf]), "expected finite numbers, got nan or inf"),
     ],

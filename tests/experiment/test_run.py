@@ -347,7 +347,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [  # the file, what h
     (CONFIG, edited('"images": "[^"]*"', '"images": "others"'), "the run has images others, not faces-400-16-seed0-"),
     (CONFIG, Path.unlink, "not the configuration of a run ("),
     *((CONFIG, put(text), "not the configuration of a run (") for text in ("", "{}", "[]", '{"steps": 12')),
-    ("log.csv", Path.unlink, "cannot be read ("),
+    ("log.csv", Path.unlink, "no such file"),
     ("log.csv", cut_short, "cut short: expected 12 steps, found "),
     (LAST, cut_short, "damaged or not an .npz archive"),
     (LAST, swap_step, "expected step 12, found 10; delete it and resume the run"),
@@ -356,7 +356,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [  # the file, what h
     (TEN, with_statistics(), "holds no statistics of this version ("),
     (TEN, with_statistics(statistics=np.array("{")), "holds no statistics of this version ("),
     (TEN, with_statistics(statistics=np.array("3")), "holds no statistics of this version ("),
-    *(("passes.json", put(text), "cannot be read (") for text in ("[", "3", '[{"network": "as trained"}]')),
+    *(("passes.json", put(text), "cannot be read") for text in ("[", "3", '[{"network": "as trained"}]')),
 ]
 
 

@@ -6,113 +6,47 @@ import io
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_celeba import (
+    ATTR,
+    ATTRIBUTE_ROWS,
+    CSV_HEADER,
+    IMAGES,
+    NAMES,
+    PARTITION,
+    PARTITION_ROWS,
+    PICTURES,
+    SIZE,
+    SPLIT,
+    ZIP,
+    N,
+    attributes,
+    check,
+    csv,
+    jpeg,
+    load,
+    put,
+    put_images,
+    put_lists,
+    refusal,
+    text,
+)
 from PIL import Image
 
 from lie_ref.images import celeba
-from lie_ref.images.celeba import celeba_dataset, centre_square
-from lie_ref.images.dataset import Dataset
+from lie_ref.images.celeba import celeba_dataset
 from lie_ref.images.labels import ATTRIBUTES
-from lie_ref.machine.errors import InputError
-
-N = 400
-NAMES = [f"{number:06}.jpg" for number in range(1, N + 1)]
-LABELS = (np.random.default_rng(0).random((N, 40)) < 0.3).astype(np.uint8)
-SPLIT = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], (240, 60, 100)))
-ALL, IMAGES, SIZE = np.arange(N), "img_align_celeba", 8
-ZIP, ATTR, PARTITION = f"{IMAGES}.zip", "list_attr_celeba.txt", "list_eval_partition.txt"
-ATTRIBUTE_ROWS = [" ".join([NAMES[row], *(f"{2 * int(value) - 1:2}" for value in LABELS[row])]) for row in range(N)]
-PARTITION_ROWS = [f"{name} {value}" for name, value in zip(NAMES, SPLIT, strict=True)]
-
-
-def jpeg(number: int) -> bytes:
-    """A picture of 20 x 26 pixels whose grey level encodes its number."""
-    file = io.BytesIO()
-    Image.new("RGB", (20, 26), (number % 251,) * 3).save(file, "JPEG", quality=95)
-    return file.getvalue()
-
-
-PICTURES = {name: jpeg(number) for number, name in enumerate(NAMES, 1)}
-
-
-def text(rows: list[str]) -> str:
-    return "\n".join([*rows, ""])
-
-
-def attributes(rows: list[str] = ATTRIBUTE_ROWS, count: int = N, names: tuple[str, ...] = ATTRIBUTES) -> str:
-    return text([str(count), " ".join(names) + " ", *rows])
-
-
-def csv(header: str, rows: list[str]) -> str:
-    return "\r\n".join([header, *(",".join(row.split()) for row in rows), ""])
-
-
-def put(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def put_images(path: Path, pictures: dict[str, bytes] = PICTURES, prefix: str = f"{IMAGES}/") -> None:
-    """Put these pictures into a zip or a folder, and remove the zip beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (path.parent / ZIP).unlink(missing_ok=True)
-    if path.suffix != ".zip":
-        path.mkdir()
-        for name, picture in pictures.items():
-            put(path / name, picture)
-        return
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("__MACOSX/._img", prefix)[: 2 if prefix else 1]:
-            archive.writestr(name, b"")
-        for name, picture in pictures.items():
-            archive.writestr(prefix + name, picture)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A complete and correct CelebA of 400 images."""
-    home = tmp_path / "celeba"
-    put(home / ATTR, attributes())
-    put(home / PARTITION, text(PARTITION_ROWS))
-    put_images(home / ZIP)
-    return home
-
-
-def load(folder: Path, **options: bool) -> Dataset:
-    return celeba_dataset(folder, folder.parent / "cache", size=SIZE, **options)
-
-
-def refusal(folder: Path, **options: bool) -> str:
-    with pytest.raises(InputError) as caught:
-        load(folder, **options)
-    message = str(caught.value)
-    assert message.isprintable()
-    assert message.startswith(str(folder))
-    cache = folder.parent / "cache"
-    assert not cache.exists() or not list(cache.iterdir())
-    return message.removeprefix(f"{folder}/")
-
-
-def check(dataset: Dataset, rows: np.ndarray = ALL) -> None:
-    """The data set has the given rows of the made-up CelebA, with their pixels and splits."""
-    assert dataset.attributes == ATTRIBUTES
-    np.testing.assert_array_equal(dataset.files, np.array(NAMES)[rows])
-    np.testing.assert_array_equal(dataset.labels, LABELS[rows], strict=True)
-    np.testing.assert_array_equal(dataset.split, SPLIT[rows])
-    grey = np.load(dataset.images).astype(int)
-    assert grey.shape == (len(rows), SIZE, SIZE, 3)
-    assert np.abs(grey - ((rows + 1) % 251)[:, None, None, None]).max() <= 1
-
+from lie_ref.images.pictures import centre_square
 
 # --- layouts
 
 
-ZIPS = [(f"{place}{ZIP}", prefix) for place in ("", "Img/") for prefix in celeba.PREFIXES]
+PREFIXES = (f"{IMAGES}/", f"{IMAGES}/{IMAGES}/", "")  # the doubled one is Kaggle's
+ZIPS = [(f"{place}{ZIP}", prefix) for place in ("", "Img/") for prefix in PREFIXES]
 FOLDERS = [(path, "") for path in (IMAGES, f"{IMAGES}/{IMAGES}", f"Img/{IMAGES}")]
 
 
@@ -126,14 +60,6 @@ def test_images_are_found_in_a_zip_or_a_folder(folder, images, prefix):
     check(dataset)
     assert dataset.notes == ("400 of the 400 listed images taken", "split read from list_eval_partition.txt")
     assert (dataset.listed, dataset.skipped, dataset.size) == (N, 0, SIZE)
-
-
-def put_lists(folder: Path, **lists: str) -> None:
-    """Put these lists in place of the official ones."""
-    for name in (ATTR, PARTITION):
-        (folder / name).unlink()
-    for name, content in lists.items():
-        put(folder / name, content)
 
 
 def test_kaggles_lists_give_the_same_data_set(folder):
@@ -160,7 +86,7 @@ def test_without_a_partition_the_split_is_80_10_10_in_list_order_and_a_note_tell
 # --- pictures
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
 def test_every_mode_becomes_rgb(mode):
     pixels = centre_square(Image.new("RGB", (30, 20), "white").convert(mode), 8)
     assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)
@@ -310,7 +236,6 @@ def partition(line: int, row: str) -> str:
     return text([*PARTITION_ROWS[: line - 1], *([row] if row else []), *PARTITION_ROWS[line:]])
 
 
-CSV_HEADER = "image_id," + ",".join(ATTRIBUTES)
 CSV = csv(CSV_HEADER, ATTRIBUTE_ROWS)
 # fmt: off
 BAD_LISTS: dict[str, tuple[str, str | bytes, str]] = {
@@ -319,26 +244,26 @@ BAD_LISTS: dict[str, tuple[str, str | bytes, str]] = {
     "cut within a row": (ATTR, attributes()[:-60], ":402: 000400.jpg: expected 40 values, found 20"),
     "39 values": (ATTR, changed(9, lambda row: row[:-3]), ":9: 000007.jpg: expected 40 values, found 39"),
     "41 values": (ATTR, changed(402, lambda row: row + " 1"), ":402: 000400.jpg: expected 40 values, found 41"),
-    "a 2": (ATTR, changed(9, lambda row: row[:-2] + " 2"), ":9: 000007.jpg: expected -1 or 1, found 2"),
+    "a 2": (ATTR, changed(9, lambda row: row[:-2] + " 2"), ":9: 000007.jpg: expected -1 or 0 or 1, found 2"),
     "a blank line": (ATTR, changed(9, lambda row: ""), ":1: 400 images announced, 399 listed (--subset"),
     "twice the same": (ATTR, changed(9, lambda row: row.replace("07", "03", 1)), ":9: 000003.jpg: listed twice"),
     "missing attribute": (ATTR, attributes(names=ATTRIBUTES[1:]), ":2: attribute 5_o_Clock_Shadow appears 0 times"),
     "unknown attribute": (ATTR, attributes(names=(*ATTRIBUTES[:-1], "Old")), ":2: attribute Old appears 1 times"),
     "one twice": (ATTR, attributes(names=(*ATTRIBUTES, "Male")), ":2: attribute Male appears 2 times, expected 1"),
-    "no count": (ATTR, attributes().partition("\n")[2], ":1: expected the number of images, found 5_o_Clock_Shadow"),
     "no rows": (ATTR, attributes([]), ": no rows"),
-    "empty": (ATTR, "", ":1: expected the number of images, found "),
-    "count alone": (ATTR, "400", ":2: attribute 5_o_Clock_Shadow appears 0 times, expected 1"),
+    "empty": (ATTR, "", ": no rows"),
+    "count alone": (ATTR, "400", ": no rows"),
+    "a 0 among the -1": (ATTR, changed(9, lambda row: row[:-2] + " 0"), ":9: 000007.jpg: both -1 and 0 are there"),
+    "a count of 4,000 digits": (ATTR, attributes(count=10**4000), ":1: 1000"),
+    "UTF-16": (ATTR, attributes().encode("utf-16"), ":"),
     "binary": (ATTR, attributes([]).encode() + bytes(range(127, 256)), ":3: ???"),
-    "an escape": (ATTR, changed(9, lambda row: row[:-2] + " \x1b["), ":9: 000007.jpg: expected -1 or 1, found ?["),
+    "an escape": (ATTR, changed(9, lambda row: row[:-2] + " \x1b["), ":9: 000007.jpg: expected -1 or 0 or 1, found ?["),
     "csv without header": ("list_attr_celeba.csv", CSV.partition("\n")[2], ":1: attribute "),
     "csv with an empty value": ("list_attr_celeba.csv", CSV.replace(",1,", ",,", 1), ":2: 000001.jpg: expected 40"),
     "partition with a 3": (PARTITION, partition(5, "000005.jpg 3"), ":5: 000005.jpg: expected 0 or 1 or 2, found 3"),
     "missing image": (PARTITION, partition(5, ""), ": no row for 1 images, the first: 000005.jpg (without this file"),
     "partition cut within a row": (PARTITION, partition(400, "0004")[:-1], ":400: 0004: expected 1 values, found 0"),
     "empty partition": (PARTITION, "", ": no rows"),
-    "partition csv without header": ("list_eval_partition.csv", csv(PARTITION_ROWS[0], PARTITION_ROWS[1:]),
-                                     ": no row for 1 images, the first: 000001.jpg"),
     "no test": (PARTITION, text([f"{name} {row % 2}" for row, name in enumerate(NAMES)]), ": no image of 400 is in "),
 }
 # fmt: on
@@ -364,14 +289,14 @@ def test_a_subset_without_test_images_gets_the_hint_to_remove_the_partition(fold
 
 
 def test_full_size_list_with_some_of_the_images_takes_seconds(folder):
-    """202,599 rows and 400 images; two busy cores take about a fifth of the time allowed."""
+    """202,599 rows and 400 images; this process takes about a fifth of the processor time allowed."""
     names = [f"{number:06}.jpg" for number in range(1, 202_600)]
     rows = [name + ATTRIBUTE_ROWS[row % N][10:] for row, name in enumerate(names)]
     put(folder / ATTR, attributes(rows, count=len(names)))
     put(folder / PARTITION, text([f"{name} {SPLIT[row % N]}" for row, name in enumerate(names)]))
-    start = time.monotonic()
+    start = time.process_time()
     dataset = load(folder, subset=True)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
     check(dataset)
     assert dataset.listed == len(names)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import pickle
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from lie_ref.images.dataset import SPLITS, Dataset, build_cache, check_splits, l
 from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz
 
-SIZE, ROWS = 6, range(400)
+SIZE, ROWS, NAMES = 6, range(400), ("odd", "third")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -41,13 +43,15 @@ def slow_picture(row: int) -> np.ndarray:
 
 
 def die(row: int) -> np.ndarray:
-    os._exit(9)
+    if row == 40:
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory runs out
+    return picture(row)
 
 
 def planned(folder: Path, n: int = 400) -> Dataset:
     files = np.array([f"{row:03}.jpg" for row in range(n)])
     labels = np.array([[row % 2, row % 3 == 0] for row in range(n)], np.uint8)
-    fields = ("pictures", ("odd", "third"), files, labels, split_in_order(n), folder / "images.npy", SIZE)
+    fields = ("pictures", NAMES, files, labels, split_in_order(n), folder / "images.npy", SIZE)
     return Dataset(*fields, listed=n + 5, notes=("five are missing",))
 
 
@@ -67,7 +71,7 @@ def folder(dataset: Dataset, tmp_path: Path) -> Path:
 
 def test_a_cache_holds_the_planned_table_and_the_images_in_row_order(dataset):
     plan = planned(dataset.images.parent)
-    for found in (dataset, load_cache(dataset.images.parent)):
+    for found in (dataset, load_cache(dataset.images.parent, NAMES)):
         for field in ("name", "attributes", "images", "size", "listed", "skipped", "notes"):
             assert getattr(found, field) == getattr(plan, field)
         for field in ("files", "labels", "split"):
@@ -146,8 +150,8 @@ def test_skipped_images_are_dropped_counted_and_named(tmp_path):
 # --- builds that fail
 
 
-def test_a_dead_worker_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"):
+def test_a_killed_worker_is_an_error_that_names_its_images(tmp_path):
+    with pytest.raises(InputError, match=r"^032\.jpg to 063\.jpg: a worker process ended: [^\n]*$"):
         build_cache(planned(tmp_path / "cache"), die, ROWS)
     assert not list(tmp_path.iterdir())
 
@@ -163,6 +167,37 @@ def test_a_cache_that_another_process_finished_first_is_kept(folder):
     build_cache(planned(folder), picture, ROWS)
     assert (folder / "mark").read_text() == "first"
     assert [path.name for path in folder.parent.iterdir()] == ["cache"]
+
+
+def slow_build_of(folder: Path, rows: Sequence[int], built: list[str]) -> None:
+    build_cache(planned(folder, len(rows)), slow_picture, rows)
+    built.append((folder / "images.npy").read_bytes()[:200].hex())
+
+
+def test_two_builds_of_one_cache_give_it_once_and_the_second_waits_with_a_line(tmp_path, capfd):
+    built: list[str] = []
+    both = [threading.Thread(target=slow_build_of, args=(tmp_path / "cache", ROWS, built)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(built) == 2
+    assert len(set(built)) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert sum(line.startswith("preparing images") for line in lines) == 1
+    assert [line for line in lines if line.startswith(f"lie-ref: waiting for {tmp_path / 'cache'}, in use by process")]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_what_killed_builds_left_is_removed_when_it_is_a_day_old(tmp_path):
+    for days in (0, 2):
+        images = tmp_path / f".other.part-{days}" / "other" / "images.npy"
+        images.parent.mkdir(parents=True)
+        images.write_bytes(b"")
+        os.utime(images, (time.time() - 86_400 * days,) * 2)
+    (tmp_path / ".cache.lock").write_text("process 1 on a host that is gone")
+    build_cache(planned(tmp_path / "cache"), picture, ROWS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.part-0", "cache"]
 
 
 BUILD = f"from {__name__} import build_slowly; build_slowly()"
@@ -215,7 +250,7 @@ class Bomb:
 def refusal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(folder)
     with pytest.raises(InputError) as caught:
-        load_cache(folder)
+        load_cache(folder, NAMES)
     assert not Path("unpickled").exists()
     message = str(caught.value)
     assert "\n" not in message
@@ -237,7 +272,8 @@ CONTENTS: list[tuple[str, object]] = [  # the images, or arrays of the table
     ("images.npy: int8 (400, 6, 6, 3), expected uint8 (400, 6, 6, 3)", np.zeros((400, 6, 6, 3), np.int8)),
     ("table.npz: damaged or not an .npz archive of plain arrays", {"labels": np.array([Bomb()], object)}),
     ("table.npz: format 'lie-ref-cache/0', expected 'lie-ref-cache/1'", {"meta": '{"format": "lie-ref-cache/0"}'}),
-    *(("table.npz: not the table of an image cache", {"meta": meta}) for meta in ("", "{}", "[]", '"text"')),
+    *(("table.npz: not the table of an image cache", {"meta": meta}) for meta in ("{}", "[]", '"text"')),
+    ("table.npz: meta: cannot be read as JSON", {"meta": ""}),
 ]
 # fmt: on
 
@@ -258,6 +294,51 @@ def test_a_cache_with_other_contents_is_refused(folder, said, content, monkeypat
     assert refusal(folder, monkeypatch).startswith(said)
 
 
+def with_one(array: np.ndarray, value: object) -> np.ndarray:
+    array = array.copy()
+    array.flat[7] = value
+    return array
+
+
+def of_meta(**changes: object) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda meta: np.array(json.dumps(json.loads(str(meta)) | changes))
+
+
+# fmt: off
+UNSOUND: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
+    ("labels", lambda labels: with_one(labels, 7), "labels: expected 0 to 1, found 7"),
+    ("labels", lambda labels: with_one(labels.astype(float), np.nan), "labels: float64 (400, 2), expected uint8 (400,"),
+    ("labels", lambda labels: labels.astype(np.int64) * 2 - 1, "labels: int64 (400, 2), expected uint8 (400, 2)"),
+    ("labels", lambda labels: labels[:, :1], "labels: uint8 (400, 1), expected uint8 (400, 2)"),
+    ("labels", lambda labels: labels[:-1], "labels: uint8 (399, 2), expected uint8 (400, 2)"),
+    ("labels", lambda labels: labels[:, 0], "labels: uint8 (400,), expected uint8 (400, 2)"),
+    ("split", lambda split: with_one(split, 3), "split: expected 0 to 2, found 3"),
+    ("split", lambda split: split.astype(np.int8), "split: int8 (400,), expected uint8 (400,)"),
+    ("split", lambda split: split[:9], "split: uint8 (9,), expected uint8 (400,)"),
+    ("split", lambda split: np.minimum(split, 1), "no image of 400 is in the test split (2)"),
+    ("split", lambda split: np.where(np.arange(400) < 380, 1, split).astype(np.uint8), "no image of 400 is in the tra"),
+    ("files", lambda files: np.arange(400), "files: int64 (400,), expected text (400,)"),
+    ("files", lambda files: files[:0], "labels: uint8 (400, 2), expected uint8 (0, 2)"),
+    ("meta", of_meta(attributes=["odd", "odd"]), "attributes: expected the 2 of pictures, found ('odd', 'odd')"),
+    ("meta", of_meta(attributes=["third", "odd"]), "attributes: expected the 2 of pictures, found ('third', 'odd')"),
+    ("meta", of_meta(attributes=None), "not the table of an image cache"),
+    ("meta", of_meta(size=True), "size, listed, skipped: expected counts that fit 400 images, found (True, 405, 0)"),
+    ("meta", of_meta(listed=399), "size, listed, skipped: expected counts that fit 400 images, found (6, 399, 0)"),
+    ("meta", of_meta(skipped=-1), "size, listed, skipped: expected counts that fit 400 images, found (6, 405, -1)"),
+    ("meta", of_meta(notes=["\x1b[2J"]), "name, notes: expected printable text"),
+    ("meta", of_meta(name=7), "name, notes: expected printable text"),
+    ("extra", lambda _: np.zeros(3), "damaged or not an .npz archive"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("key", "change", "said"), UNSOUND, ids=[f"{key}: {said}" for key, _, said in UNSOUND])
+def test_a_cache_with_content_that_no_build_writes_is_refused(folder, key, change, said, monkeypatch):
+    table = read_npz(folder / "table.npz")
+    np.savez(folder / "table.npz", **(table | {key: change(table.get(key))}))
+    assert refusal(folder, monkeypatch).startswith(f"table.npz: {said}")
+
+
 @pytest.mark.filterwarnings("ignore")  # NumPy warns of odd headers
 def test_changed_bytes_in_the_header_of_the_images_are_refused_or_harmless(folder):
     whole = (folder / "images.npy").read_bytes()
@@ -268,14 +349,14 @@ def test_changed_bytes_in_the_header_of_the_images_are_refused_or_harmless(folde
         content[rng.integers(0, 128, rng.integers(1, 4))] = rng.integers(0, 256)
         (folder / "images.npy").write_bytes(content.tobytes())
         try:
-            assert load_cache(folder).size == SIZE
+            assert load_cache(folder, NAMES).size == SIZE
         except InputError:
             refused += 1
     assert refused > 300
 
 
 def test_an_image_file_cut_short_after_loading_is_named_by_batch(folder):
-    dataset = load_cache(folder)
+    dataset = load_cache(folder, NAMES)
     os.truncate(dataset.images, 1000)
     with pytest.raises(InputError, match=r"images\.npy: .*cut short"):
         dataset.batch(np.arange(3))

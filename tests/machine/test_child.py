@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import SEARCH, children, in_own_group, living, wait_until
 from small import SMALL
 
 from lie_ref.images.dataset import Dataset
+from lie_ref.machine.child import Child
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 SECONDS = 30  # a start takes about one
@@ -90,6 +92,20 @@ def test_ctrl_c_ends_a_program_whose_child_starts(started: subprocess.Popen, del
     assert error.splitlines()[-1] == "KeyboardInterrupt"
     assert error.count("Traceback (most recent call last)") == 1  # none of a child
     assert not living(started.pid)
+
+
+def test_no_signal_is_held_while_a_child_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, held = subprocess.Popen, []
+
+    def popen(*arguments: Any, **keywords: Any) -> subprocess.Popen:  # which waits until the child runs Python
+        held.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return begin(*arguments, **keywords)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with Child() as child:
+        assert child.do(os.getpid) == child.process.pid
+        assert os.getsid(child.process.pid) != os.getsid(0)  # so that a terminal's Ctrl-C does not reach it
+    assert held == [set()]
 
 
 @both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,8 @@ from lie_ref.machine import process
 WORK = """
 from pathlib import Path
 import numpy as np
-from lie_ref.machine.process import use_one_blas_thread
+import lie_ref
 
-use_one_blas_thread()
 a = np.random.default_rng(0).random((1000, 1000))
 for _ in range(20):
     a @ a
@@ -31,6 +31,42 @@ def test_large_products_are_computed_in_one_thread():
     *others, busiest = map(int, printed.split())
     assert busiest > 10
     assert sum(others) < busiest / 4
+
+
+EVERY_ENTRY = """
+import hashlib
+import numpy as np
+import lie_ref
+
+rng = np.random.default_rng(0)
+model = lie_ref.mlp([300, 400, 200])
+params, buffers = model.init(0)
+x, y, pairs = rng.random((2, 25, 300)), rng.random((2, 25, 200)), [(0, 1)]
+given, batches = (model, params, buffers, x[0], y[0]), (model, params, buffers, x, y, pairs)
+digest = hashlib.sha256()
+for found in (
+    lie_ref.gradients(*given),
+    lie_ref.hvps(*given, {name: p[None] for name, p in params.items()}),
+    lie_ref.brackets(*given, pairs),
+    lie_ref.batch_brackets(*batches),
+    lie_ref.oracle.reference(*given, pairs).outputs,
+    lie_ref.oracle.reference(*batches).outputs,
+    {"": lie_ref.bracket_norms(*given, partners=[0, 1])},
+    {"": lie_ref.evaluate(*given, examples=2).logit_delta},
+    {"": model.apply(params, buffers, x[0])},
+):
+    for array in found.values():
+        digest.update(np.ascontiguousarray(array))
+print(digest.hexdigest())
+"""
+
+
+def test_every_entry_gives_the_same_bits_for_1_and_2_threads_of_blas():
+    def printed(count):
+        command, environment = [sys.executable, "-c", EVERY_ENTRY], os.environ | {"OPENBLAS_NUM_THREADS": count}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+    assert printed("1") == printed("2")
 
 
 def test_settings_do_nothing_with_other_libraries(monkeypatch):

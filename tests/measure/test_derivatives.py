@@ -55,6 +55,38 @@ def test_a_bracket_is_the_difference_of_the_hvps_along_each_others_gradients(giv
     assert largest_relative_error(at(lie_ref.brackets(*given, [(0, 1)]), 0), expected) < 1e-12
 
 
+HUGE = lie_ref.mlp([2, 2], "tanh"), {"0.weight": np.full((2, 2), 1e250), "0.bias": np.zeros(2)}, {}
+X, Y = np.full((2, 2), 1e50), np.zeros((2, 2))
+ENTRIES = {
+    "gradients": (lambda **how: lie_ref.gradients(*HUGE, X * 1e9, Y, "mse", **how)),
+    "hvps": (lambda **how: lie_ref.hvps(*HUGE, X, Y, {n: 1e50 * p[None] for n, p in HUGE[1].items()}, "mse", **how)),
+    "brackets": (lambda **how: lie_ref.brackets(*HUGE, X, Y, [(0, 1)], "mse", **how)),
+    "batch_brackets": (lambda **how: lie_ref.batch_brackets(*HUGE, X[:, None], Y[:, None], [(0, 1)], "mse", **how)),
+    "bracket_norms": (lambda **how: lie_ref.bracket_norms(*HUGE, X, Y, loss="mse", **how)),
+    "push_forward": (
+        lambda **how: lie_ref.push_forward(*HUGE, X, {n: 1e50 * p[None] for n, p in HUGE[1].items()}, **how)
+    ),
+    "swap_effects": (
+        lambda **how: lie_ref.swap_effects(
+            *HUGE, X, Y, [(0, 1)], lie_ref.optimizers.Momentum(HUGE[1], momentum=0.5), "mse", **how
+        )
+    ),
+    "evaluate": (lambda **how: lie_ref.evaluate(*HUGE, X, Y, 2, "mse", **how).brackets),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_result_that_is_not_finite_is_refused_unless_errors_are_ignored(entry):
+    with pytest.raises(
+        ValueError, match=r"^result: expected finite numbers, got nan or inf.*; errors='ignore' returns"
+    ):
+        ENTRIES[entry]()
+    ENTRIES[entry](errors="ignore")
+    with pytest.raises(ValueError, match=r"^errors: expected raise or ignore, got 'warn'$"):
+        ENTRIES[entry](errors="warn")
+
+
 def test_weight_decay_in_a_loss_adds_lambda_theta_to_gradients_and_lambda_to_hessians(given):
     """With g_i + λθ and H_i + λ the bracket gains λ (H_j − H_i) θ + λ (g_i − g_j)."""
     params = given[1]

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 SEARCH = [path for path in sys.path if path]
+MARK = "STARTED_BY"  # names the program in the environment of its children, which have sessions of their own
 
 
 def in_own_group(code: str, *arguments: str | Path) -> subprocess.Popen:
     """Python, running this code with Ctrl-C switched on, which a shell ignores for programs in its background."""
-    begin = f"import sys, signal; sys.path[:] = {SEARCH}; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    begin = f"import os, sys, signal; sys.path[:] = {SEARCH}; os.environ['{MARK}'] = str(os.getpid())"
+    begin += "; signal.signal(signal.SIGINT, signal.default_int_handler)"
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", f"{begin}\n{code}", *map(str, arguments)]
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
@@ -36,9 +38,14 @@ def children(process: int) -> list[int]:
     return members(1, process)
 
 
-def living(group: int) -> int:
-    """The number of processes of a group that still run."""
-    return len(members(2, group))
+def living(program: int) -> int:
+    """The number of processes that still run of those in the group of a program and of its children."""
+    running, marked = members(2, program), f"{MARK}={program}".encode()
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if marked in file.read_bytes().split(b"\0"):  # nothing is left of a process that has ended
+                running.append(int(file.parent.name))
+    return len({*running})
 
 
 def wait_until(true: Callable[[], object], seconds: float = 20.0) -> bool:
