@@ -38,7 +38,7 @@ VECTOR, SMALLEST = oracle.load("mlp-tanh-bce"), lie_ref.mlp([2, 3, 1])
 MODEL = '{"kind": "mlp", "sizes": [2, 3, 1], "activation": "tanh"}'
 # fmt: off
 NASTY: list[Any] = [
-    None, True, False, 0, -1, 1, 2**31, 2**62, 10**18, 0.5, -0.0, 1e308, -1e308, 1e-320, "", "a", "\ud800", "\x1b[31m\n",
+    None, True, False, 0, -1, 1, 2**31, 2**62, 10**18, -0.0, 1e308, -1e308, 1e-320, "", "a", "\ud800", "\x1b[31m\n",
     "x" * 10_000, [], {}, [[]], [None], [1e308, 1e308], {"a": {}}, [[[[[]]]]], ["a", 1, None], "bce", "mlp", "mxresnet",
 ]
 TEXTS = ["[" * 100_000, "1" * 400, "1" * 5000, "[1" + "0" * 4000 + "]", "NaN", "1e999", "{", "", "\x00", '"\\ud800"']
