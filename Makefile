@@ -5,6 +5,7 @@
 # make certify       recompute the certified digits of the test vectors, in multiple and extended precision
 # make test-peers    run the tests against PyTorch and JAX (installs both)
 # make test-browser  run the tests of the pages in Chromium (installs it and its driver by apt-get, if they are missing)
+# make test-oldest   run the fast tests of the source distribution with the oldest NumPy, autograd and Pillow it allows
 # make bench         measure the speed of lie_ref beside PyTorch and JAX (installs both; ARGS="--quick" is short)
 # make picture       make the README's picture from a run on synthetic faces (OUT=DIR; needs Chromium, as test-browser)
 # make lint          check formatting, style and types
@@ -29,6 +30,15 @@ browser: $(BIN)/installed-test
 	command -v chromium && command -v chromedriver || \
 		($(AS_ROOT) apt-get update -q && $(AS_ROOT) apt-get install -qy chromium chromium-driver)
 	$(BIN)/python -m pip install -q --disable-pip-version-check "$(SELENIUM)"
+
+OLDEST = $(shell sed -n 's/^dependencies = //p' pyproject.toml | tr -d '[],"' | sed 's/>=/==/g')
+test-oldest: $(BIN)/installed-test
+	rm -rf build/oldest
+	$(BIN)/python -m pip install -q --disable-pip-version-check build
+	$(BIN)/python -m build -q --sdist --outdir build/oldest
+	cd build/oldest && tar xzf lie_ref-*.tar.gz --strip-components=1 && $(abspath $(BIN))/python -m venv .venv && \
+		$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test]" $(OLDEST) && \
+		$(BIN)/python -m pytest -q -n auto --maxprocesses 4 tests/core tests/fast tests/measure tests/images
 
 test-browser: browser
 	$(BIN)/python -m pytest -q -m browser
@@ -77,4 +87,4 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 clean:
 	rm -rf .venv runs build *.egg-info
 
-.PHONY: test test-peers test-browser browser picture bench certify experiment findings diet lint clean
+.PHONY: test test-peers test-oldest test-browser browser picture bench certify experiment findings diet lint clean
