@@ -24,14 +24,12 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     The file has the process, host and start of its holder.  Who was killed holds nothing.  Raises InputError.
     """
-    waits = False
-    while (file := _taken(path)) is None:
-        if not waits:
-            with suppress(OSError):  # released in this moment
-                holder = one_line(path.read_text(encoding="utf-8", errors="replace")[:200])
-                print(f"lie-ref: waiting for {what}, in use by {holder}", file=sys.stderr, flush=True)
-        waits = True
-        time.sleep(0.1)
+    if (file := _taken(path)) is None:
+        with suppress(OSError):  # released in this moment
+            holder = one_line(path.read_text(encoding="utf-8", errors="replace")[:200])
+            print(f"lie-ref: waiting for {what}, in use by {holder}", file=sys.stderr, flush=True)
+        while (file := _taken(path)) is None:
+            time.sleep(0.1)
     with file:  # which is removed before it is unlocked, so that nobody locks a file that then goes
         try:
             yield
@@ -48,9 +46,8 @@ def _taken(path: Path) -> IO[str] | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_nlink:  # otherwise its holder has just removed it
             file.truncate(0)
-            print(
-                f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}", file=file, end="", flush=True
-            )
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}")
+            file.flush()
             opened.pop_all()
             return file
     return None
