@@ -25,7 +25,7 @@ BELOW = {
     "study": ("core", "fast", "images", "machine"),
     "experiment": ("core", "fast", "images", "machine", "measure", "study"),
     "diet": ("core", "fast", "images", "machine", "measure", "study"),
-    "": ("blackbox", "core", "measure", "oracle", "primitives"),  # the package itself, with the public names
+    "": ("blackbox", "core", "machine", "measure", "oracle", "primitives"),  # the package itself, with the public names
     "cli": ("blackbox", "core", "diet", "experiment", "machine", "oracle"),
     "__main__": ("cli",),
 }

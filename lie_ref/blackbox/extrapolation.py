@@ -106,7 +106,7 @@ def difference(f: Function, theta: Arrays, direction: Arrays, start: Start) -> A
     """Df(θ)·d by one central difference, to half the digits of f.
 
     >>> found = difference(lambda t: {"t": t["t"] ** 3}, t := {"t": np.ones(1)}, t, Start.of(t, noise={"t": 1e-15}))
-    >>> abs(found["t"][0] - 3) < 1e-6
+    >>> bool(abs(found["t"][0] - 3) < 1e-6)
     True
     """
     # Longer steps have smaller rounding errors, but in deep networks the third derivative spoils them.

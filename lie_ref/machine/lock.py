@@ -23,32 +23,27 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file s
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`, in a folder that exists, during the block, and remove it at the end.
+    """Hold the lock file `path` during the block.  While another process holds it, say so in a line, and wait.
 
-    While another process holds it, wait, after a line on standard error that says that `what` is in use, and by whom:
-    process, host and start.  A process that was killed holds nothing.  On a file system without locks, a line says that
-    nothing is guarded.  Raises InputError, which names the file, if it
-    cannot be made or locked.
+    The file has the process, host and start of its holder.  A process that was killed holds nothing.  On a file system
+    without locks, a line says that nothing is guarded.  Raises InputError if the file cannot be written.
     """
-    waits = False
-    while (file := _taken(path)) is None:
-        if not waits:
-            with suppress(OSError):  # released in this moment
-                holder = one_line(path.read_text(encoding="utf-8", errors="replace")[:200])
-                print(f"lie-ref: waiting for {what}, in use by {holder} ({path})", file=sys.stderr, flush=True)
-            waits = True
-        time.sleep(0.1)
-    try:
-        yield
-    finally:
-        if fcntl is None:  # Windows removes no open file
-            file.close()
-        path.unlink(missing_ok=True)  # elsewhere before it is released, so that nobody locks a file that then goes
-        file.close()
+    if (file := _taken(path)) is None:
+        with suppress(OSError):  # released in this moment
+            holder = one_line(path.read_text(encoding="utf-8", errors="replace")[:200])
+            print(f"lie-ref: waiting for {what}, in use by {holder}", file=sys.stderr, flush=True)
+        while (file := _taken(path)) is None:
+            time.sleep(0.1)
+    with file:  # which is removed before it is unlocked, so that nobody locks a file that then goes
+        try:
+            yield
+        finally:
+            if not fcntl:
+                file.close()  # Windows removes no open file
+            path.unlink(missing_ok=True)
 
 
 def _taken(path: Path) -> IO[str] | None:
-    """The open lock file, if this process holds it now."""
     with written(path), suppress(BlockingIOError, FileExistsError), ExitStack() as opened:
         file = opened.enter_context(path.open("a" if fcntl else "x", encoding="utf-8"))
         try:
@@ -61,7 +56,7 @@ def _taken(path: Path) -> IO[str] | None:
             print(f"lie-ref: {path}: {said}", file=sys.stderr, flush=True)
         if os.fstat(file.fileno()).st_nlink:  # otherwise its holder has just removed it
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}")
             file.flush()
             opened.pop_all()
             return file

@@ -15,6 +15,8 @@ from ..machine.files import first_line, from_json, read_json, read_npz
 from .api import reference
 from .vectors import Vector, model_of, part
 
+ALL_PAIRS = 1000  # the largest number of inputs of which all pairs are taken where none are given
+
 
 def read_question(model: str, weights: Path, inputs: Path, loss: str, training: bool) -> Vector:
     """The reference for a model (a preset, JSON or a file of it), an `.npz` of its weights and one of its inputs.
@@ -34,8 +36,11 @@ def read_question(model: str, weights: Path, inputs: Path, loss: str, training: 
     for key in arrays:
         if key not in ("x", "y", "pairs", "x_eval"):
             raise InputError(f"{inputs}: expected x, y, pairs and x_eval, got {key!r}")
-    count = len(np.atleast_1d(arrays["x"]))
-    pairs = arrays.get("pairs", np.array(list(combinations(range(count), 2))).reshape(-1, 2))
+    if (pairs := arrays.get("pairs")) is None:
+        count = len(np.atleast_1d(arrays["x"]))
+        if count > ALL_PAIRS:
+            raise InputError(f"{inputs}: expected pairs, or at most {ALL_PAIRS} x, got {count:,} x and no pairs")
+        pairs = np.array(list(combinations(range(count), 2))).reshape(-1, 2)
     try:
         return reference(
             network, params, buffers, arrays["x"], arrays["y"], pairs, arrays.get("x_eval"), loss, training

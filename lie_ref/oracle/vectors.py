@@ -16,13 +16,14 @@ from ..core.networks import Model, mlp, mxresnet
 from ..core.problem import Problem
 from ..core.types import Array, Arrays, Shapes
 from ..fast.arguments import checked_problem
-from ..machine.errors import InputError
+from ..machine.errors import InputError, shortened
 from ..machine.files import first_line, from_json, read_npz, write_npz
 from .answers import QUANTITIES, Answers, quantity_of
 from .tolerance import allowed_errors
 
 FORMAT = "lie-ref-vector/1"
 INPUTS = ("x", "y", "pairs", "x_eval")
+DEEPEST = 1000  # layers or blocks: a few bytes of a file must not ask for more of them than there is memory
 MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp, "mxresnet": mxresnet}
 
 
@@ -150,11 +151,14 @@ def model_of(spec: Any) -> Model:
     13
     """
     if not isinstance(spec, Mapping) or spec.get("kind") not in tuple(MODELS):
-        raise ValueError(f'model: expected an object with "kind" one of {", ".join(MODELS)}, got {spec!r}')
+        raise ValueError(f'model: expected an object with "kind" one of {", ".join(MODELS)}, got {shortened(spec)}')
     keywords = {key: value for key, value in spec.items() if key != "kind"}
     try:
+        depth = len(spec.get("sizes", ())) + sum(spec.get("layers", ()))
+        if depth > DEEPEST:
+            raise ValueError(f"model: expected at most {DEEPEST} layers or blocks, got {depth}")
         return MODELS[spec["kind"]](**keywords)
-    except TypeError as error:  # a keyword is missing or unknown
+    except TypeError as error:  # a keyword is missing, unknown or no list
         raise ValueError(f"model: {first_line(error)}") from error
 
 

@@ -327,7 +327,7 @@ UNSOUND: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
     ("meta", of_meta(skipped=-1), "size, listed, skipped: expected counts that fit 400 images, found (6, 405, -1)"),
     ("meta", of_meta(notes=["\x1b[2J"]), "name, notes: expected printable text"),
     ("meta", of_meta(name=7), "name, notes: expected printable text"),
-    ("extra", lambda _: np.zeros(3), "damaged or not an .npz archive"),
+    ("extra", lambda _: np.zeros(3), "not the table of an image cache"),
 ]
 # fmt: on
 

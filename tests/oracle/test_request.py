@@ -229,6 +229,8 @@ BAD_MODELS = {
     '{"kind": "mlp", "sizes": "4, 5,\\n3"}': "sizes: expected at least 2 positive integer",
     '{"kind": "mlp", "sizes": [4, 3], "activation": null}': "activation: expected one of tanh, .*, got None",
     '{"kind": "mxresnet", "stem": [2, 2, 2], "widths": [2], "layers": [1, 1]}': "layers: expected ",
+    '{"kind": "mxresnet", "stem": [2, 2, 2], "widths": [2], "layers": [4611686018427387904]}': ".* 1000 layers",
+    '{"kind": "mlp", "sizes": %s}' % ([1] * 1001): "expected at most 1000 layers or blocks, got 1001",
 }
 # fmt: on
 
@@ -272,6 +274,7 @@ BAD_FILES = {  # what is done to the files, and the line
     "weights of torch.save": (lambda: pickled(W), r"w\.npz: a file of torch.save is a pickle"),
     "a weight is there twice": (lambda: replaced(W, module__2__bias=X), r"w\.npz: state_dict\['.*got two"),
     "a weight is transposed": (lambda: replaced(W, **{"0__weight": X.T}), r"w\.npz: params\['0\.weight'\]: expected"),
+    "too many inputs": (lambda: np.savez(XY, x=np.zeros((10**9, 0)), y=X), r"xy\.npz: expected pairs, or at most 1000"),
     "inputs are a folder": (lambda: (XY.unlink(), XY.mkdir()), r"xy\.npz: not a regular file"),
     "there are no inputs": (lambda: np.savez(XY), r"xy\.npz: expected an array 'x', got none"),
     "y is missing": (lambda: replaced(XY, y=None), r"xy\.npz: expected an array 'y', got x"),
