@@ -19,6 +19,7 @@ from threading import Timer
 from typing import Any, NoReturn
 
 from . import oracle
+from .all_pairs import Source, norms_among
 from .blackbox.files import check_file
 from .core.losses import LOSSES
 from .core.networks import PRESETS
@@ -31,9 +32,9 @@ from .experiment.run import run_experiment
 from .experiment.seeds import COMPARED_STEPS, run_study, study_table
 from .experiment.settings import Settings
 from .machine.errors import InputError, one_line
-from .machine.files import to_json, write_text
+from .machine.files import to_json, write_npz, write_text
 from .machine.process import interrupt_on_sigterm, keep_freed_memory
-from .machine.workers import workers
+from .machine.workers import executor_of
 from .oracle.request import read_question
 from .oracle.vector_list import write_vectors
 from .oracle.vectors import write_vector
@@ -180,6 +181,7 @@ def _parser() -> Parser:
     ))
     # fmt: on
     _add_folders(selecting, "diet", "; finished jobs in it are not done again")
+    _add_executor(selecting)
 
     report = command("report", _report, "draw the page of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
@@ -196,16 +198,16 @@ def _parser() -> Parser:
     _add_json(verify)
 
     reference = command("reference", _reference, "compute the exact answers for your own weights and inputs")
-    text = f"network: a preset ({', '.join(PRESETS)}), JSON as in data/vectors/index.json, or a file with such JSON"
-    reference.add_argument("--model", required=True, metavar="SPEC", help=text)
-    text = "weights, under the names of a state_dict; or a checkpoint of a run"
-    reference.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=text)
-    text = "x and y; optionally pairs (p, 2) (default: all pairs) and x_eval (default: x)"
-    reference.add_argument("--inputs", type=Path, required=True, metavar="XY.npz", help=text)
-    reference.add_argument("--loss", choices=list(LOSSES), default="bce", help="loss (default: %(default)s)")
+    _add_question(reference, "x and y; optionally pairs (p, 2) (default: all pairs) and x_eval (default: x)")
     text = "use batch-norm in training mode, for mini-batches x (b, m, …)"
     reference.add_argument("--training", action="store_true", help=text)
     reference.add_argument("--out", type=Path, required=True, metavar="R.npz", help="file for the reference")
+
+    many = command("brackets", _brackets, "compute the norms of the brackets among many examples of a network")
+    _add_question(many, "x and y of the n examples")
+    text = "file for the norms (n, n), under the name norms"
+    many.add_argument("--out", type=Path, required=True, metavar="N.npz", help=text)
+    _add_executor(many)
 
     vectors = command("vectors", _vectors, "write the test vectors anew")
     vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the vectors")
@@ -214,6 +216,21 @@ def _parser() -> Parser:
 
 def _add_json(parser: Parser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict to this file")
+
+
+def _add_question(parser: Parser, inputs: str) -> None:
+    """Add the options that name a network, its weights and its inputs."""
+    text = f"network: a preset ({', '.join(PRESETS)}), JSON as in data/vectors/index.json, or a file with such JSON"
+    parser.add_argument("--model", required=True, metavar="SPEC", help=text)
+    text = "weights, under the names of a state_dict; or a checkpoint of a run"
+    parser.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=text)
+    parser.add_argument("--inputs", type=Path, required=True, metavar="XY.npz", help=inputs)
+    parser.add_argument("--loss", choices=list(LOSSES), default="bce", help="loss (default: %(default)s)")
+
+
+def _add_executor(parser: Parser) -> None:
+    text = "function that returns the concurrent.futures.Executor to use (default: a process for each processor)"
+    parser.add_argument("--executor", metavar="MODULE:FACTORY", help=text)
 
 
 def _add_source(parser: Parser) -> None:
@@ -273,7 +290,7 @@ def _findings(options: argparse.Namespace) -> None:
 
 def _diet(options: argparse.Namespace) -> None:
     settings = diet.DietSettings(**(diet.PRESETS[options.preset] | _chosen(options, diet.DietSettings))).checked()
-    with workers() as executor:
+    with executor_of(options.executor) as executor:
         results = run_diet(settings, options.out, options.cache, executor)
     print("\n".join(diet_headlines(results)))
     print(f"page: {options.out / 'report.html'}")
@@ -308,6 +325,14 @@ def _reference(options: argparse.Namespace) -> None:
     vector = read_question(options.model, options.weights, options.inputs, options.loss, options.training)
     write_vector(options.out, vector)
     print(f"reference: {options.out}")
+
+
+def _brackets(options: argparse.Namespace) -> None:
+    source = Source(options.model, options.weights.resolve(), options.inputs.resolve(), options.loss)
+    with executor_of(options.executor) as executor:
+        norms = norms_among(source, executor)
+    write_npz(options.out, {"norms": norms})
+    print(f"norms: {options.out}, of {len(norms):,} x {len(norms):,} brackets")
 
 
 def _vectors(options: argparse.Namespace) -> None:

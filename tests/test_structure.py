@@ -26,7 +26,8 @@ BELOW = {
     "experiment": ("core", "fast", "images", "machine", "measure", "study"),
     "diet": ("core", "fast", "images", "machine", "measure", "study"),
     "": ("blackbox", "core", "machine", "measure", "oracle", "primitives"),  # the package itself, with the public names
-    "cli": ("blackbox", "core", "diet", "experiment", "machine", "oracle"),
+    "all_pairs": ("core", "fast", "machine", "measure", "oracle"),
+    "cli": ("all_pairs", "blackbox", "core", "diet", "experiment", "machine", "oracle"),
     "__main__": ("cli",),
 }
 BESIDE = {"bench", "browser", "certificates", "peers", "support"}  # folders of tests that mirror no room
@@ -87,7 +88,7 @@ def test_tests_lie_in_folders_that_mirror_the_package() -> None:
         assert not parts or parts[0] in BESIDE or (PACKAGE / Path(*parts)).is_dir()
 
 
-@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 14_680), (TESTS, 19_200)])
+@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 14_830), (TESTS, 19_330)])
 def test_the_code_stays_within_its_budget_of_lines(folder: Path, most: int) -> None:
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
     assert 0 < lines <= most

@@ -48,6 +48,13 @@ class Start:
         sample = Sample(value)
         return cls(sample, sample.of(value), np.array([noise[name] for name in sample.names]), unit)
 
+    def step(self, theta: Arrays, length: float) -> float:
+        """The step of a single difference along a direction of this length.
+
+        Longer ones have smaller rounding errors, but in deep networks the third derivative spoils them.
+        """
+        return self.unit**0.5 * (norm(theta) or 1.0) / (length or 1.0)
+
 
 @dataclass(frozen=True)
 class Derivative:
@@ -109,8 +116,7 @@ def difference(f: Function, theta: Arrays, direction: Arrays, start: Start) -> A
     >>> bool(abs(found["t"][0] - 3) < 1e-6)
     True
     """
-    # Longer steps have smaller rounding errors, but in deep networks the third derivative spoils them.
-    h = start.unit**0.5 * (norm(theta) or 1.0) / (norm(direction) or 1.0)
+    h = start.step(theta, norm(direction))
     ahead = {name: a.astype(np.float64) for name, a in f(Moved(theta, direction, h)).items()}
     behind = f(Moved(theta, direction, -h))
     return {name: (a - behind[name]) / (2 * h) for name, a in ahead.items()}

@@ -13,7 +13,7 @@ from ..core.engine import at, stacked
 from ..core.layers import Sequential
 from ..core.networks import Model
 from ..core.types import Array, Arrays
-from ..oracle.answers import Answers, keyed, quantity_of
+from ..oracle.answers import Answers, gradient_norms, keyed, quantity_of
 from ..oracle.tolerance import MARGIN, norms
 from ..oracle.vectors import Vector
 from .engine import LOGITS, Differences
@@ -21,6 +21,8 @@ from .extrapolation import KEPT, Derivative, size, unit
 
 UNKNOWN = Model(Sequential("", ()), n_in=0, n_out=1, pictures=False, spec={})
 ALLOWED = 32.0  # of the errors that differences claim to have; true ones were up to 8 times as large, at kinks
+COARSE = 1e-3  # the relative error that a single difference may have
+NOISY = 8.0  # times the measured noise that it may have
 UNSTEADY = 1e4  # rounding errors; random numbers make larger differences between two calls at θ
 GROWTH = 1000.0  # the largest growth of rounding errors that is allowed to candidates of a lower precision
 
@@ -41,8 +43,20 @@ class Fields(Vector):
     def exact(self) -> Answers:
         return Answers(self, self.engine).known(self.answers)
 
-    def quick(self) -> Fields:
-        return replace(self, engine=replace(self.engine, quick=True))
+    def quick(self) -> tuple[Fields, Arrays]:
+        """The same by single differences, whose errors are a part of the answer and the noise of gradients over h."""
+        errors = {key: COARSE * norms(a, key) for key, a in self.outputs.items()}
+        lengths = gradient_norms(self.exact.grad)
+        for row, pair in enumerate(self.pairs):
+            for side, (i, j) in enumerate((pair, pair[::-1])[: self.engine.sides]):  # of H_j g_i
+                start = self.engine.start(int(self.x[j]))
+                noise = NOISY * start.noise / start.step(self.params, float(lengths[i]))
+                for name, level in zip(start.sample.names, noise, strict=True):
+                    if f"hvp/{name}" in errors:
+                        errors[f"hvp/{name}"][row, side] += level
+                    if f"bracket/{name}" in errors:
+                        errors[f"bracket/{name}"][row] += level
+        return replace(self, engine=replace(self.engine, quick=True)), errors
 
     def place(self, quantity: str, row: int) -> str:
         if self.engine.sides == 1:

@@ -1,17 +1,18 @@
 """Runs a data diet from end to end: data, scores, retrainings, results and page."""
 
 from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import Executor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..core.types import Arrays
 from ..images.dataset import Dataset
-from ..machine.child import ENDED
 from ..machine.errors import InputError
 from ..machine.files import from_json, to_json, write_npz, write_text
 from ..machine.progress import Progress
+from ..machine.workers import completed
 from ..study.folder import check_config, held_folder, make_folders, own_files, with_versions, write_config
 from ..study.verdicts import table
 from .claims import ACCURACY, judge
@@ -23,7 +24,6 @@ from .settings import DietSettings
 from .tasks import TASKS
 
 FORMAT = "lie-ref-diet/1"
-UNGUARDED = ' A script with an executor of its own needs `if __name__ == "__main__":`, and cannot be run by `python -`.'
 OTHERWISE = "--out takes another folder"
 
 
@@ -71,24 +71,8 @@ def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -
     done = {job.name: job.read(work) for job in jobs if job.path(work).exists()}
     left = [job for job in jobs if job.name not in done]
     with Progress(len(jobs), label, start=len(done)) as bar:
-        if executor is None:
-            for job in left:
-                job.perform(work)
-                bar.advance()
-        else:
-            futures: list[Future[None]] = []
-            try:
-                for job in left:
-                    futures.append(executor.submit(job.perform, work))
-                for future in as_completed(futures):
-                    future.result()
-                    bar.advance()
-            except BrokenExecutor as error:  # all its futures have failed
-                raise InputError(f"{ENDED}{UNGUARDED}") from error
-            except BaseException:
-                for future in futures:  # do not start those that still wait
-                    future.cancel()
-                raise
+        for _ in completed(executor, [partial(job.perform, work) for job in left]):
+            bar.advance()
     return done | {job.name: job.read(work) for job in left}
 
 

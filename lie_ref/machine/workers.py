@@ -1,14 +1,70 @@
-"""A pool of child processes as a `concurrent.futures.Executor`."""
+"""Independent pieces of work on any `concurrent.futures.Executor`, and a pool of child processes as one."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib import import_module
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
-from .child import Child
+from .child import ENDED, Child
+from .errors import InputError
 from .threads import threads
+
+Result = TypeVar("Result")
+UNGUARDED = ' A script with an executor of its own needs `if __name__ == "__main__":`, and cannot be run by `python -`.'
+
+
+def completed(executor: Executor | None, work: Sequence[Callable[[], Result]]) -> Iterator[tuple[int, Result]]:
+    """The place and the result of each piece of work as it is finished; without an executor, in this process.
+
+    When an error, Ctrl-C or the end of the loop stops it, no further work is started.  Raises InputError if the
+    executor loses its workers.
+
+    >>> list(completed(None, [lambda: 3, lambda: 4]))
+    [(0, 3), (1, 4)]
+    """
+    if executor is None:
+        yield from ((k, do()) for k, do in enumerate(work))
+        return
+    places: dict[Future[Result], int] = {}
+    try:
+        for k, do in enumerate(work):
+            places[executor.submit(do)] = k
+        for future in as_completed(list(places)):
+            yield places.pop(future), future.result()
+    except BrokenExecutor as error:  # all its futures have failed
+        raise InputError(f"{ENDED}{UNGUARDED}") from error
+    finally:
+        for future in places:
+            future.cancel()
+
+
+@contextmanager
+def executor_of(factory: str | None) -> Iterator[Executor]:
+    """The executor that the function FACTORY of MODULE returns, for "MODULE:FACTORY"; for None, `workers()`.
+
+    The current folder is searched for the module first.  Raises InputError for anything else.
+    """
+    if factory is None:
+        with workers() as pool:
+            yield pool
+        return
+    module, _, name = factory.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        made = getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"--executor: expected MODULE:FACTORY, got {factory} ({error})") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not isinstance(made, Executor):
+        raise InputError(f"--executor: expected {factory} to return an Executor, got {type(made).__name__}")
+    with made:
+        yield made
 
 
 @contextmanager

@@ -20,7 +20,6 @@ HUGE = 1e150  # answers with numbers of this size are compared, but not diagnose
 BEST = 17.0  # the digits that are reported if nothing differs
 LEAST = 1.0  # the digits that an explanation needs
 LARGE = 10_000  # networks with more parameters than this are compared in float32 first, which is faster
-COARSE = 1e-3  # the relative error that few differences may have
 ENOUGH = 2.0  # with fewer digits decided, a quantity that agrees says nothing
 OF_PAIRS = ("hvp", "bracket", "logit_delta")  # quantities with a row, or two, for each pair
 GROUPS: dict[str, Callable[[str, Problem], bool]] = {
@@ -124,9 +123,10 @@ class Comparison:
         screen, quantity, single = self.worst_pair, self.disagreeing[0], np.dtype(np.float32)
         key, row = screen.worst(quantity)
         if (quick := screen.vector.quick()) is not None:
-            rough = {k: a + COARSE * norms(screen.vector.outputs[k], k) for k, a in screen.allowed.items()}
+            vector, errors = quick
+            rough = {k: a + errors[k] for k, a in screen.allowed.items()}
             clear = screen.errors[key][row] > SLACK * rough[key][row]
-            return replace(screen, vector=quick, allowed=rough) if clear else screen
+            return replace(screen, vector=vector, allowed=rough) if clear else screen
         coarser = {k: screen.allowed[k] * (float(np.finfo(single).eps) / _unit(a)) for k, a in screen.candidate.items()}
         numbers = sum(p.size for p in self.vector.params.values())
         if numbers < LARGE or not screen.errors[key][row] > SLACK * SLACK * coarser[key][row]:

@@ -1,6 +1,7 @@
 """Reads a user's own network, weights and inputs from files, and answers them: the references of the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,27 +25,47 @@ def read_question(model: str, weights: Path, inputs: Path, loss: str, training: 
     The weights have the names of a `state_dict` or of a run's checkpoint.  The inputs are `x`, `y` and, optionally,
     `pairs` (all pairs by default) and `x_eval` (x by default).  Raises `InputError`, which names the file.
     """
-    state, arrays = _state(read_npz(weights)), read_npz(inputs)
-    try:
-        params, buffers = split(state)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{weights}: {first_line(error)}") from error
-    network = _network(model, params)
-    for key in ("x", "y"):
-        if key not in arrays:
-            raise InputError(f"{inputs}: expected an array {key!r}, got {', '.join(arrays) or 'none'}")
-    for key in arrays:
-        if key not in ("x", "y", "pairs", "x_eval"):
-            raise InputError(f"{inputs}: expected x, y, pairs and x_eval, got {key!r}")
+    network, params, buffers = read_network(model, weights)
+    arrays = read_inputs(inputs, optional=("pairs", "x_eval"))
     if (pairs := arrays.get("pairs")) is None:
         count = len(np.atleast_1d(arrays["x"]))
         if count > ALL_PAIRS:
             raise InputError(f"{inputs}: expected pairs, or at most {ALL_PAIRS} x, got {count:,} x and no pairs")
         pairs = np.array(list(combinations(range(count), 2))).reshape(-1, 2)
-    try:
+    with named(weights, inputs):
         return reference(
             network, params, buffers, arrays["x"], arrays["y"], pairs, arrays.get("x_eval"), loss, training
         )
+
+
+def read_network(model: str, weights: Path) -> tuple[Model, Arrays, Arrays]:
+    """Network, parameters and buffers, as for `read_question`."""
+    state = _state(read_npz(weights))
+    try:
+        params, buffers = split(state)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{weights}: {first_line(error)}") from error
+    return _network(model, params), params, buffers
+
+
+def read_inputs(path: Path, optional: tuple[str, ...] = ()) -> Arrays:
+    """`x`, `y` and the optional arrays that are there; InputError, which names the file, for others."""
+    arrays = read_npz(path)
+    for key in ("x", "y"):
+        if key not in arrays:
+            raise InputError(f"{path}: expected an array {key!r}, got {', '.join(arrays) or 'none'}")
+    for key in arrays:
+        if key not in ("x", "y", *optional):
+            expected = ", ".join(("x", "y", *optional)[:-1])
+            raise InputError(f"{path}: expected {expected} and {('y', *optional)[-1]}, got {key!r}")
+    return arrays
+
+
+@contextmanager
+def named(weights: Path, inputs: Path) -> Iterator[None]:
+    """Turn an error about arrays into an InputError, which names their file."""
+    try:
+        yield
     except (TypeError, ValueError) as error:
         source = weights if str(error).startswith(("params", "buffers")) else inputs
         raise InputError(f"{source}: {first_line(error)}") from error

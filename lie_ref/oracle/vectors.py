@@ -71,8 +71,8 @@ class Vector(Problem):
         """Whether the network is known, and not only its gradients."""
         return bool(self.model.network.layers)
 
-    def quick(self) -> Vector | None:
-        """The same with faulty answers that are less exact and cost less, if there are any."""
+    def quick(self) -> tuple[Vector, Arrays] | None:
+        """The same with faulty answers that cost less, if there are any, and the errors of their rows for each key."""
         return None
 
     def place(self, quantity: str, row: int) -> str:
