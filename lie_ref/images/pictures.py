@@ -58,8 +58,9 @@ def centre_square(image: Image.Image, size: int) -> np.ndarray:
     """
     image.draft(None, (size, size))  # a JPEG decodes faster at a half or a quarter, if that is still large enough
     image.load()
-    with suppress(Exception):  # a damaged EXIF block, which does not matter to viewers either
-        ImageOps.exif_transpose(image, in_place=True)
+    if not isinstance(image, TiffImageFile):  # which Pillow has turned as it loaded it
+        with suppress(Exception):  # a damaged EXIF block, which does not matter to viewers either
+            ImageOps.exif_transpose(image, in_place=True)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))
