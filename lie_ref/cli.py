@@ -328,6 +328,8 @@ def _reference(options: argparse.Namespace) -> None:
 
 
 def _brackets(options: argparse.Namespace) -> None:
+    if not options.out.resolve().parent.is_dir():  # which should not show when the work is done
+        raise InputError(f"--out: {options.out}: no such folder")
     source = Source(options.model, options.weights.resolve(), options.inputs.resolve(), options.loss)
     with executor_of(options.executor) as executor:
         norms = norms_among(source, executor)
