@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from autograd import make_vjp
 
-from lie_ref.core.layers import EPS, AvgPool, BatchNorm, Conv, MaxPool
+from lie_ref.core.layers import AvgPool, BatchNorm, Conv, MaxPool
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1)])
@@ -50,4 +50,14 @@ def test_batch_norm_in_training_mode_updates_the_running_statistics_as_pytorch_d
     mean, variance = by_channel.mean(1), by_channel.var(1, ddof=1)
     np.testing.assert_allclose(buffers["b.running_mean"], 0.9 * before["b.running_mean"] + 0.1 * mean)
     np.testing.assert_allclose(buffers["b.running_var"], 0.9 * before["b.running_var"] + 0.1 * variance)
-    np.testing.assert_allclose(normal.std(axis=(0, 2, 3)), np.sqrt(1 - EPS / (by_channel.var(1) + EPS)))
+    np.testing.assert_allclose(normal.std(axis=(0, 2, 3)), np.sqrt(1 - 1e-5 / (by_channel.var(1) + 1e-5)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_epsilon_of_batch_norm_is_one_hundred_thousandth(training):
+    # of x = ±0.001: variance 1e-6, or the running one, 3e-6, and ε = 1e-5
+    x, deviation = np.array([0.001, -0.001]).reshape(1, 1, 1, 2), (11e-6 if training else 13e-6) ** 0.5
+    params = {"b.weight": np.ones(1), "b.bias": np.zeros(1)}
+    buffers = {"b.running_mean": np.zeros(1), "b.running_var": np.array([3e-6])}
+    normal = BatchNorm("b", 1).apply(params, buffers, x, training)
+    np.testing.assert_allclose(normal, x / deviation, rtol=1e-12)
