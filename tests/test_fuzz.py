@@ -232,7 +232,7 @@ def test_command_lines(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(cli, "headlines", lambda out: [])
     monkeypatch.setattr(cli, "run_study", lambda settings, *_: settings.checked() and {"sets": {}})
     monkeypatch.setattr(cli, "run_diet", lambda settings, *_: settings.checked() and {"tasks": []})
-    monkeypatch.setattr(cli, "workers", contextlib.nullcontext)
+    monkeypatch.setattr(cli, "executor_of", contextlib.nullcontext)
     parsers = cli._parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     options = {name: list(parser._option_string_actions) for name, parser in parsers.items()}
     del options["vectors"]  # it would write them
