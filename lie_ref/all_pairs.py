@@ -13,7 +13,7 @@ from .fast.arguments import checked_problem, checked_result
 from .machine.progress import Progress
 from .machine.workers import completed
 from .measure.derivatives import bracket_norms
-from .oracle.request import named, read_inputs, read_network
+from .oracle.request import naming_file, read_inputs, read_network
 
 ROWS, COLUMNS = 64, 8  # examples in a block, and those with which they have brackets
 
@@ -38,7 +38,7 @@ def norms_among(source: Source, executor: Executor | None = None) -> Array:
     only the place of its block.  Raises InputError, which names the file, for what does not fit.
     """
     network, arrays = _read(source)
-    with named(source.weights, source.inputs):
+    with naming_file(source.weights, source.inputs):
         x = checked_problem(*network, arrays["x"], arrays["y"], loss=source.loss, batches=False).x
     n = len(x)
     norms = np.zeros((n, n), x.dtype)
@@ -48,12 +48,12 @@ def norms_among(source: Source, executor: Executor | None = None) -> Array:
             row, column = places[k]
             norms[column : column + COLUMNS, row : row + ROWS] = found.T
             bar.advance()
-    with named(source.weights, source.inputs):
+    with naming_file(source.weights, source.inputs):
         return checked_result(np.triu(norms, 1) + np.triu(norms, 1).T, "raise")
 
 
 def block(source: Source, row: int, column: int) -> Array:
-    """The norms of `ROWS` examples from this row with `COLUMNS` from this column, or as many as there are."""
+    """One block of the norms, (rows, columns): those from `row` on, at most `ROWS`, and from `column` on, `COLUMNS`."""
     network, arrays = _read(source)
     x, y = (np.concatenate([a[row : row + ROWS], a[column : column + COLUMNS]]) for a in (arrays["x"], arrays["y"]))
     rows = min(ROWS, len(arrays["x"]) - row)

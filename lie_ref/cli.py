@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         args = sys.argv[1:] if args is None else args
         for argument in args:
-            if argument.startswith("--") and argument.endswith("=--"):  # of which argparse makes an empty list
+            if argument.startswith("--") and argument.endswith("=--"):  # argparse would make an empty list of it
                 self.error(f"argument {argument[:-3]}: expected a value, got '--'")
         return super().parse_known_args(args, namespace)
 
@@ -201,12 +201,12 @@ def _parser() -> Parser:
     _add_question(reference, "x and y; optionally pairs (p, 2) (default: all pairs) and x_eval (default: x)")
     text = "use batch-norm in training mode, for mini-batches x (b, m, …)"
     reference.add_argument("--training", action="store_true", help=text)
-    reference.add_argument("--out", type=Path, required=True, metavar="R.npz", help="file for the reference")
+    reference.add_argument("--out", type=_new_file, required=True, metavar="R.npz", help="file for the reference")
 
     many = command("brackets", _brackets, "compute the norms of the brackets among many examples of a network")
     _add_question(many, "x and y of the n examples")
     text = "file for the norms (n, n), under the name norms"
-    many.add_argument("--out", type=Path, required=True, metavar="N.npz", help=text)
+    many.add_argument("--out", type=_new_file, required=True, metavar="N.npz", help=text)
     _add_executor(many)
 
     vectors = command("vectors", _vectors, "write the test vectors anew")
@@ -215,7 +215,17 @@ def _parser() -> Parser:
 
 
 def _add_json(parser: Parser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict to this file")
+    parser.add_argument("--json", type=_new_file, metavar="FILE", help="also write the verdict to this file")
+
+
+def _new_file(text: str) -> Path:
+    """The path of a file to write, checked before the work is done that would be lost."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: is a folder, expected a file")
+    if not path.resolve().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: no such folder")
+    return path
 
 
 def _add_question(parser: Parser, inputs: str) -> None:
@@ -328,8 +338,6 @@ def _reference(options: argparse.Namespace) -> None:
 
 
 def _brackets(options: argparse.Namespace) -> None:
-    if not options.out.resolve().parent.is_dir():  # which should not show when the work is done
-        raise InputError(f"--out: {options.out}: no such folder")
     source = Source(options.model, options.weights.resolve(), options.inputs.resolve(), options.loss)
     with executor_of(options.executor) as executor:
         norms = norms_among(source, executor)

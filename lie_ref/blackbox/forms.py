@@ -107,7 +107,7 @@ def numbers(where: str, leaf: Any) -> Array:
     if hasattr(leaf, "named_parameters"):
         hint = "dict(net.named_parameters()) has those of a network net"
         raise InputError(f"{where}: expected arrays, got {type(leaf).__name__}; {hint}")
-    if isinstance(leaf, np.ma.MaskedArray):  # of which NumPy would take what is masked
+    if isinstance(leaf, np.ma.MaskedArray):  # NumPy would take the masked numbers as well
         raise InputError(f"{where}: expected an array without a mask, got a masked one; its filled() makes one")
     came = f"{type(leaf).__name__} of {getattr(leaf, 'dtype', 'no dtype')}"
     try:

@@ -165,7 +165,7 @@ def as_array(argument: str, given: Any) -> Array:
         (".cpu()", getattr(getattr(given, "device", None), "type", "cpu") != "cpu"),
         (".float()", "bfloat16" in str(getattr(given, "dtype", ""))),
     )
-    if isinstance(given, np.ma.MaskedArray):  # of which NumPy would take what is masked
+    if isinstance(given, np.ma.MaskedArray):  # NumPy would take the masked numbers as well
         raise TypeError(f"{argument}: expected an array without a mask, got a masked one; its filled() makes one")
     if needed := "".join(step for step, needs in steps if needs):
         raise TypeError(f"{argument}: NumPy cannot read this tensor, pass tensor{needed}")

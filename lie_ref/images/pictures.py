@@ -17,7 +17,7 @@ from .sources import read_bytes, shown
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # Pillow knows some that run other programs
 PIXELS = 2**25  # of a picture: a worker needs up to 16 bytes for each
-IMAGE_BYTES = 2**27  # of an image file, which holds so many pixels even if it is not compressed
+IMAGE_BYTES = 2**27  # of an image file: enough for the largest picture, uncompressed
 
 
 def read_picture(path: Path, prefix: str | None, size: int, name: str) -> np.ndarray:

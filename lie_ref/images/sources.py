@@ -1,4 +1,4 @@
-"""Where CelebA's files are, in folders and in zips, and their bytes, of which only so many are read."""
+"""Finds CelebA's files in folders and zips, and reads them up to a limit of bytes."""
 
 import os
 import zipfile

@@ -21,7 +21,9 @@ from .process import keep_freed_memory
 from .threads import use_one_thread
 
 ENDED = "a worker process ended: was it killed, or short of memory?"
-NEEDS_UNIX = "worker processes need Unix (Linux, macOS, WSL), and so do the commands experiment, findings and diet"
+NEEDS_UNIX = (
+    "worker processes need Unix (Linux, macOS, WSL), and so do the commands experiment, findings, diet and brackets"
+)
 CODE = "import sys; sys.path[:] = {!r}; from lie_ref.machine.child import serve; serve({})"
 
 

@@ -32,7 +32,7 @@ def read_question(model: str, weights: Path, inputs: Path, loss: str, training: 
         if count > ALL_PAIRS:
             raise InputError(f"{inputs}: expected pairs, or at most {ALL_PAIRS} x, got {count:,} x and no pairs")
         pairs = np.array(list(combinations(range(count), 2))).reshape(-1, 2)
-    with named(weights, inputs):
+    with naming_file(weights, inputs):
         return reference(
             network, params, buffers, arrays["x"], arrays["y"], pairs, arrays.get("x_eval"), loss, training
         )
@@ -62,7 +62,7 @@ def read_inputs(path: Path, optional: tuple[str, ...] = ()) -> Arrays:
 
 
 @contextmanager
-def named(weights: Path, inputs: Path) -> Iterator[None]:
+def naming_file(weights: Path, inputs: Path) -> Iterator[None]:
     """Turn an error about arrays into an InputError, which names their file."""
     try:
         yield

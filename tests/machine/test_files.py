@@ -272,11 +272,3 @@ def test_an_interrupt_waits_until_the_archive_is_written(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         write_npz(tmp_path / "file.npz", {"a": np.ones(3)})
     assert read_npz(tmp_path / "file.npz")["a"].tolist() == [1, 1, 1]
-
-
-def test_every_package_is_installed() -> None:
-    tomllib = pytest.importorskip("tomllib")  # of Python 3.11
-    root = Path(__file__).parents[2]
-    setup = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    folders = {str(path.parent.relative_to(root)).replace("/", ".") for path in root.glob("lie_ref/**/__init__.py")}
-    assert set(setup["packages"]) - {"lie_ref.data"} == folders

@@ -308,10 +308,14 @@ BAD_COMMANDS = {
         r"lie-ref: xy\.npz: training: expected mini-batches x \(b, m, …\) for it, got x of shape \(3, 4\)",
     f"reference {R_NPZ} r.npz --loss hinge": r"lie-ref reference: argument --loss: invalid choice: 'hinge'",
     f"reference {R_NPZ} r.npz --loss softmax": r"lie-ref: xy\.npz: y: expected shape \(3,\) for loss 'softmax'",
-    f"reference {R_NPZ} nowhere/r.npz": r"lie-ref: nowhere/r\.npz: cannot be written \(No such file or directory\)",
-    f"reference {R_NPZ} .": r"lie-ref: \.: cannot be written \(",
+    f"reference {R_NPZ} nowhere/r.npz": r"lie-ref reference: argument --out: nowhere/r\.npz: no such folder",
+    f"reference {R_NPZ} .": r"lie-ref reference: argument --out: \.: is a folder, expected a file",
+    "brackets --model model.json --weights w.npz --inputs xy.npz --out nowhere/n.npz":
+        r"lie-ref brackets: argument --out: nowhere/n\.npz: no such folder",
+    "check mine.py --json nowhere/v.json": r"lie-ref check: argument --json: nowhere/v\.json: no such folder",
     f"reference {R_NPZ}": r"lie-ref reference: argument --out: expected one argument",
-    "verify mlp-tanh-bce candidate.npz --json nowhere/v.json": r"lie-ref: nowhere/v\.json: cannot be written \(",
+    "verify mlp-tanh-bce candidate.npz --json nowhere/v.json": 
+        r"lie-ref verify: argument --json: nowhere/v\.json: no such folder",
     "verify ../data/vectors/mlp-tanh-bce candidate.npz":
         f"lie-ref: ../data/vectors/mlp-tanh-bce: .* the vectors are {', '.join(oracle.names())}",
     "vectors --out w.npz": r"lie-ref: .*'w\.npz'",

@@ -34,8 +34,14 @@ def members(field: int, value: int) -> list[int]:
 
 
 def children(process: int) -> list[int]:
-    """The children of a process that still run."""
-    return members(1, process)
+    """The children of a process that still run, but for the resource tracker that a pool of `multiprocessing` leaves."""
+    return [child for child in members(1, process) if b"resource_tracker" not in _command(child)]
+
+
+def _command(process: int) -> bytes:
+    with contextlib.suppress(OSError):  # it has just ended
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    return b""
 
 
 def living(program: int) -> int:
