@@ -34,7 +34,7 @@ def members(field: int, value: int) -> list[int]:
 
 
 def children(process: int) -> list[int]:
-    """The children of a process that still run, but for the resource tracker that a pool of `multiprocessing` leaves."""
+    """The children of a process that still run, but for the resource tracker of `multiprocessing`."""
     return [child for child in members(1, process) if b"resource_tracker" not in _command(child)]
 
 
