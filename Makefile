@@ -3,7 +3,7 @@
 # make findings      judge the published claims by runs with several seeds, in about an hour (CELEBA, STEPS, OUT, ARGS)
 # make diet          find out which examples matter, and train without the others (CELEBA, OUT, ARGS)
 # make certify       recompute the certified digits of the test vectors, in multiple and extended precision
-# make test-peers    run the tests against PyTorch, JAX and Dask (installs them)
+# make test-peers    run the tests against PyTorch and JAX, and on Dask and MPI (installs them)
 # make test-browser  run the tests of the pages in Chromium (installs it and its driver by apt-get, if they are missing)
 # make test-oldest   run the fast tests of the source distribution with the oldest NumPy, autograd and Pillow it allows
 # make bench         measure the speed of lie_ref beside PyTorch and JAX (installs both; ARGS="--quick" is short)
@@ -17,15 +17,16 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 JAX := jax==0.10.2
 DASK := dask[distributed]==2026.8.0
+MPI := mpi4py==4.1.2 mpich==5.0.2
 SELENIUM := selenium==4.51.0
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 test: $(BIN)/installed-test
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not torch and not jax and not dask and not browser"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not torch and not jax and not dask and not mpi and not browser"
 
 test-peers: $(BIN)/installed-test
-	$(BIN)/python -m pip install -q "$(TORCH)" "$(JAX)" "$(DASK)"
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "torch or jax or dask"
+	$(BIN)/python -m pip install -q "$(TORCH)" "$(JAX)" "$(DASK)" $(MPI)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "torch or jax or dask or mpi"
 
 browser: $(BIN)/installed-test
 	command -v chromium && command -v chromedriver || \

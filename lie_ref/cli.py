@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from threading import Timer
@@ -34,7 +35,7 @@ from .experiment.settings import Settings
 from .machine.errors import InputError, one_line
 from .machine.files import to_json, write_npz, write_text
 from .machine.process import interrupt_on_sigterm, keep_freed_memory
-from .machine.workers import executor_of
+from .machine.workers import executor_of, workers
 from .oracle.request import read_question
 from .oracle.vector_list import write_vectors
 from .oracle.vectors import write_vector
@@ -140,6 +141,7 @@ def _parser() -> Parser:
     ):
         experiment.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
     _add_folders(experiment, "experiment")
+    _add_executor(experiment, "checkpoints to evaluate", "this process")
 
     findings = command("findings", _findings, "run the experiment with several seeds and judge the published claims")
     findings.add_argument("--celeba", metavar="DIR", help="folder or zip of CelebA (default: only synthetic faces)")
@@ -150,6 +152,7 @@ def _parser() -> Parser:
     text = f"number of training steps, at most {COMPARED_STEPS} in runs that are only compared"
     _add_options(findings, default, [("steps", int, text)])
     _add_folders(findings, "findings", "; finished runs in it are not done again")
+    _add_executor(findings, "runs", "this process, one after the other")
 
     selecting = command("diet", _diet, "score training examples, and train without those that the scores leave out")
     _add_source(selecting)
@@ -181,7 +184,7 @@ def _parser() -> Parser:
     ))
     # fmt: on
     _add_folders(selecting, "diet", "; finished jobs in it are not done again")
-    _add_executor(selecting)
+    _add_executor(selecting, "jobs")
 
     report = command("report", _report, "draw the page of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
@@ -207,7 +210,7 @@ def _parser() -> Parser:
     _add_question(many, "x and y of the n examples")
     text = "file for the norms (n, n), under the name norms"
     many.add_argument("--out", type=_new_file, required=True, metavar="N.npz", help=text)
-    _add_executor(many)
+    _add_executor(many, "blocks of brackets")
 
     vectors = command("vectors", _vectors, "write the test vectors anew")
     vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the vectors")
@@ -238,9 +241,13 @@ def _add_question(parser: Parser, inputs: str) -> None:
     parser.add_argument("--loss", choices=list(LOSSES), default="bce", help="loss (default: %(default)s)")
 
 
-def _add_executor(parser: Parser) -> None:
-    text = "function that returns the concurrent.futures.Executor to use (default: a process for each processor)"
+def _add_executor(parser: Parser, work: str, default: str = "a process for each processor") -> None:
+    text = f"function that returns the concurrent.futures.Executor for the {work} (default: {default})"
     parser.add_argument("--executor", metavar="MODULE:FACTORY", help=text)
+
+
+def _executor(options: argparse.Namespace, default: Any) -> AbstractContextManager[Any]:
+    return default() if options.executor is None else executor_of(options.executor)
 
 
 def _add_source(parser: Parser) -> None:
@@ -288,19 +295,22 @@ def _chosen(options: argparse.Namespace, kind: type) -> dict[str, Any]:
 
 def _experiment(options: argparse.Namespace) -> None:
     settings = Settings(**_chosen(options, Settings))
-    page = run_experiment(settings, options.out, options.cache, "resume" in options, "force" in options)
+    with _executor(options, nullcontext) as executor:
+        page = run_experiment(settings, options.out, options.cache, "resume" in options, "force" in options, executor)
     print("\n".join(headlines(options.out)))
     print(f"page: {page}")
 
 
 def _findings(options: argparse.Namespace) -> None:
     settings = Settings(**_chosen(options, Settings))
-    print("\n".join(study_table(run_study(settings, options.seeds, options.out, options.cache))))
+    with _executor(options, nullcontext) as executor:
+        found = run_study(settings, options.seeds, options.out, options.cache, executor)
+    print("\n".join(study_table(found)))
 
 
 def _diet(options: argparse.Namespace) -> None:
     settings = diet.DietSettings(**(diet.PRESETS[options.preset] | _chosen(options, diet.DietSettings))).checked()
-    with executor_of(options.executor) as executor:
+    with _executor(options, workers) as executor:
         results = run_diet(settings, options.out, options.cache, executor)
     print("\n".join(diet_headlines(results)))
     print(f"page: {options.out / 'report.html'}")
@@ -339,7 +349,7 @@ def _reference(options: argparse.Namespace) -> None:
 
 def _brackets(options: argparse.Namespace) -> None:
     source = Source(options.model, options.weights.resolve(), options.inputs.resolve(), options.loss)
-    with executor_of(options.executor) as executor:
+    with _executor(options, workers) as executor:
         norms = norms_among(source, executor)
     write_npz(options.out, {"norms": norms})
     print(f"norms: {options.out}, of {len(norms):,} x {len(norms):,} brackets")

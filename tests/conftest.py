@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from networks import examples, generic_state
 from small import SMALL
 
+from lie_ref.all_pairs import Source
+from lie_ref.core.networks import mlp
 from lie_ref.experiment.run import run_experiment
 from lie_ref.images.dataset import Dataset
 from lie_ref.images.synthetic import faces_dataset
@@ -46,6 +50,18 @@ def small_run(cache: Path, faces: Dataset, tmp_path_factory: pytest.TempPathFact
     out = tmp_path_factory.mktemp("runs") / "small"
     run_experiment(SMALL, out, cache)
     return out
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """The files of a small network and of 150 examples: three blocks of rows, and the last is short."""
+    folder, model = tmp_path_factory.mktemp("source"), mlp([5, 6, 2], "tanh")
+    params, buffers = generic_state(model, seed=0)
+    x, y = examples(model, (150, 5), seed=0)
+    np.savez(folder / "W.npz", **params, **buffers)
+    np.savez(folder / "XY.npz", x=x, y=y)
+    spec = '{"kind": "mlp", "sizes": [5, 6, 2], "activation": "tanh"}'
+    return Source(spec, folder / "W.npz", folder / "XY.npz", "bce")
 
 
 @pytest.fixture

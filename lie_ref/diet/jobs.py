@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +12,7 @@ import numpy as np
 from ..core.losses import LOSSES
 from ..core.networks import Model, preset
 from ..core.types import Array, Arrays
-from ..images.dataset import Images
+from ..images.dataset import Cache, Images
 from ..machine.errors import InputError
 from ..machine.files import read_npz, write_npz
 from ..measure.connectivity import batch_norm_statistics, interpolated
@@ -21,7 +22,7 @@ from ..measure.scores import ROWS, bracket_score, el2n, forgetting, grand, right
 from ..study.checkpoint import Checkpoint
 from ..study.training import Sampler, Training
 from .settings import CHILDREN, RETRAINED, TIMES, DietSettings
-from .tasks import Task
+from .tasks import TASKS, Task
 
 FORMAT = "lie-ref-diet-job/5"
 STATISTICS = 8, 128  # mini-batches, and images in each, for the batch-norm statistics of an interpolated network
@@ -29,11 +30,16 @@ STATISTICS = 8, 128  # mini-batches, and images in each, for the batch-norm stat
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What all jobs of a diet share: the settings, the tasks by (name, noisy), and the folder."""
+    """What all jobs of a diet share: the settings, where the images are, and the folder."""
 
     settings: DietSettings
-    tasks: dict[tuple[str, bool], Task]
+    images: Cache
     out: Path
+
+    @property
+    def tasks(self) -> dict[tuple[str, bool], Task]:
+        """The tasks by (name, noisy), which each process makes only once."""
+        return _tasks(self.settings, self.images)
 
     def model(self, task: Task) -> Model:
         return preset(self.settings.network, n_out=len(task.outputs))
@@ -53,6 +59,16 @@ class Work:
         except InputError as error:
             job = ScoreRun(task.name, run, noisy=False).name
             raise InputError(f"{error}; delete jobs/{job}.npz, and the same command makes it again") from error
+
+
+@lru_cache(maxsize=1)
+def _tasks(settings: DietSettings, images: Cache) -> dict[tuple[str, bool], Task]:
+    tasks = {}
+    for name in settings.tasks:
+        tasks[name, False] = TASKS[name](images.open())
+        if settings.noise:
+            tasks[name, True] = tasks[name, False].with_noise(settings.noise, settings.rng("noise"))
+    return tasks
 
 
 @dataclass(frozen=True, eq=False)

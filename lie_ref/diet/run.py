@@ -21,7 +21,6 @@ from .page import render_diet
 from .plan import check_sizes, score_runs, trials
 from .results import how_forgotten, mean_scores, runs_of, task_results
 from .settings import DietSettings
-from .tasks import TASKS
 
 FORMAT = "lie-ref-diet/1"
 OTHERWISE = "--out takes another folder"
@@ -38,13 +37,11 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
     settings = settings.checked()
     with held_folder(out):
         dataset = settings.open_images(cache)
-        tasks = {(name, False): TASKS[name](dataset) for name in settings.tasks}
+        work = Work(settings, dataset.cache, out.resolve())
+        tasks = work.tasks
         for name in settings.tasks:
             check_sizes(settings, tasks[name, False])
-            if settings.noise:
-                tasks[name, True] = tasks[name, False].with_noise(settings.noise, settings.rng("noise"))
         _begin(out, settings, dataset)
-        work = Work(settings, tasks, out)
         files = do(score_runs(settings), work, "scoring runs", executor)
         false = {name: task.false_labels(tasks[name, False]) for (name, noisy), task in tasks.items() if noisy}
         jobs: list[Job] = []

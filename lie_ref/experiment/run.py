@@ -5,17 +5,20 @@ saved state and finished evaluations are kept, so it ends with the same arrays a
 """
 
 import os
+from concurrent.futures import Executor
 from dataclasses import asdict
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from ..core.networks import Model, preset
-from ..images.dataset import Dataset
+from ..images.dataset import Cache, Dataset
 from ..machine.errors import InputError
 from ..machine.files import from_json, read_text, to_json, write_npz, write_text, written
 from ..machine.progress import Progress
+from ..machine.workers import completed
 from ..study.checkpoint import Checkpoint
 from ..study.folder import check_config, held_folder, make_folders, own_files, with_versions, write_config
 from ..study.training import Training, two_processes
@@ -40,19 +43,27 @@ FILES = (
 )
 
 
-def run_experiment(settings: Settings, out: Path, cache: Path, resume: bool = False, force: bool = False) -> Path:
+def run_experiment(
+    settings: Settings,
+    out: Path,
+    cache: Path,
+    resume: bool = False,
+    force: bool = False,
+    executor: Executor | None = None,
+) -> Path:
     """Run the experiment in the folder `out`, or finish one that was stopped, and return the path of its page.
 
-    `cache` is the folder for decoded images.  Raises InputError for settings or files that cannot be used, for an `out`
-    that already holds a run (unless `resume` or `force`), and with `resume` for a run with other settings.  Waits while
-    another process works in `out`.
+    `cache` is the folder for decoded images.  The checkpoints are evaluated on any `concurrent.futures.Executor` whose
+    workers see the same files; without one, in this process.  Raises InputError for settings or files that cannot be
+    used, for an `out` that already holds a run (unless `resume` or `force`), and with `resume` for a run with other
+    settings.  Waits while another process works in `out`.
 
     The processes that it starts never run the calling script, so the script needs no `if __name__ == "__main__":`.
     """
     with held_folder(out):
         model, dataset = prepare(settings, out, cache, resume, force)
         train(settings, model, dataset, out)
-        points = evaluate_checkpoints(settings, model, dataset, out)
+        points = evaluate_checkpoints(settings, dataset, out, executor)
         passes = compare_orders(settings, model, dataset, out)
         summary: dict[str, Any] = {
             "format": "lie-ref-run/1",
@@ -138,22 +149,33 @@ def read_trained(out: Path, model: Model, step: int) -> Checkpoint:
     return Checkpoint.read(_path(out, step), model, step, step)
 
 
-def evaluate_checkpoints(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
+def evaluate_checkpoints(
+    settings: Settings, dataset: Dataset, out: Path, executor: Executor | None = None
+) -> list[dict[str, Any]]:
     """Evaluate each checkpoint in float64, write a file for each into `evaluation/`, and return their statistics."""
     make_folders(out / "evaluation")
-    found = []
-    with Progress(len(settings.checkpoints), "evaluating checkpoints") as bar:
-        for step in settings.checkpoints:
-            path = out / "evaluation" / f"step_{step:06d}.npz"
-            if not path.exists():
-                write_npz(path, examine(settings, model, dataset, read_trained(out, model, step)))
-            arrays = read_evaluation(path, step)
-            try:
-                found.append({"step": step, **from_json(str(arrays["statistics"]), "statistics")})
-            except (KeyError, ValueError, TypeError) as error:
-                raise InputError(f"{path}: holds no statistics of this version ({error})") from error
+    steps = settings.checkpoints
+    left = [step for step in steps if not _evaluation(out, step).exists()]
+    work = [partial(_evaluate, settings, dataset.cache, out.resolve(), step) for step in left]
+    with Progress(len(steps), "evaluating checkpoints", start=len(steps) - len(left)) as bar:
+        for _ in completed(executor, work):
             bar.advance()
-    return found
+    return [{"step": step, **_statistics(_evaluation(out, step), step)} for step in steps]
+
+
+def _evaluate(settings: Settings, cache: Cache, out: Path, step: int) -> None:
+    """Evaluate a checkpoint and write its file.  All that comes with this piece of work is read from the disk."""
+    dataset = cache.open()
+    model = preset(settings.preset, n_out=len(dataset.attributes))
+    write_npz(_evaluation(out, step), examine(settings, model, dataset, read_trained(out, model, step)))
+
+
+def _statistics(path: Path, step: int) -> dict[str, Any]:
+    arrays = read_evaluation(path, step)
+    try:
+        return {**from_json(str(arrays["statistics"]), "statistics")}
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: holds no statistics of this version ({error})") from error
 
 
 def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
@@ -168,6 +190,10 @@ def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path
 
 def _path(out: Path, step: int) -> Path:
     return out / "checkpoints" / f"step_{step:06d}.npz"
+
+
+def _evaluation(out: Path, step: int) -> Path:
+    return out / "evaluation" / f"step_{step:06d}.npz"
 
 
 def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) -> None:

@@ -3,6 +3,8 @@
 A cache is a folder of two files: `images.npy`, uint8 (n, size, size, 3), and `table.npz` with everything else.
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 import time
@@ -10,9 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -30,6 +33,17 @@ MIN_TEST = 32  # the images that an evaluation needs
 CHUNK = 32  # images that a worker decodes at a time: some 400 kB at 64 x 64
 ABANDONED = 86_400  # seconds after which a build that has written nothing is taken for dead
 MAX_WORKERS = 4  # each may hold the directory of a big archive in memory, and two already keep up with training
+
+
+class Cache(NamedTuple):
+    """The folder of a cache and the attributes of its images: what travels to a worker in place of the images."""
+
+    folder: Path
+    attributes: tuple[str, ...]
+
+    def open(self) -> Dataset:
+        """The data set, which each process reads only once.  Raises InputError as `load_cache` does."""
+        return _opened(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +69,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def cache(self) -> Cache:
+        """Where it was read from, for workers that read it themselves."""
+        return Cache(self.images.parent.resolve(), self.attributes)
 
     def indices(self, split: str) -> np.ndarray:
         """Row numbers, ascending int64, of the images in "train", "validation" or "test"."""
@@ -178,6 +197,11 @@ def load_cache(folder: Path, attributes: tuple[str, ...]) -> Dataset:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{table}: not the table of an image cache ({error}); {remedy}") from error
     return dataset
+
+
+@lru_cache(maxsize=1)
+def _opened(cache: Cache) -> Dataset:
+    return load_cache(*cache)
 
 
 def _fault(dataset: Dataset, attributes: tuple[str, ...]) -> str:

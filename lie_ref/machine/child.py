@@ -18,6 +18,7 @@ from typing import Any
 
 from .errors import InputError
 from .process import keep_freed_memory
+from .progress import show_no_progress
 from .threads import use_one_thread
 
 ENDED = "a worker process ended: was it killed, or short of memory?"
@@ -89,6 +90,7 @@ def serve(handle: int) -> None:
 
     threading.Thread(target=receive, daemon=True).start()
     use_one_thread()
+    show_no_progress()
     keep_freed_memory()
     while True:
         try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 from datetime import timedelta
+from multiprocessing import parent_process
 from time import monotonic
 
 BAR = 24  # characters of a full bar
 REDRAW = 0.2  # seconds between two drawings on a terminal
 LINE = 30.0  # seconds between two lines in a log file
+_silent = parent_process() is not None  # whether this process shows none, as a worker of a process pool does
 
 
 class Progress:
@@ -56,6 +58,8 @@ class Progress:
 
     def _draw(self) -> None:
         self.drawn, self.shown = monotonic(), True
+        if _silent:
+            return
         if not self.terminal:
             print(self.text(), file=self.stream, flush=True)
             return
@@ -71,8 +75,14 @@ class Progress:
             return
         if kind is None:
             self._draw()
-        if self.terminal:
+        if self.terminal and not _silent:
             print(file=self.stream, flush=True)
+
+
+def show_no_progress() -> None:
+    """Draw nothing in this process from now on: it is one of several workers, and the parent counts what they do."""
+    global _silent
+    _silent = True
 
 
 def clock(seconds: float) -> str:

@@ -44,15 +44,11 @@ def completed(executor: Executor | None, work: Sequence[Callable[[], Result]]) -
 
 
 @contextmanager
-def executor_of(factory: str | None) -> Iterator[Executor]:
-    """The executor that the function FACTORY of MODULE returns, for "MODULE:FACTORY"; for None, `workers()`.
+def executor_of(factory: str) -> Iterator[Executor]:
+    """The executor that the function FACTORY of MODULE returns, for "MODULE:FACTORY"; it is shut down at the end.
 
     The current folder is searched for the module first.  Raises InputError for anything else.
     """
-    if factory is None:
-        with workers() as pool:
-            yield pool
-        return
     module, _, name = factory.partition(":")
     sys.path.insert(0, os.getcwd())
     try:

@@ -36,10 +36,14 @@ def work(faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Work:
     out = tmp_path_factory.mktemp("diet")
     for name in ("jobs", "states"):
         (out / name).mkdir()
-    few = (task.keeping(task.rows[:96]) for task in (hair(faces), attributes(faces)))  # scoring is slow
-    tasks = {(task.name, False): task for task in few}
-    tasks["hair", True] = tasks["hair", False].with_noise(0.2, np.random.default_rng(0))
-    work = Work(SETTINGS, tasks, out)
+    shortened = (task.keeping(task.rows[:96]) for task in (hair(faces), attributes(faces)))  # scoring is slow
+    few = {(task.name, False): task for task in shortened}
+    few["hair", True] = few["hair", False].with_noise(0.2, np.random.default_rng(0))
+
+    class Few(Work):
+        tasks = few
+
+    work = Few(SETTINGS, faces.cache, out)
     for job in (ScoreRun("hair", 0, False), ScoreRun("hair", 0, True), ScoreRun("attributes", 0, False)):
         job.perform(work)
     return work
@@ -177,7 +181,7 @@ def test_children_continue_from_their_parent_on_different_orders(work: Work, mon
 @pytest.mark.parametrize("lr", [1e30, 1e38])  # the next loss overflows, or the parameters do
 def test_a_training_that_overflows_float32_is_reported(lr: float, work: Work, tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
-    wild = Work(replace(SETTINGS, lr=lr), work.tasks, tmp_path)
+    wild = replace(work, settings=replace(SETTINGS, lr=lr), out=tmp_path)
     rows = wild.tasks["hair", False].rows
     with pytest.raises(InputError, match=rf"--lr: training with {re.escape(str(lr))} went beyond float32 at step"):
         Retraining("hair", 0, False, "all", rows).perform(wild)

@@ -17,6 +17,7 @@ from lie_ref.experiment.seeds import VARIANTS, run_compared, run_study, study_ta
 from lie_ref.experiment.settings import Settings
 from lie_ref.images.labels import HAIR
 from lie_ref.machine.errors import InputError
+from lie_ref.machine.workers import workers
 
 FEW = replace(SMALL, steps=2)
 SHIPPED = {name: dict(variants) for name, variants in VARIANTS.items()}  # tests shorten the list
@@ -76,6 +77,16 @@ def test_a_finished_study_is_not_run_again(finished, cache):
     assert (finished / "summary.json").read_text() == text
 
 
+def test_runs_in_worker_processes_have_the_same_findings_and_bits(finished, tmp_path, cache):
+    with workers(2) as executor:
+        run_study(FEW, 1, tmp_path, cache, executor)
+    files = ["summary.json", *(str(path.relative_to(finished)) for path in finished.glob("*/*/*/*/*.npz"))]
+    assert len(files) > 4
+    assert {name: (tmp_path / name).read_bytes() for name in files} == {
+        name: (finished / name).read_bytes() for name in files
+    }
+
+
 def test_the_table_has_a_line_per_finding_and_a_column_per_set(finished):
     summary = json.loads((finished / "summary.json").read_text())
     head, rule, *lines = study_table(summary | {"sets": {"celeba": [], **summary["sets"]}})
@@ -123,6 +134,7 @@ def test_variants_are_compared_in_the_order_of_their_claims(tmp_path, cache, mon
     for run in ("run_experiment", "run_compared"):
         monkeypatch.setattr(study, run, made_up)
     monkeypatch.setattr(study, "render", lambda run: run)
+    monkeypatch.setattr(Settings, "open_images", lambda *_: None)
     monkeypatch.setattr(study, "judge", lambda runs: [])
     found = run_study(replace(SMALL, celeba="somewhere"), 2, tmp_path, cache)["sets"]
     order = ["plain", "exclusive", "independent", "clear", "ambiguous"]
