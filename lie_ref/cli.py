@@ -20,7 +20,7 @@ from threading import Timer
 from typing import Any, NoReturn
 
 from . import oracle
-from .all_pairs import Source, norms_among
+from .all_pairs import Source, write_brackets
 from .blackbox.files import check_file
 from .core.losses import LOSSES
 from .core.networks import PRESETS
@@ -33,7 +33,7 @@ from .experiment.run import run_experiment
 from .experiment.seeds import COMPARED_STEPS, run_study, study_table
 from .experiment.settings import Settings
 from .machine.errors import InputError, one_line
-from .machine.files import to_json, write_npz, write_text
+from .machine.files import to_json, write_text
 from .machine.process import interrupt_on_sigterm, keep_freed_memory
 from .machine.workers import executor_of, workers
 from .oracle.request import read_question
@@ -206,9 +206,11 @@ def _parser() -> Parser:
     reference.add_argument("--training", action="store_true", help=text)
     reference.add_argument("--out", type=_new_file, required=True, metavar="R.npz", help="file for the reference")
 
-    many = command("brackets", _brackets, "compute the norms of the brackets among many examples of a network")
+    many = command(
+        "brackets", _brackets, "compute norms of the brackets among many examples of a network, and their scores"
+    )
     _add_question(many, "x and y of the n examples")
-    text = "file for the norms (n, n), under the name norms"
+    text = "file for norms (n, n), grand (n,) and el2n (n,); the same command continues after a stop"
     many.add_argument("--out", type=_new_file, required=True, metavar="N.npz", help=text)
     _add_executor(many, "blocks of brackets")
 
@@ -350,9 +352,8 @@ def _reference(options: argparse.Namespace) -> None:
 def _brackets(options: argparse.Namespace) -> None:
     source = Source(options.model, options.weights.resolve(), options.inputs.resolve(), options.loss)
     with _executor(options, workers) as executor:
-        norms = norms_among(source, executor)
-    write_npz(options.out, {"norms": norms})
-    print(f"norms: {options.out}, of {len(norms):,} x {len(norms):,} brackets")
+        n = write_brackets(source, options.out, executor)
+    print(f"brackets: {options.out}, of {n:,} x {n:,} pairs")
 
 
 def _vectors(options: argparse.Namespace) -> None:

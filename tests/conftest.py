@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from lie_ref.core.networks import mlp
 from lie_ref.experiment.run import run_experiment
 from lie_ref.images.dataset import Dataset
 from lie_ref.images.synthetic import faces_dataset
+from lie_ref.machine.lock import locked
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for programs in its background
 
@@ -46,9 +48,13 @@ def faces(cache: Path) -> Dataset:
 
 @pytest.fixture(scope="session")
 def small_run(cache: Path, faces: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of `SMALL`, which no test may change."""
-    out = tmp_path_factory.mktemp("runs") / "small"
-    run_experiment(SMALL, out, cache)
+    """The folder of a finished run of `SMALL`, which no test may change.  Processes that share the tests share it."""
+    together = tmp_path_factory.getbasetemp()
+    together = together.parent if "PYTEST_XDIST_WORKER" in os.environ else together
+    out = together / "small"
+    with locked(together / "small.lock", "the small run"):
+        if not (out / "report.html").exists():
+            run_experiment(SMALL, out, cache)
     return out
 
 

@@ -1,18 +1,20 @@
-"""The norms of brackets among many examples are those of `brackets`."""
+"""The norms of brackets among many examples are those of `brackets`, also after a stop."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import lie_ref
 from lie_ref import all_pairs
-from lie_ref.all_pairs import Source, block, norms_among
+from lie_ref.all_pairs import Source, block, norms_among, scores_of, write_brackets
 from lie_ref.cli import main
 from lie_ref.machine.errors import InputError
+from lie_ref.measure.scores import el2n, grand
 
 
 def test_norms_are_those_of_all_brackets(source: Source) -> None:
@@ -24,6 +26,46 @@ def test_norms_are_those_of_all_brackets(source: Source) -> None:
     assert np.allclose(found[tuple(np.array(pairs).T)], np.sqrt(squares), rtol=1e-12, atol=0)
     assert (found == found.T).all()
     assert not found.diagonal().any()
+
+
+def test_scores_are_those_of_all_examples_at_once(source: Source) -> None:
+    arrays, params = np.load(source.inputs), dict(np.load(source.weights))
+    examples = lie_ref.mlp([5, 6, 2], "tanh"), [(params, {})], arrays["x"], arrays["y"]
+    found = scores_of(source)
+    assert (found["grand"] == grand(*examples)).all()
+    assert (found["el2n"] == el2n(*examples)).all()
+
+
+def test_a_call_that_was_stopped_continues_where_it_was(source: Source, tmp_path: Path, monkeypatch) -> None:
+    out = tmp_path / "N.npz"
+    pieces = all_pairs.completed
+
+    def ten(executor: Any, work: Any) -> Any:
+        yield from islice(pieces(executor, work), 10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(all_pairs, "completed", ten)
+    with pytest.raises(KeyboardInterrupt):
+        write_brackets(source, out)
+    assert not out.exists()
+    done = []
+    monkeypatch.setattr(all_pairs, "completed", lambda _, work: done.append(len(work)) or pieces(None, work))
+    (tmp_path / ".N.npz.0123456789abcdef.npy").write_bytes(b"of another question")
+    assert write_brackets(source, out) == 150
+    assert done == [33 - 10, 1]
+    assert np.load(out)["norms"].tobytes() == norms_among(source).tobytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["N.npz"]
+
+
+def test_norms_left_behind_that_cannot_be_used_are_named(source: Source, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(all_pairs, "norms_among", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_brackets(source, tmp_path / "N.npz")
+    (left,) = tmp_path.glob(".N.npz.*.npy")
+    for damage in (lambda: np.save(left, np.zeros((3, 3))), lambda: left.write_bytes(b"")):
+        damage()
+        with pytest.raises(InputError, match=r"npy: not the norms of a call that was stopped \(.*\); delete it"):
+            write_brackets(source, tmp_path / "N.npz")
 
 
 def test_a_worker_reads_the_files_once(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,18 +98,10 @@ def test_the_command_takes_an_executor_of_the_current_folder(
         "from concurrent.futures import ThreadPoolExecutor\ndef pool():\n    return ThreadPoolExecutor(2)\n"
     )
     monkeypatch.chdir(tmp_path)
-    given = [
-        "--model",
-        source.model,
-        "--weights",
-        str(source.weights),
-        "--inputs",
-        str(source.inputs),
-        "--out",
-        "N.npz",
-    ]
-    assert main(["brackets", *given, "--executor", "mine:pool"]) == 0
-    assert "norms: N.npz, of 150 x 150 brackets" in capsys.readouterr().out
+    files = ["--model", source.model, "--weights", str(source.weights), "--inputs", str(source.inputs)]
+    given = ["brackets", *files, "--out", "N.npz"]
+    assert main([*given, "--executor", "mine:pool"]) == 0
+    assert "brackets: N.npz, of 150 x 150 pairs" in capsys.readouterr().out
     assert np.load("N.npz")["norms"].tobytes() == norms_among(source).tobytes()
     for executor, said in (
         ("mine", "expected MODULE:FACTORY, got mine"),
@@ -75,5 +109,5 @@ def test_the_command_takes_an_executor_of_the_current_folder(
         ("nowhere:pool", "No module named 'nowhere'"),
         ("builtins:dict", "expected builtins:dict to return an Executor, got dict"),
     ):
-        assert main(["brackets", *given, "--executor", executor]) == 2
+        assert main([*given, "--executor", executor]) == 2
         assert said in capsys.readouterr().err

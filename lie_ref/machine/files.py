@@ -166,12 +166,12 @@ def first_line(error: Exception) -> str:
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write the arrays to an `.npz` file, which appears only when it is whole."""
     with interrupt_held():  # zipfile would raise errors of its own on Ctrl-C
-        _replace(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+        write_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to a file, which appears only when it is whole."""
-    _replace(path, lambda file: file.write(text.encode()))
+    write_file(path, lambda file: file.write(text.encode()))
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -200,7 +200,8 @@ def written(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a file that appears at `path` only when it is whole; InputError, which names it, if it fails."""
     with written(path):
         if path.exists() and not path.is_file():  # a device would be replaced by a file
             raise InputError(f"{path}: cannot be written (not a regular file)")

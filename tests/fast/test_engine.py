@@ -140,7 +140,7 @@ def test_the_fast_engine_and_its_plain_twin_give_the_same_answers(name: str) -> 
             arguments = (p,)
         found = getattr(engine, function)(*arguments)
         close(found, getattr(AUTOGRAD, function)(*arguments), tolerance)
-        if function == "products":
+        if function == "products" and name not in NETWORKS:
             close(found, Autograd(hvp_reverse_over_reverse).products(*arguments), tolerance)
 
 

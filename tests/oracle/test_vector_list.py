@@ -94,15 +94,13 @@ def test_autograd_agrees_and_zeros_do_not(name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_error_at_1e_9_in_any_quantity_is_rejected(name):
+def test_an_error_at_1e_9_is_rejected_in_every_quantity(name):
     vector = oracle.load(name)
     if name == "mlp-offset-inputs":
         pytest.skip("its condition leaves float64 seven digits")
     rng = np.random.default_rng(0)
-    for quantity in QUANTITIES:
-        right = {key: a for key, a in vector.outputs.items() if quantity_of(key) == quantity}
-        wrong = {key: a * (1 + 1e-9 * rng.standard_normal(a.shape)) for key, a in right.items()}
-        assert compared(vector, vector.outputs | wrong).disagreeing == [quantity]
+    wrong = {key: a * (1 + 1e-9 * rng.standard_normal(a.shape)) for key, a in vector.outputs.items()}
+    assert compared(vector, wrong).disagreeing == list(QUANTITIES)
 
 
 def flagged(flag: str) -> list[oracle.Vector]:
