@@ -53,6 +53,7 @@ bench: $(BIN)/installed
 	-$(BIN)/python -m pip install -q --disable-pip-version-check "$(TORCH)"
 	-$(BIN)/python -m pip install -q --disable-pip-version-check "$(JAX)"
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.scale
 	$(BIN)/python -m tests.bench.checkers
 	-$(BIN)/python -m tests.bench.digits
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
@@ -47,7 +47,8 @@ def completed(executor: Executor | None, work: Sequence[Callable[[], Result]]) -
 def executor_of(factory: str) -> Iterator[Executor]:
     """The executor that the function FACTORY of MODULE returns, for "MODULE:FACTORY"; it is shut down at the end.
 
-    The current folder is searched for the module first.  Raises InputError for anything else.
+    The function may also be like `workers`, whose `with` block has the executor.  The current folder is searched for
+    the module first.  Raises InputError for anything else.
     """
     module, _, name = factory.partition(":")
     sys.path.insert(0, os.getcwd())
@@ -57,10 +58,10 @@ def executor_of(factory: str) -> Iterator[Executor]:
         raise InputError(f"--executor: expected MODULE:FACTORY, got {factory} ({error})") from error
     finally:
         sys.path.remove(os.getcwd())
-    if not isinstance(made, Executor):
+    if not isinstance(made, AbstractContextManager):
         raise InputError(f"--executor: expected {factory} to return an Executor, got {type(made).__name__}")
-    with made:
-        yield made
+    with made as executor:
+        yield executor
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 import lie_ref
 from bench.flops import Product, evaluation_flops, products
 from bench.race import Result, Worker, disagreement, run_all
+from bench.scale import Cost, blocks, computed, planned
 from bench.table import Line, norms_lines, ratio_lines, remarks, score_lines, share_lines, table
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,18 @@ def test_the_operations_of_an_evaluation_counted_by_hand():
     for first, two, four in ((False, 2, 4), (True, 1, 1)):
         operations = 60 * (3 + 2 * two + 2 * (two + four) + 3 * two)
         assert evaluation_flops(Product(5, 3, 2, first), examples=2, inputs=3) == operations
+
+
+def test_all_pairs_on_many_machines_are_planned_as_by_hand():
+    assert (blocks(150), computed(16), computed(9)) == (33, 16 * 8 + 8 * 8, 9 * 8 + 1)
+    assert blocks(10_000) == sum(len(range(column, 10_000, 64)) for column in range(0, 10_000, 8)) == 98_282
+    cost = Cost(parameters=0, bracket=0.1, worker=0, weights=10**6, example=10**5)
+    seconds, reading, handing, each = planned(cost, rate=1000, machines=50)
+    assert each == -(-98_282 // 100) == 983
+    assert reading == pytest.approx(100 * (10**6 + 10**9) / 1e9)
+    assert handing == pytest.approx(98.282)
+    assert seconds == pytest.approx(983 * 51.2 + reading)
+    assert planned(cost, rate=1, machines=10**6)[0] > 98_282  # the parent hands one piece over each second
 
 
 @pytest.mark.torch

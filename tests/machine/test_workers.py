@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import children
+from processes import children, count_to_three
 
 from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz
 from lie_ref.machine.threads import threads
-from lie_ref.machine.workers import workers
+from lie_ref.machine.workers import executor_of, workers
 
 
 def test_each_worker_is_a_process_of_its_own_that_computes_in_one_thread():
@@ -26,6 +26,22 @@ def test_each_worker_is_a_process_of_its_own_that_computes_in_one_thread():
         assert all(future.result() is None for future in at_work)
     assert not children(os.getpid())
     assert threads() >= 1
+
+
+def test_an_executor_is_named_by_a_function_that_returns_it_or_whose_block_has_it():
+    for name in ("concurrent.futures:ThreadPoolExecutor", "lie_ref.machine.workers:workers"):
+        with executor_of(name) as pool:
+            assert (pool.submit(os.getpid).result() == os.getpid()) == ("Thread" in name)
+        with pytest.raises(RuntimeError, match="shutdown"):
+            pool.submit(os.getpid)
+
+
+def test_progress_is_shown_by_the_parent_alone(capfd: pytest.CaptureFixture[str]):
+    with workers(1) as pool:
+        pool.submit(count_to_three).result()
+    assert capfd.readouterr().err == ""
+    count_to_three()
+    assert capfd.readouterr().err.startswith("counting  3/3")
 
 
 def test_an_error_in_a_worker_reaches_the_caller_with_its_trace_and_the_worker_goes_on():

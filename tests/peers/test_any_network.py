@@ -1,6 +1,11 @@
-"""`check` decides the sound answers of PyTorch to 14 kinds of problems, and rejects none of them."""
+"""`check` decides the sound answers of PyTorch to 14 kinds of problems, and rejects none of them.
+
+`SEEDS=10 pytest tests/peers/test_any_network.py` tries ten problems of each kind in place of three.
+"""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +18,7 @@ torch = pytest.importorskip("torch")
 from . import zoo  # noqa: E402 -- it imports torch
 
 pytestmark = pytest.mark.torch
-SEEDS = range(10)
+SEEDS = range(int(os.environ.get("SEEDS", "3")))
 
 
 def answers(case: zoo.Case) -> dict[str, object]:
@@ -42,7 +47,7 @@ def test_in_float32_sound_answers_are_never_rejected(kind: str) -> None:
         assert verdict.agrees is None or verdict.decided >= 2
         assert verdict.agrees or "CANNOT TELL" in str(verdict)
         agree += verdict.agrees is True
-    assert agree >= 5 or not zoo.case(kind, 0).smooth
+    assert agree >= len(SEEDS) / 2 or not zoo.case(kind, 0).smooth
 
 
 @pytest.mark.parametrize("kind", zoo.KINDS)
@@ -60,7 +65,7 @@ def test_a_change_of_1e_8_in_any_one_tensor_is_rejected_wherever_9_digits_are_de
             wrong = right | {key: a * (1 + 1e-8)}
             assert compared(fields, wrong).disagreeing == [quantity], (seed, key)
             changed += 1
-    assert changed > 6 or not zoo.case(kind, 0).smooth
+    assert changed > 2 * len(SEEDS[:3]) or not zoo.case(kind, 0).smooth
 
 
 def total(arrays: dict[str, np.ndarray], quantity: str) -> float:

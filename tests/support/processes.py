@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lie_ref.machine.progress import Progress
+
 SEARCH = [path for path in sys.path if path]
 MARK = "STARTED_BY"  # names the program in the environment of its children, which have sessions of their own
 
@@ -59,3 +61,10 @@ def wait_until(true: Callable[[], object], seconds: float = 20.0) -> bool:
     while not (now := true()) and time.monotonic() < end:
         time.sleep(0.02)
     return bool(now)
+
+
+def count_to_three() -> None:
+    """Work that has a progress bar."""
+    with Progress(3, "counting") as bar:
+        for _ in range(3):
+            bar.advance()
