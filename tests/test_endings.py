@@ -78,6 +78,15 @@ def test_output_that_cannot_be_written_is_one_line(
 
 
 @linux
+@pytest.mark.parametrize("name", ["/dev/stdout", "/proc/self/fd/1", "out.txt"])
+def test_the_file_that_is_printed_to_is_not_replaced(name: str, answers: str, tmp_path: Path) -> None:
+    done = shell('cd "$2"; "$0" -m lie_ref verify mlp-tanh-bce "$1" --json "$3" >out.txt', answers, str(tmp_path), name)
+    said = f"lie-ref: {name}: cannot be written (standard output goes there)\n"
+    assert (done.returncode, done.stderr) == (2, said)
+    assert {path.name for path in tmp_path.iterdir()} == {"answers.npz", "out.txt"}
+
+
+@linux
 def test_a_closed_standard_error_changes_no_status(answers: str) -> None:
     assert shell('"$0" -m lie_ref verify mlp-tanh-bce "$1" 2>&-', answers).returncode == 0
     assert shell('"$0" -m lie_ref verify nowhere "$1" 2>&-', answers).returncode == 2

@@ -10,10 +10,10 @@ from typing import Any
 from ..core.types import Arrays
 from ..images.dataset import Dataset
 from ..machine.errors import InputError
-from ..machine.files import from_json, to_json, write_npz, write_text
+from ..machine.files import from_json, make_folders, to_json, write_npz, write_text
 from ..machine.progress import Progress
 from ..machine.workers import completed
-from ..study.folder import check_config, held_folder, make_folders, own_files, with_versions, write_config
+from ..study.folder import check_config, held_folder, own_files, with_versions, write_config
 from ..study.verdicts import table
 from .claims import ACCURACY, judge
 from .jobs import Job, Work

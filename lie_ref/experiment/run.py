@@ -16,11 +16,11 @@ from typing import Any
 from ..core.networks import Model, preset
 from ..images.dataset import Cache, Dataset
 from ..machine.errors import InputError
-from ..machine.files import from_json, read_text, to_json, write_npz, write_text, written
+from ..machine.files import from_json, make_folders, read_text, to_json, write_npz, write_text, written
 from ..machine.progress import Progress
 from ..machine.workers import completed
 from ..study.checkpoint import Checkpoint
-from ..study.folder import check_config, held_folder, make_folders, own_files, with_versions, write_config
+from ..study.folder import check_config, held_folder, own_files, with_versions, write_config
 from ..study.training import Training, two_processes
 from .claims import judge
 from .examination import change_passes, examine

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..machine.errors import InputError, shortened
-from ..machine.files import first_line, from_json, read_npz
+from ..machine.files import first_line, from_json, new_folder, read_npz
 from ..machine.lock import locked
 from ..machine.progress import Progress
 from ..machine.threads import in_order, threads
@@ -142,8 +142,7 @@ def build_cache(
     """
     folder = planned.images.parent
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.lock"), str(folder)):
+        with new_folder(folder.parent), locked(folder.with_name(f".{folder.name}.lock"), str(folder)):
             _remove_abandoned(folder.parent)
             if not folder.exists():  # else another process has built it while this one waited
                 _build(planned, decode, items, skip_bad)

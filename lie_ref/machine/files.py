@@ -191,6 +191,29 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def make_folders(*folders: Path) -> None:
+    """Make the folders that do not exist yet.  Raises InputError if that fails."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of a block that fills it.  If the block fails, no folder stays that was made and is empty."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folders(folder)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for path in made:
+                path.rmdir()
+        raise
+
+
 @contextmanager
 def written(path: Path) -> Iterator[None]:
     """Turn an error of the system in a block that writes a file into an InputError, which names the file."""
@@ -205,6 +228,8 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     with written(path):
         if path.exists() and not path.is_file():  # a device would be replaced by a file
             raise InputError(f"{path}: cannot be written (not a regular file)")
+        if _is_printed_to(path):  # what is printed would go to a file without a name
+            raise InputError(f"{path}: cannot be written (standard output goes there)")
         target = Path(os.path.realpath(path))  # a link stays a link
         part = target.with_name(f"{target.name}.{token_hex(4)}.part")  # process ids are not unique across containers
         try:
@@ -216,3 +241,11 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         finally:
             with suppress(OSError):  # it is gone, unless writing failed or was interrupted
                 part.unlink()
+
+
+def _is_printed_to(path: Path) -> bool:
+    """Whether standard output or error goes to this file, as it goes to /dev/stdout."""
+    with suppress(OSError):  # no such file, or closed
+        found = path.stat()
+        return any(os.path.samestat(found, os.fstat(number)) for number in (1, 2))
+    return False

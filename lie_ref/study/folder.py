@@ -3,13 +3,13 @@
 import json
 import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..machine.errors import InputError
-from ..machine.files import from_json, read_json, write_text
+from ..machine.files import from_json, new_folder, read_json, write_text
 from ..machine.lock import locked
 
 
@@ -22,28 +22,11 @@ def with_versions(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def make_folders(*folders: Path) -> None:
-    """Make the folders that do not exist yet.  Raises InputError if that fails."""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
-
-
 @contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
     """Make the folder of a run and keep other processes out of it.  An error leaves no folder that is still empty."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    make_folders(folder)
-    try:
-        with locked(folder / ".lock", str(folder)):
-            yield
-    except BaseException:
-        with suppress(OSError):  # not empty
-            for path in made:
-                path.rmdir()
-        raise
+    with new_folder(folder), locked(folder / ".lock", str(folder)):
+        yield
 
 
 def own_files(out: Path, patterns: Sequence[str], suffix: str = "") -> list[Path]:
