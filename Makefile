@@ -2,7 +2,7 @@
 # make experiment    run the experiment, draw its page   (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" are passed on)
 # make findings      judge the published claims by runs with several seeds, in about an hour (CELEBA, STEPS, OUT, ARGS)
 # make diet          find out which examples matter, and train without the others (CELEBA, OUT, ARGS)
-# make certify       recompute the certified digits of the test vectors, in multiple and extended precision
+# make certify       recompute the certified digits of the test vectors, in multiple and extended precision (EVERY=5)
 # make test-peers    run the tests against PyTorch and JAX, and on Dask and MPI (installs them)
 # make test-browser  run the tests of the pages in Chromium (installs it and its driver by apt-get, if they are missing)
 # make test-oldest   run the fast tests of the source distribution with the oldest NumPy, autograd and Pillow it allows
@@ -58,7 +58,7 @@ bench: $(BIN)/installed
 	-$(BIN)/python -m tests.bench.digits
 
 certify: $(BIN)/installed-test
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.certificates
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.certificates $(EVERY)
 
 experiment: $(BIN)/installed
 	$(BIN)/python -m lie_ref experiment $(if $(CELEBA),--celeba "$(CELEBA)") $(if $(STEPS),--steps $(STEPS)) \

@@ -150,7 +150,7 @@ def _parser() -> Parser:
         "--seeds", type=int, default=3, metavar="N", help="runs of each kind, with seeds from 0 (default: %(default)s)"
     )
     text = f"number of training steps, at most {COMPARED_STEPS} in runs that are only compared"
-    _add_options(findings, default, [("steps", int, text)])
+    _add_options(findings, default, [("steps", int, text), ("faces", int, "number of synthetic faces")])
     _add_folders(findings, "findings", "; finished runs in it are not done again")
     _add_executor(findings, "runs", "this process, one after the other")
 
@@ -282,11 +282,14 @@ def _add_folders(parser: Parser, name: str, kept: str = "") -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
 
 
-def _chosen(options: argparse.Namespace, kind: type) -> dict[str, Any]:
-    """The given settings of this kind.  Raises InputError for options that belong to the other source of images."""
+def _chosen(options: argparse.Namespace, kind: type, both: bool = False) -> dict[str, Any]:
+    """The given settings of this kind.  Raises InputError for options of a source of images that is not used.
+
+    `both` says that synthetic faces are used beside CelebA.
+    """
     given = vars(options)
     for name in ("faces", "ambiguity", "independent_hair"):
-        if options.celeba is not None and name in given:
+        if options.celeba is not None and name in given and not both:
             raise InputError(f"--{name.replace('_', '-')}: is for synthetic faces, not for --celeba")
     for name in ("subset", "skip_bad"):
         if options.celeba is None and given.get(name):
@@ -304,7 +307,7 @@ def _experiment(options: argparse.Namespace) -> None:
 
 
 def _findings(options: argparse.Namespace) -> None:
-    settings = Settings(**_chosen(options, Settings))
+    settings = Settings(**_chosen(options, Settings, both=True))
     with _executor(options, nullcontext) as executor:
         found = run_study(settings, options.seeds, options.out, options.cache, executor)
     print("\n".join(study_table(found)))

@@ -62,6 +62,7 @@ REFUSED = {  # a command, or an option of a small experiment: its error message
     "findings --celeba nowhere": "lie-ref: nowhere: no such folder",
     "findings --subset": "lie-ref: --subset: is for --celeba, which is not given",
     "findings --seeds 0": "lie-ref: --seeds: expected an integer >= 1, got 0",
+    "findings --celeba nowhere --faces 100": "lie-ref: --faces: expected an integer >= 320, got 100",
     "findings --steps -1": "lie-ref: --steps: expected an integer >= 0, got -1",
     "experiment --celeba nowhere --faces 10000": "lie-ref: --faces: is for synthetic faces, not for --celeba",
     "report": "lie-ref report: the following arguments are required: RUN",

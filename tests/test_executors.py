@@ -26,6 +26,7 @@ from small import SMALL, SMALL_OPTIONS
 
 from lie_ref import all_pairs
 from lie_ref.all_pairs import Source, norms_among
+from lie_ref.cli import main
 from lie_ref.diet import run as diet
 from lie_ref.diet.settings import DietSettings
 from lie_ref.experiment import run as experiment
@@ -61,8 +62,8 @@ def test_brackets_have_the_same_bits(kind: str, source: Source) -> None:
 
 
 def test_evaluations_in_worker_processes_have_the_same_bits(unevaluated: Path, small_run: Path, cache: Path) -> None:
-    with workers(2) as executor:
-        run_experiment(SMALL, unevaluated, cache, resume=True, executor=executor)
+    given = ["experiment", *SMALL_OPTIONS, "--resume", "--out", str(unevaluated), "--cache", str(cache)]
+    assert main([*given, "--executor", "lie_ref.machine.workers:workers"]) == 0
     assert content(unevaluated) == content(small_run)
 
 
@@ -148,7 +149,7 @@ class Weighing(ThreadPoolExecutor):
 def test_no_piece_of_work_carries_images_weights_or_labels(
     source: Source, run_copy: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has the names of files instead, and a retraining the numbers of the rows that it keeps."""
+    """Each has the names of files instead."""
     for name in ("_run", "_judge"):
         monkeypatch.setattr(seeds, name, print)
     monkeypatch.setattr(diet.Job, "perform", lambda *_: None)

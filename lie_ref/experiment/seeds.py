@@ -50,6 +50,7 @@ def run_study(
     if not 1 <= seeds <= 1000:
         expected = "an integer >= 1" if seeds < 1 else "at most 1000"
         raise InputError(f"--seeds: expected {expected}, got {shortened(seeds)}")
+    settings = settings.checked()
     sets = [name for name in SETS if name == "faces" or settings.celeba]
     runs = [(name, variant, seed) for name in sets for variant in VARIANTS[name] for seed in range(seeds)]
     with held_folder(out):

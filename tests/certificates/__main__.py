@@ -1,4 +1,7 @@
-"""`make certify`: recomputes the certificate of every shipped test vector and compares it with the index's claim."""
+"""`make certify`: recomputes the certificate of every shipped test vector and compares it with the index's claim.
+
+`make certify EVERY=5` does so for every fifth vector.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ def line(entry: dict[str, Any]) -> tuple[bool, str]:
 
 def main() -> int:
     """Print the table; the exit status is 0 if every claim holds, otherwise 1."""
-    entries = json.loads((VECTORS / "index.json").read_text(encoding="utf-8"))["vectors"]
+    every = int(sys.argv[1]) if sys.argv[1:] else 1
+    entries = json.loads((VECTORS / "index.json").read_text(encoding="utf-8"))["vectors"][::every]
     print(HEADER)
     all_hold = True
     with ProcessPoolExecutor(2) as pool:
