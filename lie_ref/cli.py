@@ -40,6 +40,7 @@ from .oracle.request import read_question
 from .oracle.vector_list import write_vectors
 from .oracle.vectors import write_vector
 
+WEIGHTS = ".npz of weights, under the names of a state_dict; or a checkpoint of a run"
 PATIENCE = 2.0  # seconds before `verify` says that it is at work
 WAIT = "lie-ref verify: still at work; with 11 million parameters, a comparison with the known bugs takes a minute"
 
@@ -201,6 +202,7 @@ def _parser() -> Parser:
     _add_json(verify)
 
     reference = command("reference", _reference, "compute the exact answers for your own weights and inputs")
+    reference.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=WEIGHTS)
     _add_question(reference, "x and y; optionally pairs (p, 2) (default: all pairs) and x_eval (default: x)")
     text = "use batch-norm in training mode, for mini-batches x (b, m, …)"
     reference.add_argument("--training", action="store_true", help=text)
@@ -209,6 +211,7 @@ def _parser() -> Parser:
     many = command(
         "brackets", _brackets, "compute norms of the brackets among many examples of a network, and their scores"
     )
+    many.add_argument("weights", type=Path, metavar="CHECKPOINT", help=WEIGHTS)
     _add_question(many, "x and y of the n examples")
     text = "file for norms (n, n), grand (n,) and el2n (n,); the same command continues after a stop"
     many.add_argument("--out", type=_new_file, required=True, metavar="N.npz", help=text)
@@ -234,11 +237,9 @@ def _new_file(text: str) -> Path:
 
 
 def _add_question(parser: Parser, inputs: str) -> None:
-    """Add the options that name a network, its weights and its inputs."""
+    """Add the options that name a network and its inputs."""
     text = f"network: a preset ({', '.join(PRESETS)}), JSON as in data/vectors/index.json, or a file with such JSON"
     parser.add_argument("--model", required=True, metavar="SPEC", help=text)
-    text = "weights, under the names of a state_dict; or a checkpoint of a run"
-    parser.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=text)
     parser.add_argument("--inputs", type=Path, required=True, metavar="XY.npz", help=inputs)
     parser.add_argument("--loss", choices=list(LOSSES), default="bce", help="loss (default: %(default)s)")
 

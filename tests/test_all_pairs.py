@@ -98,7 +98,7 @@ def test_the_command_takes_an_executor_of_the_current_folder(
         "from concurrent.futures import ThreadPoolExecutor\ndef pool():\n    return ThreadPoolExecutor(2)\n"
     )
     monkeypatch.chdir(tmp_path)
-    files = ["--model", source.model, "--weights", str(source.weights), "--inputs", str(source.inputs)]
+    files = [str(source.weights), "--model", source.model, "--inputs", str(source.inputs)]
     given = ["brackets", *files, "--out", "N.npz"]
     assert main([*given, "--executor", "mine:pool"]) == 0
     assert "brackets: N.npz, of 150 x 150 pairs" in capsys.readouterr().out

@@ -127,7 +127,7 @@ def test_two_ranks_of_mpi_compute_the_same(
         ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert ended.returncode == 0, ended.stderr
 
-    files = ("--model", source.model, "--weights", source.weights, "--inputs", source.inputs)
+    files = (source.weights, "--model", source.model, "--inputs", source.inputs)
     run("brackets", *files, "--out", tmp_path / "N.npz")
     assert np.load(tmp_path / "N.npz")["norms"].tobytes() == norms_among(source).tobytes()
     run("experiment", *SMALL_OPTIONS, "--resume", "--out", unevaluated, "--cache", cache)

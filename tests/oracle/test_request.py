@@ -310,7 +310,7 @@ BAD_COMMANDS = {
     f"reference {R_NPZ} r.npz --loss softmax": r"lie-ref: xy\.npz: y: expected shape \(3,\) for loss 'softmax'",
     f"reference {R_NPZ} nowhere/r.npz": r"lie-ref reference: argument --out: nowhere/r\.npz: no such folder",
     f"reference {R_NPZ} .": r"lie-ref reference: argument --out: \.: is a folder, expected a file",
-    "brackets --model model.json --weights w.npz --inputs xy.npz --out nowhere/n.npz":
+    "brackets w.npz --model model.json --inputs xy.npz --out nowhere/n.npz":
         r"lie-ref brackets: argument --out: nowhere/n\.npz: no such folder",
     "check mine.py --json nowhere/v.json": r"lie-ref check: argument --json: nowhere/v\.json: no such folder",
     f"reference {R_NPZ}": r"lie-ref reference: argument --out: expected one argument",
