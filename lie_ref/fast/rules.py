@@ -229,9 +229,9 @@ def _channel_totals(rows: Array, channels: int) -> Array:
 
 
 def _inverse_root(x: Array, order: int) -> list[Array]:
-    """x^(−1/2) and its first derivatives."""
+    """x^(−1/2) and, for order 1, its derivative."""
     root = 1 / np.sqrt(x)
-    return [root, -root / (2 * x), 3 * root / (4 * x * x)][: order + 1]
+    return [root, -root / (2 * x)][: order + 1]
 
 
 def _transpose(matrix: Number) -> Number:

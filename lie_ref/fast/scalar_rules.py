@@ -66,9 +66,9 @@ def sigmoid(x: Array) -> Array:
 
 
 def sigmoid_derivatives(x: Array, order: int) -> list[Array]:
-    """σ(x) and its derivatives up to `order`."""
+    """σ(x) and, for order 1, its derivative."""
     s, complement = sigmoid(x), sigmoid(-x)
-    return [s, s * complement, s * complement * (complement - s)][: order + 1]
+    return [s, s * complement][: order + 1]
 
 
 def _mish(x: Array, order: int) -> list[Array]:
@@ -114,7 +114,7 @@ def _bce(z: Number, y: Array) -> Number:
 
     def error(x: Array, order: int) -> list[Array]:
         s, complement = sigmoid(x), sigmoid(-x)
-        return [(1 - y) * s - y * complement, s * complement, s * complement * (complement - s)][: order + 1]
+        return [(1 - y) * s - y * complement, s * complement][: order + 1]
 
     return linear(lambda d: d / d.shape[-1], elementwise(error, z)[0])
 
@@ -138,7 +138,7 @@ def probabilities(z: Number) -> Number:
 
 
 def _reciprocal(x: Array, order: int) -> list[Array]:
-    return [1 / x, -1 / x**2, 2 / x**3][: order + 1]
+    return [1 / x, -1 / x**2][: order + 1]
 
 
 def _mse(z: Number, y: Array) -> Number:

@@ -61,7 +61,7 @@ def error_barrier(errors: Sequence[float] | Array) -> float:
     >>> error_barrier([0.25, 0.5, 0.25])
     0.25
     """
-    errors = np.asarray(errors, np.float64)
+    errors = np.asarray(errors)
     if errors.ndim != 1 or len(errors) < 2:
         raise ValueError(f"errors: expected at least two, of shape (points,), got shape {errors.shape}")
     alpha = np.linspace(0, 1, len(errors))

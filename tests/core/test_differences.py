@@ -15,11 +15,19 @@ def test_extrapolated_differences_are_exact_for_cubic_gradients():
     np.testing.assert_allclose(found, 4 * theta**3 * d, rtol=1e-11)
 
 
-def test_the_chosen_step_does_not_cross_a_kink():
-    """The gradient |t| t has a kink at 0.  At 3e-6 the two largest steps cross it and the smaller ones do not."""
-    theta = np.array([3e-6, 1.0])
-    found = hvp_by_differences(lambda t: np.abs(t) * t, theta, np.array([1.0, 1.0]))
-    np.testing.assert_allclose(found, 2 * np.abs(theta), rtol=1e-6)
+@pytest.mark.parametrize("step", [1e-5, 1e-6, 1e-7, 1e-8])
+def test_the_chosen_step_is_the_largest_that_does_not_cross_a_kink(step):
+    """The gradient |t| t has a kink at 0, which is three steps away."""
+    theta, moved = np.array([3 * step, 1.0]), []
+
+    def gradient(t):
+        moved.append(abs(t[0] - theta[0]))
+        return np.abs(t) * t
+
+    found = hvp_by_differences(gradient, theta, np.array([2.0, 0.0]))
+    np.testing.assert_allclose(found, [12 * step, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(sorted(moved)[:4], np.array([1, 1, 2, 2]) * step / 2, rtol=1e-6)
+    assert max(moved) == pytest.approx(1e-5, rel=1e-6)
 
 
 @pytest.mark.parametrize("epsilon", [1e-3, 0.1, 10.0])

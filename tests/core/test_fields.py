@@ -118,11 +118,22 @@ def test_both_hvp_modes_agree_and_are_symmetric(seed):
     assert abs(forward @ e - other @ d) <= 1e-12 * np.linalg.norm(forward) * np.linalg.norm(e)
 
 
-@pytest.mark.parametrize("theta", [np.array([1, 2]), [1.0, 2.0], {"w": np.array([1, 2])}, 1.0])
-def test_a_point_that_is_not_a_floating_array_is_refused(theta):
-    field = vector_field(lambda t: anp.sum(t["w"] if isinstance(t, dict) else t))
-    with pytest.raises(TypeError, match=r"theta.*expected a floating-point array, got"):
-        lie_bracket(field, field)(theta)
+@pytest.mark.parametrize(
+    ("theta", "came"),
+    [
+        (np.array([1, 2]), "theta: .*, got dtype int64"),
+        ([1.0, 2.0], "theta: .*, got list"),
+        ({"w": np.array([1, 2])}, r"theta\['w'\]: .*, got dtype int64"),
+        (1.0, "theta: .*, got float"),
+    ],
+)
+def test_a_point_that_is_not_a_floating_array_is_refused(theta, came):
+    loss = lambda t: anp.sum(t["w"] if isinstance(t, dict) else t)  # noqa: E731
+    products = [lambda t, hvp=hvp: hvp(loss, t, t) for hvp in (hvp_forward_over_reverse, hvp_reverse_over_reverse)]
+    field = vector_field(loss)
+    for function in (field, lie_bracket(field, field), gradient_step(loss, 0.1), *products):
+        with pytest.raises(TypeError, match=f"^{came}$"):
+            function(theta)
 
 
 @pytest.mark.parametrize("hvp", [hvp_forward_over_reverse, hvp_reverse_over_reverse])
@@ -142,3 +153,5 @@ def test_a_direction_of_another_shape_is_refused(hvp):
 def test_a_field_with_values_of_another_form_than_the_point_is_refused(field, message):
     with pytest.raises(ValueError, match=message):
         lie_bracket(field, lambda t: t**2)(np.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match=message.replace("v", "w", 1)):
+        lie_bracket(lambda t: t**2, field)(np.array([1.0, 2.0]))

@@ -9,7 +9,7 @@ from autograd import make_vjp
 from lie_ref.core.layers import AvgPool, BatchNorm, Conv, MaxPool
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1), (5, 1)])
 def test_convolution_multiplies_each_padded_patch_by_the_kernel(kernel, stride):
     rng = np.random.default_rng(2)
     x, w = rng.standard_normal((2, 2, 5, 6)), rng.standard_normal((3, 2, kernel, kernel))

@@ -139,6 +139,14 @@ def test_adam_state_takes_the_same_steps_as_the_training() -> None:
     assert max(relative_error(theta[name], params[name]) for name in params) < 1e-14
 
 
+def test_the_defaults_are_those_of_pytorch() -> None:
+    one, g = np.ones(1), np.array([2.0])
+    assert Momentum(one).step(g, one)[0] == pytest.approx(2.9)
+    m, v = (0.9 + 0.2) / (1 - 0.9**2), (0.999 + 0.004) / (1 - 0.999**2)
+    assert AdamState(one, one, count=1).step(g, one)[0] == pytest.approx(m / (v**0.5 + 1e-8), rel=1e-13)
+    assert AdamState(0 * one, 0 * one, count=0).step(1e-8 * one, one)[0] == pytest.approx(0.5)  # ε is 1e-8
+
+
 def test_adam_has_no_preconditioner_before_its_first_step() -> None:
     with pytest.raises(ValueError, match="count: expected at least 1"):
         AdamState(np.zeros(2), np.zeros(2), count=0).preconditioner()

@@ -11,6 +11,7 @@ from networks import examples
 import lie_ref
 from lie_ref.core.losses import LossFunction
 from lie_ref.experiment.exclusive import exclusive
+from lie_ref.fast.arguments import checked_problem
 
 MODEL = lie_ref.mxresnet((2, 2, 2), (2,), (1,), n_out=3)
 PARAMS, BUFFERS = MODEL.init(0)
@@ -178,12 +179,21 @@ BAD_STATES = [
 def test_directions_must_have_all_names_and_one_count(bad, message):
     with pytest.raises(ValueError, match=message):
         lie_ref.hvps(MODEL, PARAMS, BUFFERS, X, Y, bad)
+    with pytest.raises(ValueError, match=message.replace("directions", "tangents")):
+        lie_ref.push_forward(MODEL, PARAMS, BUFFERS, X, bad)
 
 
 @pytest.mark.parametrize(("bad", "message"), BAD_STATES)
 def test_the_state_of_an_optimizer_must_have_the_names_and_shapes_of_the_parameters(bad, message):
     with pytest.raises(ValueError, match=message):
         lie_ref.swap_effects(MODEL, PARAMS, BUFFERS, X, Y, [(0, 1)], lie_ref.core.optimizers.Momentum(bad))
+
+
+def test_by_default_a_problem_has_no_pairs_and_watches_its_own_inputs():
+    for shape in ((4,), (2, 2)):
+        p = checked_problem(MODEL, PARAMS, BUFFERS, X.reshape(*shape, 3, 8, 8), Y.reshape(*shape, 3))
+        assert (p.pairs.shape, p.pairs.dtype) == ((0, 2), int)
+        np.testing.assert_array_equal(p.x_eval, X)
 
 
 def test_partners_and_examples_must_be_among_the_inputs():
@@ -198,6 +208,11 @@ def test_partners_and_examples_must_be_among_the_inputs():
 def test_batch_brackets_expect_a_mini_batch_axis():
     with pytest.raises(ValueError, match=r"x: expected shape \(b, m, 3, height, width\)"):
         lie_ref.batch_brackets(MODEL, PARAMS, BUFFERS, X, Y, [(0, 1)])
+
+
+def test_a_running_variance_may_be_zero_and_targets_may_be_0_and_1():
+    found = call(buffers=changed(VARIANCE, np.zeros(2), BUFFERS), y=np.eye(4, 3))
+    assert all(np.isfinite(b).all() for b in found.values())
 
 
 def test_pytorchs_counters_among_the_buffers_are_ignored():

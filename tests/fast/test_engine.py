@@ -57,6 +57,7 @@ LAYERS = {
     "conv, few patches": (around(Conv("l", 4, 20), 20), (3, 3)),
     "conv, few patches, strided": (around(Conv("l", 4, 20, stride=2), 20), (3, 2)),
     "batch-norm": (around(BatchNorm("l", 4)), (9, 1)),
+    "batch-norm not after a convolution": (around(Sequential("a", (AvgPool("b"), BatchNorm("l", 4)))), (4, 3)),
     "activation": (around(Activation("l", mish)), (2, 2)),
     "activation without a rule": (around(Activation("l", lambda x: x * x * x)), (3, 2)),
     "max-pool": (around(MaxPool("l")), (8, 7)),
@@ -102,7 +103,8 @@ def calls(p: Problem) -> dict[str, tuple[Any, ...]]:
     """Arguments for each public function of an engine that the problem fits."""
     rng = np.random.default_rng(2)
     of_fields, free = (
-        {name: rng.standard_normal((count, *a.shape)) for name, a in p.params.items()} for count in (len(p.x), 2)
+        {name: rng.standard_normal((count, *a.shape)).astype(a.dtype) for name, a in p.params.items()}
+        for count in (len(p.x), 2)
     )
     found: dict[str, tuple[Any, ...]] = {
         "logits": (p, p.x_eval, p.training),
@@ -126,6 +128,7 @@ def close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:
     assert not isinstance(expected, dict) or found.keys() == expected.keys()
     for a, b in pairs:
         assert np.shape(a) == np.shape(b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
         assert np.linalg.norm(a - b) <= tolerance * max(float(np.linalg.norm(b)), 1e-3 * largest)
 
 
@@ -142,6 +145,16 @@ def test_the_fast_engine_and_its_plain_twin_give_the_same_answers(name: str) -> 
         close(found, getattr(AUTOGRAD, function)(*arguments), tolerance)
         if function == "products" and name not in NETWORKS:
             close(found, Autograd(hvp_reverse_over_reverse).products(*arguments), tolerance)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="there is no extended precision here")
+@pytest.mark.parametrize(("name", "training"), list(product(LAYERS, (False, True))))
+def test_no_array_in_a_sweep_has_fewer_digits_than_the_parameters(name: str, training: bool) -> None:
+    """All means are over a power of two, because 1 / n is rounded to float64."""
+    shape = (2, *((4,) if training else ()), 2, 8, 8)
+    given = calls(generic_problem(LAYERS[name][0], shape, 1, training=training).astype(np.longdouble))
+    for function in ("logits", "gradients", "push_forward"):  # autograd's second derivatives are less precise
+        close(getattr(engine, function)(*given[function]), getattr(AUTOGRAD, function)(*given[function]), 2e-17)
 
 
 def test_every_public_function_has_a_twin_with_the_same_first_arguments() -> None:

@@ -162,6 +162,7 @@ def test_results_do_not_depend_on_how_the_examples_are_divided(monkeypatch):
         yield from lie_ref.gradients(*state, x, y).values()
         yield from lie_ref.hvps(*state, x, y, directions).values()
         yield lie_ref.push_forward(*state, x, directions)
+        yield from lie_ref.brackets(*state, x, y, [(0, 1), (3, 2)]).values()
 
     whole = list(results())
     monkeypatch.setattr(sweeps, "ENTRIES", 1)

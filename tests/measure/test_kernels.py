@@ -48,6 +48,8 @@ def test_the_kernel_is_the_same_in_any_blocks(held, monkeypatch):
     monkeypatch.setattr(engine, "gradients", counted)
     np.testing.assert_allclose(ntk(*given), whole, rtol=1e-12)
     assert max(sizes) == held
+    blocks = -(-12 // held)
+    assert len(sizes) == blocks * (blocks + 1) / 2  # each with itself and with those before it
 
 
 def test_a_kernel_has_the_dtype_of_the_parameters():
@@ -71,6 +73,8 @@ def test_the_velocity_is_one_minus_the_cosine():
     angle = 1e-7  # where 1 − cos loses all its digits
     turned = np.array([[np.cos(angle), 0.0], [0.0, np.sin(angle)]])
     assert kernel_velocity(a, turned) == pytest.approx(angle**2 / 2, rel=1e-6)
+    single = np.float32([1, 3]), np.float32([3, 1])
+    assert kernel_velocity(*single) == pytest.approx(0.4, rel=1e-14)  # in float64
 
 
 def test_errors_name_the_argument_what_came_and_what_was_expected():
@@ -78,5 +82,5 @@ def test_errors_name_the_argument_what_came_and_what_was_expected():
         ntk(MLPS[0], *generic_state(MLPS[0], 6), np.ones((3, 4)))
     with pytest.raises(ValueError, match=r"after: expected the shape of before, \(2, 2\), got \(3, 3\)"):
         kernel_velocity(np.eye(2), np.eye(3))
-    with pytest.raises(ValueError, match="after: expected a kernel that is not zero"):
+    with pytest.raises(ValueError, match=r"after: expected a kernel that is not zero, got zeros of shape \(2, 2\)"):
         kernel_velocity(np.eye(2), np.zeros((2, 2)))

@@ -175,6 +175,14 @@ def test_a_relative_score_without_a_gradient_is_infinite_or_zero_without_a_warni
     assert not recwarn.list
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_scores_that_overflow_are_not_finite_and_raise_no_error():
+    model, x, y = lie_ref.mlp([2, 1]), np.array([[1.0, 0.0], [1.0, 1.0]]), np.zeros((2, 1))
+    states = [({name: np.ones_like(p) for name, p in model.init()[0].items()}, {})]
+    assert np.isinf(bracket_score(model, states, 1e60 * x, y, [0, 1], "mse").rms).all()
+    assert not np.isfinite(grand(model, states, 1e200 * x, y, "mse")).any()
+
+
 STATE = generic_state(MLPS[0], 9)
 X, Y = examples(MLPS[0], (3, 5), 9)
 RIGHT = np.ones((2, 1), bool)

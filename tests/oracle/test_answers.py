@@ -44,6 +44,7 @@ def test_the_answers_are_those_of_the_public_functions(name):
             np.testing.assert_allclose(s["hvp"][k], rows, rtol=0, atol=1e-13 * np.abs(rows).max())
     for k, b in brackets.items():
         np.testing.assert_allclose(s["bracket"][k], b, rtol=0, atol=1e-13 * np.abs(b).max())
+    assert ("hvp" in vars(s)) is not p.batches  # brackets alone do not keep all products in memory
     changes = lie_ref.push_forward(p.model, p.params, p.buffers, p.x_eval, s["bracket"])
     np.testing.assert_array_equal(s["logit_delta"], changes)
 

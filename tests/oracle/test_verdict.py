@@ -30,6 +30,7 @@ def test_digits_are_the_log_relative_error_of_the_worst_tensor():
     assert (found.agrees, found.worst_tensor) == (False, name)
     assert found.digits == pytest.approx(6, abs=1e-6)
     assert [q for q in QUANTITIES if not verdict.quantities[q].agrees] == ["bracket"]
+    assert verdict.quantities["grad"].digits == 17  # nothing differs
 
 
 def test_a_wrong_row_is_found_beside_larger_rows():
@@ -45,6 +46,15 @@ def test_more_digits_are_required_of_float64_than_of_float32():
         for dtype in (np.float32, np.float64)
     )
     assert 2 < single.required_digits < 6 < 11 < double.required_digits < 15
+
+
+def test_each_array_of_a_candidate_is_judged_by_its_own_dtype():
+    single = {key: a.astype(np.float32) for key, a in VECTOR.outputs.items()}
+    mixed = VECTOR.outputs | {key: a for key, a in single.items() if key.startswith("hvp")}
+    allowed, of_single, of_double = (compared(VECTOR, c).allowed for c in (mixed, single, VECTOR.outputs))
+    assert allowed.keys() == VECTOR.outputs.keys()
+    for key, a in allowed.items():
+        np.testing.assert_array_equal(a, (of_single if key.startswith("hvp") else of_double)[key])
 
 
 def test_float32_answers_in_float64_arrays_are_recognised():
@@ -79,6 +89,35 @@ def test_one_wrong_entry_is_not_mistaken_for_noise():
     verdict = oracle.verify(VECTOR, wrong)
     assert verdict.diagnosis == ()
     assert "hvp, in 1.0.weight; the other 25 are right; wrong: H_0 g_1; right: H_1 g_0" in str(verdict)
+
+
+def test_tensors_are_said_as_the_part_of_the_network_that_they_are():
+    names, group = list(VECTOR.params), compared(VECTOR, {}).group
+    kernels, norms = ([n for n in names if n.split(".")[-2] == k] for k in "01")  # such as 0.0.weight and 0.1.bias
+    biases, weights = ([n for n in names if n.endswith(end)] for end in ("bias", "weight"))
+    last = names[-2:]
+    assert len(kernels) + len(norms) + len(last) == len(names)
+    parts = {"all tensors": names, "the biases": biases, "the vectors": [*norms, last[1]], "batch-norm": norms}
+    parts |= {"the last layer": last, "all but the last layer": names[:-2], "the convolutions": kernels}
+    parts |= {"the weights": weights, "the matrices and kernels": [*kernels, last[0]]}
+    parts |= {f"all tensors up to {names[2]}": names[:3], f"{names[-3]} and all after it": names[-3:]}
+    parts |= {f"{names[0]}, {names[2]}": names[:3:2], ", ".join(names[:8:2]): names[:8:2], names[0]: names[:1]}
+    parts |= {", ".join(names[:8:2]) + " and 2 others": names[:12:2], names[-1]: names[-1:]}
+    assert {words: group(part) for words, part in parts.items()} == {words: words for words in parts}
+
+
+def test_a_bug_is_sought_in_the_first_wrong_quantity_and_in_the_missing_ones_before_it():
+    vector = oracle.load("mlp-tanh-bce")
+    wrong = changed(lambda a: -a, "bracket", "logit_delta", vector=vector)
+    cases = {"grad bracket": "hvp bracket", "bracket": "logits loss grad hvp bracket", " ".join(QUANTITIES): "bracket"}
+    for given, stages in cases.items():
+        found = compared(vector, {key: a for key, a in wrong.items() if quantity_of(key) in given.split()})
+        assert " ".join(found.stages) == stages
+        assert found.beginning.quantities == [q for q in QUANTITIES[:5] if q in given.split()]
+    for quantity, row in (("bracket", 1), ("hvp", 1), ("grad", 0)):  # of the gradients, a pair does not say which
+        wrong = {key: a.copy() for key, a in vector.outputs.items()}
+        wrong[f"{quantity}/0.bias"][1] += 1.0
+        assert compared(vector, wrong).worst_pair.vector.pairs.tolist() == vector.pairs[row : row + 1].tolist()
 
 
 def test_without_a_known_bug_the_verdict_names_the_first_wrong_quantity():
