@@ -31,6 +31,8 @@ def test_digits_are_the_log_relative_error_of_the_worst_tensor():
     assert found.digits == pytest.approx(6, abs=1e-6)
     assert [q for q in QUANTITIES if not verdict.quantities[q].agrees] == ["bracket"]
     assert verdict.quantities["grad"].digits == 17  # nothing differs
+    wrong |= {f"bracket/{name}": wrong[f"bracket/{name}"] * np.nan}
+    assert oracle.verify(VECTOR, wrong).quantities["bracket"].digits == 0
 
 
 def test_a_wrong_row_is_found_beside_larger_rows():
