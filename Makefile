@@ -95,7 +95,7 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 	touch $@
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv runs build mutants *.egg-info
 
 .PHONY: test test-peers test-oldest test-browser browser picture bench certify experiment findings diet mutants lint \
 	clean

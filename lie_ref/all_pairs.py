@@ -50,7 +50,7 @@ def write_brackets(source: Source, out: Path, executor: Executor | None = None) 
         begun = _begun(source, out)  # before the work that it shall keep
         norms = norms_among(source, executor, begun)
         write_npz(out, {"norms": norms, **scores_of(source, executor)})
-        for path in out.parent.glob(f".{escape(out.name)}.*.npy"):  # with what other sources have left
+        for path in out.parent.glob(f".{escape(out.name)}.*.npy*"):  # with what other sources or kills have left
             path.unlink()
     return len(norms)
 

@@ -33,7 +33,7 @@ from .experiment.run import run_experiment
 from .experiment.seeds import COMPARED_STEPS, run_study, study_table
 from .experiment.settings import Settings
 from .machine.errors import InputError, one_line
-from .machine.files import to_json, write_text
+from .machine.files import check_new_file, to_json, write_text
 from .machine.process import interrupt_on_sigterm, keep_freed_memory
 from .machine.workers import executor_of, workers
 from .oracle.request import read_question
@@ -233,6 +233,10 @@ def _new_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{path}: is a folder, expected a file")
     if not path.resolve().parent.is_dir():
         raise argparse.ArgumentTypeError(f"{path}: no such folder")
+    try:
+        check_new_file(path)
+    except InputError as error:  # argparse has words of its own for a ValueError
+        raise argparse.ArgumentTypeError(str(error)) from error
     return path
 
 

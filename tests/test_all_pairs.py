@@ -51,6 +51,7 @@ def test_a_call_that_was_stopped_continues_where_it_was(source: Source, tmp_path
     done = []
     monkeypatch.setattr(all_pairs, "completed", lambda _, work: done.append(len(work)) or pieces(None, work))
     (tmp_path / ".N.npz.0123456789abcdef.npy").write_bytes(b"of another question")
+    (tmp_path / ".N.npz.0123456789abcdef.npy.01ab.part").write_bytes(b"of a kill")
     assert write_brackets(source, out) == 150
     assert done == [33 - 10, 1]
     assert np.load(out)["norms"].tobytes() == norms_among(source).tobytes()
@@ -108,6 +109,7 @@ def test_the_command_takes_an_executor_of_the_current_folder(
         ("mine:no", "expected MODULE:FACTORY, got mine:no (module 'mine' has no attribute 'no')"),
         ("nowhere:pool", "No module named 'nowhere'"),
         ("builtins:dict", "expected builtins:dict to return an Executor, got dict"),
+        ("io:StringIO", "expected io:StringIO to return an Executor, got StringIO"),
     ):
         assert main([*given, "--executor", executor]) == 2
         assert said in capsys.readouterr().err

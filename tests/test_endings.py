@@ -78,12 +78,16 @@ def test_output_that_cannot_be_written_is_one_line(
 
 
 @linux
-@pytest.mark.parametrize("name", ["/dev/stdout", "/proc/self/fd/1", "out.txt"])
-def test_the_file_that_is_printed_to_is_not_replaced(name: str, answers: str, tmp_path: Path) -> None:
-    done = shell('cd "$2"; "$0" -m lie_ref verify mlp-tanh-bce "$1" --json "$3" >out.txt', answers, str(tmp_path), name)
-    said = f"lie-ref: {name}: cannot be written (standard output goes there)\n"
-    assert (done.returncode, done.stderr) == (2, said)
-    assert {path.name for path in tmp_path.iterdir()} == {"answers.npz", "out.txt"}
+@pytest.mark.parametrize("name", ["/dev/stdout", "/proc/self/fd/1", "out.txt", "/dev/full"])
+@pytest.mark.parametrize("command", ["verify nowhere.npz nothing.npz --json", "brackets W --model M --inputs XY --out"])
+def test_a_device_or_the_file_that_is_printed_to_is_refused_before_any_work(
+    command: str, name: str, tmp_path: Path
+) -> None:
+    done = shell(f'cd "$1"; "$0" -m lie_ref {command} "$2" >out.txt', str(tmp_path), name)
+    reason = "not a regular file" if name == "/dev/full" else "standard output goes there"
+    start, option = f"lie-ref {command.split()[0]}", command.split()[-1]
+    assert (done.returncode, done.stderr) == (2, f"{start}: argument {option}: {name}: cannot be written ({reason})\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
 
 
 @linux

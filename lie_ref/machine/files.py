@@ -226,10 +226,7 @@ def written(path: Path) -> Iterator[None]:
 def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a file that appears at `path` only when it is whole; InputError, which names it, if it fails."""
     with written(path):
-        if path.exists() and not path.is_file():  # a device would be replaced by a file
-            raise InputError(f"{path}: cannot be written (not a regular file)")
-        if _is_printed_to(path):  # what is printed would go to a file without a name
-            raise InputError(f"{path}: cannot be written (standard output goes there)")
+        check_new_file(path)
         target = Path(os.path.realpath(path))  # a link stays a link
         part = target.with_name(f"{target.name}.{token_hex(4)}.part")  # process ids are not unique across containers
         try:
@@ -243,9 +240,10 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 part.unlink()
 
 
-def _is_printed_to(path: Path) -> bool:
-    """Whether standard output or error goes to this file, as it goes to /dev/stdout."""
-    with suppress(OSError):  # no such file, or closed
-        found = path.stat()
-        return any(os.path.samestat(found, os.fstat(number)) for number in (1, 2))
-    return False
+def check_new_file(path: Path) -> None:
+    """Raise InputError if this is a device, which a file would replace, or the file that standard output goes to."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: cannot be written (not a regular file)")
+    with suppress(OSError):  # no such file, or standard output is closed
+        if os.path.samestat(path.stat(), os.fstat(1)):  # what is printed would go to a file without a name
+            raise InputError(f"{path}: cannot be written (standard output goes there)")

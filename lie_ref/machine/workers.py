@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
@@ -58,9 +58,9 @@ def executor_of(factory: str) -> Iterator[Executor]:
         raise InputError(f"--executor: expected MODULE:FACTORY, got {factory} ({error})") from error
     finally:
         sys.path.remove(os.getcwd())
-    if not isinstance(made, AbstractContextManager):
-        raise InputError(f"--executor: expected {factory} to return an Executor, got {type(made).__name__}")
-    with made as executor:
+    with made if isinstance(made, AbstractContextManager) else nullcontext(made) as executor:
+        if not isinstance(executor, Executor):
+            raise InputError(f"--executor: expected {factory} to return an Executor, got {type(executor).__name__}")
         yield executor
 
 

@@ -34,7 +34,6 @@ UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which a system tells 
 class Cost(NamedTuple):
     """What brackets among examples of one network take, with `bracket` in seconds, and the rest in bytes."""
 
-    parameters: int
     bracket: float
     worker: int  # of memory, without the examples
     weights: int
@@ -93,7 +92,7 @@ def measured(network: str, n: int) -> Cost:
             if count == 1:
                 bracket, worker = seconds / computed(n), memory
         weights = source.weights.stat().st_size
-    return Cost(model.parameter_count, bracket, worker, weights, x[0].nbytes + 4 * model.n_out)
+    return Cost(bracket, worker, weights, x[0].nbytes + 4 * model.n_out)
 
 
 def handed_over(count: int = 2000) -> float:

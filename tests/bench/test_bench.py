@@ -42,7 +42,7 @@ def test_the_operations_of_an_evaluation_counted_by_hand():
 def test_all_pairs_on_many_machines_are_planned_as_by_hand():
     assert (blocks(150), computed(16), computed(9)) == (33, 16 * 8 + 8 * 8, 9 * 8 + 1)
     assert blocks(10_000) == sum(len(range(column, 10_000, 64)) for column in range(0, 10_000, 8)) == 98_282
-    cost = Cost(parameters=0, bracket=0.1, worker=0, weights=10**6, example=10**5)
+    cost = Cost(bracket=0.1, worker=0, weights=10**6, example=10**5)
     seconds, reading, handing, each = planned(cost, rate=1000, machines=50)
     assert each == -(-98_282 // 100) == 983
     assert reading == pytest.approx(100 * (10**6 + 10**9) / 1e9)
