@@ -187,7 +187,7 @@ def test_an_experiment_on_celeba_reads_the_images_and_continues_on_the_same_imag
 def test_a_short_experiment_on_real_images(tmp_path, capsys):
     if "CELEBA" not in os.environ:
         pytest.skip("CELEBA does not name a folder of real images")
-    options = ["--celeba", os.environ["CELEBA"], "--subset", "--steps", "20", "--size", "32"]
+    options = ["--celeba", os.environ["CELEBA"], "--subset", "--steps", "20", "--size", "32", "--batch", "8"]
     assert run("experiment", *options, "--out", str(tmp_path / "run"), "--cache", str(tmp_path / "cache")) == 0
     assert capsys.readouterr().out.endswith(f"page: {tmp_path / 'run' / 'report.html'}\n")
     first, *_, last = json.loads((tmp_path / "run" / "summary.json").read_text())["checkpoints"]

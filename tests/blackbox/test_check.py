@@ -65,8 +65,9 @@ def test_exact_answers_agree_to_many_digits(activation: str, dtype: Any, least: 
     assert verdict.decided >= least
 
 
-@pytest.mark.parametrize("quantity", ["grad", "hvp", "bracket", "logit_delta"])
-@pytest.mark.parametrize("error", [1e-8, -1e-8])
+@pytest.mark.parametrize(
+    ("quantity", "error"), [("grad", 1e-8), ("hvp", -1e-8), ("bracket", 1e-8), ("logit_delta", -1e-8)]
+)
 def test_an_error_of_1e_8_in_one_tensor_is_rejected_and_located(quantity: str, error: float) -> None:
     n = Network()
 
