@@ -44,7 +44,7 @@ class Model:
     def parameter_count(self) -> int:
         return sum(int(np.prod(shape)) for shape in self.parameter_shapes.values())
 
-    def init(self, seed: int = 0, dtype: Any = np.float64) -> tuple[Arrays, Arrays]:
+    def init(self, seed: int | np.random.Generator = 0, dtype: Any = np.float64) -> tuple[Arrays, Arrays]:
         """Parameters and buffers, name → array: Kaiming-normal weights (variance 2 / fan-in) and zero biases.
 
         Vectors named `…weight` start as 1, except the last of each residual block.  All others start as 0.

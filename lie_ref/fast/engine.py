@@ -11,7 +11,7 @@ import numpy as np
 from ..core.problem import Problem, Weights
 from ..core.types import Array, Arrays
 from .dual import Dual, Number, value
-from .rules import Reduce, Sweep, forward
+from .rules import Sweep, forward
 from .sweeps import batches, channels_last, chunks, lifted, spread, sweep_over, with_group_axis
 from .trees import folded
 
@@ -101,30 +101,14 @@ def push_forward(weights: Weights, x: Array, tangents: Arrays) -> tuple[Array, A
     return z, changes
 
 
-def training_step(
-    problem: Problem, members: int | None = None, total: Reduce = lambda a: a
-) -> tuple[float, Arrays, Arrays, Array]:
-    """Loss, gradient name → (*shape), updated buffers and logits of a single mini-batch in training mode.
-
-    The problem may hold only a part of the `members` of the mini-batch.  Then `total` must add up over all parts, and
-    the logits are those of the part.
-    """
+def training_step(problem: Problem) -> tuple[float, Arrays, Arrays, Array]:
+    """Loss, gradient name → (*shape), updated buffers and logits of a single mini-batch in training mode."""
     (x, y), loss = _fields(problem), problem.loss_function
-    members = members or x.shape[1]
-    params = with_group_axis(problem)
-    sweep = Sweep(params, problem.buffers, training=True, members=members, reduce=total)
+    sweep = Sweep(with_group_axis(problem), problem.buffers, training=True)
     z = value(sweep_over(problem.model, sweep, x, y, loss))
-    mean_loss = total(loss.definition(z, y).sum(keepdims=True) / members)
-    gradient = total(np.concatenate([sweep.grads[name].ravel() for name in problem.params]))
-    ends = np.cumsum([p.size for p in problem.params.values()])
-    parts = zip(problem.params.items(), np.split(gradient, ends[:-1]), strict=True)
-    grads = {name: part.reshape(p.shape) for (name, p), part in parts}
-    return (
-        float(mean_loss[0, 0] + loss.regulariser(problem.params)),
-        grads,
-        problem.buffers | sweep.running_statistics(),
-        z[0],
-    )
+    mean_loss = float(loss.definition(z, y).mean() + loss.regulariser(problem.params))
+    grads = {name: sweep.grads[name][0] for name in problem.params}
+    return mean_loss, grads, problem.buffers | sweep.running_statistics(), z[0]
 
 
 def _each_product(problem: Problem, directions: Arrays, rows: Array) -> Iterator[tuple[int, int, Arrays]]:

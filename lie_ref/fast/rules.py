@@ -8,6 +8,7 @@ Inside a sweep, pictures are (group, member, height, width, channel).  A group i
 single example or a mini-batch, and every product keeps the groups apart.  Parameters have a leading group axis of 1.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import singledispatch
@@ -21,8 +22,6 @@ from ..core.types import Array, Arrays
 from .dual import Dual, Number, elementwise, linear, value
 from .scalar_rules import derivatives
 
-Reduce = Callable[[Array], Array]  # adds up an array over the processes that share a mini-batch
-
 
 @dataclass
 class Sweep:
@@ -31,8 +30,7 @@ class Sweep:
     `params` and `buffers` are those of the network.  `grads` collects the cotangents of the parameters, `statistics`
     the batch statistics of a training pass.  `tape` is the stack of values that forward leaves for backward, or None if
     no backward pass follows; then `made` keeps what depends only on the parameters, for further passes.  `inputs` are
-    the inputs of the network, whose cotangent nobody needs.  If several processes share a mini-batch, `members` is its
-    whole size and `reduce` adds up over the processes.
+    the inputs of the network, whose cotangent nobody needs.
     """
 
     params: dict[str, Number]
@@ -43,18 +41,6 @@ class Sweep:
     statistics: Arrays = field(default_factory=dict)
     made: dict[Any, Number] = field(default_factory=dict)
     inputs: Array | None = None
-    members: int | None = None
-    reduce: Reduce = lambda a: a
-
-    def count(self, shape: tuple[int, ...]) -> int:
-        """The number of values of each channel in a whole group; shape (…, member, height, width, _)."""
-        return (self.members or shape[-4]) * shape[-3] * shape[-2]
-
-    def means(self, shape: tuple[int, ...], *totals: Number) -> list[Number]:
-        """The totals over all processes, divided by `count`; added up in one go, because each time they wait."""
-        if not any(isinstance(total, Dual) for total in totals):  # processes share only training steps
-            totals = tuple(self.reduce(np.stack(totals)))
-        return [linear(lambda t: t / self.count(shape), total) for total in totals]
 
     def once(self, name: Any, make: Callable[[], Number]) -> Number:
         """The result of `make`, kept for further passes unless there is a tape, which serves a single pass."""
@@ -172,13 +158,12 @@ def _(layer: GlobalAvgPool, sweep: Sweep, cotangent: Number) -> Number:
 def _(layer: BatchNorm, sweep: Sweep, x: Number) -> Number:
     rows = linear(_rows_of_pixels, x)
     if sweep.training:
-        count = sweep.count(x.shape)
+        count = math.prod(x.shape[-4:-1])
         if count == 1:
             raise ValueError(layers.ONE_VALUE)
-        (mean,) = sweep.means(x.shape, linear(lambda r: _channel_totals(r, layer.channels), rows))
+        mean = linear(lambda r: _channel_totals(r, layer.channels) / count, rows)
         centred = rows - _along_rows(mean, x)
-        squares = centred * centred
-        (variance,) = sweep.means(x.shape, linear(lambda r: _channel_totals(r, layer.channels), squares))
+        variance = linear(lambda r: _channel_totals(r, layer.channels) / count, centred * centred)
         sweep.statistics[f"{layer.name}.running_mean"] = value(mean)
         sweep.statistics[f"{layer.name}.running_var"] = value(variance) * (count / (count - 1))  # unbiased
         scale = elementwise(_inverse_root, variance + layers.EPS)[0]
@@ -201,7 +186,7 @@ def _(layer: BatchNorm, sweep: Sweep, cotangent: Number) -> Number:
         sweep.grads[f"{layer.name}.{parameter}"] = linear(lambda t: t[..., 0, :], total)
     back = c * _along_rows(slope, cotangent)
     if sweep.training:  # the mean and the variance depend on x as well
-        along_normal, mean = sweep.means(cotangent.shape, *totals)
+        along_normal, mean = (linear(lambda t: t / math.prod(cotangent.shape[-4:-1]), total) for total in totals)
         back -= centred * _along_rows(along_normal * scale * slope, cotangent)
         back -= _along_rows(mean * slope, cotangent)
     return linear(lambda r: r.reshape(*r.shape[:-2], *cotangent.shape[-4:]), back)

@@ -31,11 +31,10 @@ def sweep_over(model: Model, sweep: Sweep, x: Array, y: Array, loss: LossFunctio
     """Run forward and backward: return the logits, and leave the gradient of each group's mean loss in the sweep."""
     sweep.inputs = x
     z = forward(model.network, sweep, x)
-    members = sweep.members or x.shape[1]
-    backward(model.network, sweep, gradient(loss)(z, y) * np.asarray(1 / members, x.dtype))
-    if loss.weight_decay:  # the part of λθ that belongs to these members
-        share = np.asarray(loss.weight_decay * x.shape[1] / members, x.dtype)
-        sweep.grads = {name: g + share * sweep.params[name] for name, g in sweep.grads.items()}
+    backward(model.network, sweep, gradient(loss)(z, y) * np.asarray(1 / x.shape[1], x.dtype))
+    if loss.weight_decay:
+        decay = np.asarray(loss.weight_decay, x.dtype)
+        sweep.grads = {name: g + decay * sweep.params[name] for name, g in sweep.grads.items()}
     return z
 
 

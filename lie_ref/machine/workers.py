@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -18,9 +18,10 @@ Result = TypeVar("Result")
 UNGUARDED = ' A script with an executor of its own needs `if __name__ == "__main__":`, and cannot be run by `python -`.'
 
 
-def completed(executor: Executor | None, work: Sequence[Callable[[], Result]]) -> Iterator[tuple[int, Result]]:
+def completed(executor: Executor | None, work: Iterable[Callable[[], Result]]) -> Iterator[tuple[int, Result]]:
     """The place and the result of each piece of work as it is finished; without an executor, in this process.
 
+    An executor begins with the first pieces while `work` still makes others.
     When an error, Ctrl-C or the end of the loop stops it, no further work is started.  Raises InputError if the
     executor loses its workers.
 
@@ -34,6 +35,8 @@ def completed(executor: Executor | None, work: Sequence[Callable[[], Result]]) -
     try:
         for k, do in enumerate(work):
             places[executor.submit(do)] = k
+            for future in [future for future in places if future.done()]:
+                yield places.pop(future), future.result()
         for future in as_completed(list(places)):
             yield places.pop(future), future.result()
     except BrokenExecutor as error:  # all its futures have failed

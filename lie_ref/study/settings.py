@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..images.celeba import celeba_dataset
 from ..images.dataset import Dataset
 from ..images.synthetic import faces_dataset
@@ -11,6 +13,15 @@ from ..machine.errors import InputError, shortened
 LARGEST = 2**31 - 1  # for all integers
 MOST = 2**36  # bytes that the images may take on the disk, and a training step in memory
 FACE, PIXEL = 1000, 100  # bytes for the attributes of a face; for a pixel in the sweep of the smallest network
+
+
+def stream(seed: int, purpose: str, number: int = 0) -> np.random.Generator:
+    """A random stream for one purpose, independent of those for others.
+
+    >>> int(stream(0, "weights").integers(100)), int(stream(0, "order").integers(100))
+    (96, 7)
+    """
+    return np.random.default_rng([seed, number, *purpose.encode()])
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,10 @@ class StudySettings:
                 raise InputError(f"--{option}: expected what takes at most {MOST >> 30} GiB, got {took}")
         if not 0 < self.lr < float("inf"):
             raise InputError(f"--lr: expected a number > 0, got {self.lr}")
+
+    def rng(self, purpose: str, number: int = 0) -> np.random.Generator:
+        """The `stream` of these settings for one purpose."""
+        return stream(self.seed, purpose, number)
 
     def open_images(self, cache: Path, exclusive: bool = True, ambiguity: float = 1.0) -> Dataset:
         """The images, which are decoded or drawn only once, into a folder of `cache`.  Prints their name and notes.

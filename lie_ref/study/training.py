@@ -1,8 +1,6 @@
 """Trains a network as PyTorch would: Adam on shuffled passes over the data, stopped and resumed at any step."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from time import monotonic
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +11,9 @@ from ..core.problem import NO_PAIRS, Problem
 from ..core.types import Array, Arrays
 from ..fast.engine import training_step
 from ..images.dataset import Dataset
-from ..machine.child import Child
 from ..machine.errors import InputError
-from ..machine.partner import Partner
 from .checkpoint import Checkpoint
+from .settings import stream
 
 
 class Adam:
@@ -60,7 +57,7 @@ class Sampler:
 
     >>> sampler = Sampler(np.arange(5), batch=2, seed=0)
     >>> [sampler.next().tolist() for _ in range(3)]
-    [[2, 4], [3, 0], [1, 4]]
+    [[2, 1], [3, 4], [3, 0]]
     """
 
     def __init__(self, rows: Array, batch: int, seed: int, epoch: int = 0, position: int = 0) -> None:
@@ -79,11 +76,11 @@ class Sampler:
     def go_to(self, epoch: int, position: int) -> None:
         """Continue in this pass, from this position."""
         self.epoch, self.position = epoch, position
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+        self.order = stream(self.seed, "order", epoch).permutation(self.rows)
 
 
 class Step(NamedTuple):
-    """The mean loss of a step, and the row numbers (m,) and logits (m, k) of this process's examples.
+    """The mean loss of a step, and the row numbers (m,) and logits (m, k) of its mini-batch.
 
     Loss and logits are those before the step, in training mode.
     """
@@ -108,32 +105,25 @@ class Training:
     ) -> None:
         """Start at step 0, with float32 parameters and an order of the data that are both drawn from `seed`."""
         self.model, self.dataset, self.loss, self.step = model, dataset, loss, 0
-        self.params, self.buffers = model.init(seed, np.float32)
+        self.params, self.buffers = model.init(stream(seed, "weights"), np.float32)
         self.adam = Adam(self.params, lr, betas)
         self.sampler = Sampler(dataset.indices("train"), batch, seed)
-        self.partner: Partner | None = None
 
     def advance(self) -> Step:
-        """Take one step on the next mini-batch; with a partner, on this process's half of it.
-
-        Raises InputError if a number is not finite afterwards.
-        """
-        rows = own = self.sampler.next()
-        if self.partner:
-            own = np.array_split(rows, 2)[0 if self.partner.first else 1]
-        x, y = self.dataset.batch(own)
+        """Take one step on the next mini-batch.  Raises InputError if a number is not finite afterwards."""
+        rows = self.sampler.next()
+        x, y = self.dataset.batch(rows)
         problem = Problem(
             self.model, self.params, self.buffers, x[None], y[None], NO_PAIRS, x, self.loss, training=True
         )
-        shared = (len(rows), self.partner.total) if self.partner else ()
         with np.errstate(over="ignore", invalid="ignore"):
-            loss, grads, self.buffers, z = training_step(problem, *shared)
+            loss, grads, self.buffers, z = training_step(problem)
             self.adam.step(self.params, grads)
         self.step += 1
         state = {"": np.array(loss)}, self.params, self.buffers, self.adam.mean, self.adam.square
         if not all(np.isfinite(a).all() for arrays in state for a in arrays.values()):
             raise InputError(f"--lr: training with {self.adam.lr} went beyond float32 at step {self.step}")
-        return Step(loss, own, z)
+        return Step(loss, rows, z)
 
     def checkpoint(self) -> Checkpoint:
         """The complete state.  Its arrays belong to this run, and the next step changes them."""
@@ -149,28 +139,13 @@ class Training:
         self.sampler.go_to(checkpoint.epoch, checkpoint.position)
 
 
-@contextmanager
-def two_processes(training: Training, steps: int) -> Iterator[None]:
-    """Let a second process do half of the work of the next `steps` steps.
-
-    Both processes take the same steps from the same state.  Each works on half of every mini-batch, and they exchange
-    batch-norm's sums and the gradient.  (Two threads would mostly wait for Python's interpreter lock.)  Raises
-    InputError if the second process ends too early.
-    """
-    ours, theirs = Partner.pair(sum(p.nbytes for p in training.params.values()))  # the gradient is the largest message
-    with ours.line, ours.memory, Child(theirs.handles) as second:
-        with theirs.line:
-            second.send(partial(_follow, training, steps, theirs))
-        training.partner = ours
-        try:
-            yield
-        finally:
-            training.partner = None
-
-
-def _follow(training: Training, steps: int, partner: Partner) -> None:
-    """The work of the second process."""
-    training.partner = partner
-    with suppress(InputError), np.errstate(all="ignore"):  # the first process reports what is wrong
-        for _ in range(steps):
-            training.advance()
+def seconds_per_step(model: Model, size: int, batch: int) -> float:
+    """About how long a training step takes on this machine: the shorter of two on empty pictures."""
+    x, y = np.zeros((1, batch, 3, size, size), np.float32), np.zeros((1, batch, model.n_out), np.float32)
+    params, buffers = model.init(0, np.float32)
+    problem, took = Problem(model, params, buffers, x, y, NO_PAIRS, x[0], training=True), []
+    for _ in range(2):
+        began = monotonic()
+        training_step(problem)
+        took.append(monotonic() - began)
+    return min(took)

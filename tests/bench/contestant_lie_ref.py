@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
 
 import lie_ref
 from lie_ref.machine.process import keep_freed_memory, use_one_blas_thread
-from lie_ref.study.training import Adam, Training, two_processes
+from lie_ref.study.training import Adam, Training
 
 from .flops import by_matmul, in_pieces, product_seconds
 from .work import Arrays, Part, parts_of_training, prefixed, problem, step_results
@@ -20,7 +18,6 @@ use_one_blas_thread()
 keep_freed_memory()
 PICTURES = 256
 LEAST_BRACKETS = 120  # some 0.7 s
-OPEN = ExitStack()  # keeps the second processes of trainings until this one ends
 
 
 def evaluation(preset: str, inputs: int, examples: int, share: bool = False) -> dict[str, Part]:
@@ -101,7 +98,6 @@ def training(preset: str, batch: int, steps: int, lr: float, betas: tuple[float,
         p = problem(preset, batch, dtype)
         run = Training(p.model, OneBatch(p.x, p.y), 0, batch, lr, betas)
         run.params, run.buffers, run.adam = p.params, p.buffers, Adam(p.params, lr, betas)
-        OPEN.enter_context(two_processes(run, steps=sys.maxsize))
 
         def advance(steps: int) -> Arrays:
             losses = [run.advance().loss for _ in range(steps)]

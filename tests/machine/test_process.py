@@ -74,3 +74,10 @@ def test_settings_do_nothing_with_other_libraries(monkeypatch):
     monkeypatch.setattr(process.Path, "read_text", lambda self: "7f00-7f01 r-xp 00000000 00:00 0 /usr/lib/libblas.so\n")
     process.use_one_blas_thread()
     process.keep_freed_memory()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_what_the_machine_and_the_container_leave() -> None:
+    free = process.available_memory()
+    assert free is not None
+    assert 2**28 < free <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

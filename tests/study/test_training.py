@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import numpy as np
 import pytest
-from processes import children
 from small import SMALL
 
 from lie_ref.core.networks import preset
 from lie_ref.images.dataset import Dataset
-from lie_ref.machine.errors import InputError
 from lie_ref.study.checkpoint import Checkpoint
-from lie_ref.study.training import Adam, Sampler, Training, two_processes
+from lie_ref.study.training import Adam, Sampler, Training
 
 
 def training(dataset: Dataset, seed: int = 0, batch: int = 32) -> Training:
@@ -143,45 +138,3 @@ def test_training_continues_from_a_checkpoint_bit_for_bit(faces, tmp_path):
     assert [again.advance().loss for _ in range(3)] == losses
     assert_same(state(again), state(run))
     assert (again.sampler.epoch, again.sampler.position) == (run.sampler.epoch, run.sampler.position) == (1, 200)
-
-
-# --- Two processes
-
-
-def test_two_processes_take_the_steps_of_one_up_to_rounding_and_the_same_bits_every_time(faces):
-    def steps(run: Training) -> list[float]:
-        return [run.advance().loss for _ in range(3)]
-
-    alone, *shared = (training(faces) for _ in range(3))
-    losses = []
-    for run in shared:
-        with two_processes(run, steps=5):  # more than are taken
-            losses.append(steps(run))
-    assert losses[0] == losses[1] == pytest.approx(steps(alone), rel=1e-4)
-    assert_same(state(shared[0]), state(shared[1]))
-    assert {a.dtype for a in state(shared[0]).values()} == {np.dtype(np.float32)}
-    for name, p in alone.params.items():
-        np.testing.assert_allclose(shared[0].params[name], p, atol=1e-3)
-    assert np.isfinite(shared[0].advance().loss)  # it continues alone
-
-
-def test_a_killed_second_process_is_reported_in_one_line(faces):
-    run = training(faces)
-
-    def train() -> None:
-        with two_processes(run, steps=100):
-            run.advance()
-            os.kill(children(os.getpid())[0], signal.SIGKILL)
-            for _ in range(99):
-                run.advance()
-
-    with pytest.raises(InputError, match=r"^a worker process ended: [^\n]*$"):
-        train()
-    assert run.partner is None
-    assert not children(os.getpid())
-
-
-def test_the_second_process_ends_when_the_first_fails(faces):
-    with pytest.raises(KeyboardInterrupt), two_processes(training(faces), steps=100):
-        raise KeyboardInterrupt
-    assert not children(os.getpid())
