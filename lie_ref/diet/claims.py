@@ -85,7 +85,6 @@ def _mean_difference(a: Sequence[Values], b: Sequence[Values]) -> Values:
     return np.mean(np.subtract(a, b), axis=0).tolist() if a else []
 
 
-ABOVE = 1e-9  # above zero: no difference at all is not a gain
 GRAND, EL2N = RIVALS
 AUROC = partial(_of_score, "noise")
 ACCURACY = "difference in held-out accuracy"
@@ -96,13 +95,13 @@ FORGETTING = partial(_of_score, "beyond")
 
 # fmt: off
 _ABOUT_BRACKETS: tuple[tuple[str, str, str, Callable[..., Values], float], ...] = (
-    ("ab", "Controlling for GraNd and EL2N, a higher {} means more forgetting", PARTIAL, FORGETTING, ABOVE),
-    ("cd", "Controlling for GraNd and EL2N, a higher {} points to a false label", PARTIAL, _noise_beyond, ABOVE),
+    ("ab", "Controlling for GraNd and EL2N, a higher {} means more forgetting", PARTIAL, FORGETTING, 0.0),
+    ("cd", "Controlling for GraNd and EL2N, a higher {} points to a false label", PARTIAL, _noise_beyond, 0.0),
     ("ef", "A high early {} reveals false labels", "AUROC", AUROC, 0.5),
-    ("gh", "The {} reveals false labels better than GraNd and EL2N", BETTER, _auroc_gain, ABOVE),
-    ("il", "Training on the highest {}s beats a random subset", MEAN_ACCURACY, partial(_gain, "random", None), ABOVE),
-    ("jm", "Training on the highest {}s beats the highest GraNd", MEAN_ACCURACY, partial(_gain, GRAND, None), ABOVE),
-    ("kn", "Training on the highest {}s beats the highest EL2N", MEAN_ACCURACY, partial(_gain, EL2N, None), ABOVE),
+    ("gh", "The {} reveals false labels better than GraNd and EL2N", BETTER, _auroc_gain, 0.0),
+    ("il", "Training on the highest {}s beats a random subset", MEAN_ACCURACY, partial(_gain, "random", None), 0.0),
+    ("jm", "Training on the highest {}s beats the highest GraNd", MEAN_ACCURACY, partial(_gain, GRAND, None), 0.0),
+    ("kn", "Training on the highest {}s beats the highest EL2N", MEAN_ACCURACY, partial(_gain, EL2N, None), 0.0),
 )
 CLAIMS = (
     Claim("1a", "Early GraNd and EL2N rank examples alike", "Spearman’s correlation",
@@ -116,28 +115,28 @@ CLAIMS = (
     Claim("2a", "Training on the 60 % with the highest early EL2N is as good as training on all examples",
           f"{ACCURACY}; at least −0.01", partial(_gain, "all", 0.6, EL2N), low=-0.01),
     Claim("2b", "Training on the 60 % with the highest early EL2N beats a random 60 %", ACCURACY,
-          partial(_gain, "random", 0.6, EL2N), low=ABOVE),
+          partial(_gain, "random", 0.6, EL2N), low=0.0),
     Claim("2c", "Training on the 60 % with the highest early GraNd beats a random 60 %", ACCURACY,
-          partial(_gain, "random", 0.6, GRAND), low=ABOVE),
+          partial(_gain, "random", 0.6, GRAND), low=0.0),
     Claim("2d", "Training on the 20 % with the highest early EL2N is worse than on a random 20 %", ACCURACY,
-          partial(_gain, "random", 0.2, EL2N), high=-ABOVE),
+          partial(_gain, "random", 0.2, EL2N), high=0.0),
     Claim("3", "Training on the 60 % with the highest GraNd at initialisation beats a random 60 %", ACCURACY,
-          partial(_gain, "random", 0.6, "grand/start"), low=ABOVE),
+          partial(_gain, "random", 0.6, "grand/start"), low=0.0),
     Claim("4a", "Even with true labels, the window with the highest EL2N is not the best",
           "its held-out accuracy minus that of the best other window, chosen by the other retrainings",
-          partial(_top_window, False), high=-ABOVE),
+          partial(_top_window, False), high=0.0),
     Claim("4b", "With false labels, that window falls further behind",
-          "4a’s difference with false labels minus that with true labels", _top_window_fall, high=-ABOVE),
+          "4a’s difference with false labels minus that with true labels", _top_window_fall, high=0.0),
     Claim("5a", "A high early EL2N reveals false labels", "AUROC", partial(AUROC, EL2N), low=0.5),
     Claim("5b", "A high early GraNd reveals false labels", "AUROC", partial(AUROC, GRAND), low=0.5),
     Claim("5c", "A high forgetting score reveals false labels", "AUROC", partial(AUROC, "forgetting/end"), low=0.5),
     Claim("6a", "The kernel changes direction faster among examples with high EL2N",
           "1 − cosine between consecutive saved steps after the first two, highest minus lowest band",
-          _velocity_gap, low=ABOVE),
+          _velocity_gap, low=0.0),
     Claim("6b", "Children spawned later are better connected", "error barrier, first spawning step minus last",
-          _barrier_fall, low=ABOVE),
+          _barrier_fall, low=0.0),
     Claim("6c", "The barrier is higher for examples with high EL2N",
-          "error barrier, highest minus lowest band, mean over the spawning steps", _barrier_gap, low=ABOVE),
+          "error barrier, highest minus lowest band, mean over the spawning steps", _barrier_gap, low=0.0),
     *sorted((Claim(f"7{letter}", claim.format(name), statistic, partial(values, key), low=low)
              for letters, claim, statistic, values, low in _ABOUT_BRACKETS
              for letter, name, key in zip(letters, ("bracket score", "relative bracket score"), BRACKETS, strict=True)),
@@ -146,6 +145,6 @@ CLAIMS = (
 # fmt: on
 
 
-def judge(task: Task) -> list[dict[str, Any]]:
-    """The findings of one task in the order of the claims, ready for JSON."""
+def found_in(task: Task) -> list[dict[str, Any]]:
+    """The findings of one task in the order of the claims, not judged yet."""
     return [finding(claim, [[value] for value in claim.values(task)]) for claim in CLAIMS]

@@ -94,7 +94,7 @@ def _noise(noisy: Sequence[Arrays], key: str, false: Array) -> dict[str, Any]:
 def _over_runs(values: Iterable[Any]) -> dict[str, Any]:
     """The mean of one value per run, its 95 % interval, and the values."""
     each = [float(value) for value in values]
-    value, low, high = interval([[v] for v in each if np.isfinite(v)])
+    value, low, high = interval([v for v in each if np.isfinite(v)])
     return {"value": value, "low": low, "high": high, "values": each}
 
 

@@ -14,8 +14,8 @@ from ..machine.files import from_json, make_folders, to_json, write_npz, write_t
 from ..machine.progress import Progress
 from ..machine.workers import completed
 from ..study.folder import check_config, held_folder, own_files, with_versions, write_config
-from ..study.verdicts import table
-from .claims import ACCURACY, judge
+from ..study.verdicts import judged, table
+from .claims import ACCURACY, found_in
 from .jobs import Job, Work
 from .page import render_diet
 from .plan import check_sizes, score_runs, trials
@@ -54,7 +54,8 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
             write_npz(out / f"scores-{name}.npz", arrays)
         files |= do(jobs, work, "retrainings", executor)
         found = [task_results(settings, tasks[name, False], false.get(name), files) for name in settings.tasks]
-        found = [task | {"findings": judge(task)} for task in found]
+        verdicts = judged({task["task"]: found_in(task) for task in found})
+        found = [task | {"findings": verdicts[task["task"]]} for task in found]
         results = {"format": FORMAT, "dataset": dataset.name, "settings": asdict(settings), "tasks": found}
         text = to_json(results, indent=1)
         write_text(out / "results.json", text + "\n")

@@ -1,9 +1,13 @@
-"""Verdicts on claims: each claim has a statistic, and the statistic gets a number, an interval and a verdict.
+"""Verdicts on claims: each claim has a statistic, and all claims of a study are judged together.
 
 A statistic has one value for each checkpoint of a run, or one for the whole run.  Its number is the mean of the means
-of the runs.  Its interval is Student's 95 % interval over the runs or, for a single run, the range over its
-checkpoints.  The claim holds if the whole interval lies within the claim's bounds, fails if it lies outside, and is
-undecided otherwise.
+of the runs, and its interval is Student's over the runs.  Each run draws everything anew that is random, the examples
+as well as the weights, so the interval is one over both.  A claim holds if the whole interval lies within the claim's
+bounds, fails if it lies outside, and is undecided otherwise.
+
+Of many intervals that are right 19 times in 20, some are wrong.  The level of the intervals is therefore chosen for all
+claims of a study together, so that at most 5 % of the decided verdicts are expected to be wrong (Benjamini & Hochberg
+1995; for intervals, Benjamini & Yekutieli 2005): with m claims, of which d are decided, it is 1 − 0.05 d / m.
 """
 
 import math
@@ -13,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-# Student's t, 97.5 %, by degrees of freedom.  The last value also serves for more, where it is a little too wide.
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+WRONG = 0.05  # the expected share of wrong verdicts among those that are decided
+FOUND = 0.8  # an effect is detectable if a study like this one would find it this often
+TIE = 1e-12  # a difference from a bound, relative to the bound or to 1, that may be rounding
 
 
 @dataclass(frozen=True)
@@ -31,74 +36,144 @@ class Claim:
     low: float = -math.inf
     high: float = math.inf
 
+    @property
+    def condition(self) -> str:
+        """What decides the claim, in words: it is known before anything is computed.
+
+        >>> Claim("1", "Most do", "share", low=0.5).condition
+        '> 0.5'
+        """
+        if math.inf in (-self.low, self.high):
+            return f"> {self.low:g}" if self.high == math.inf else f"< {self.high:g}"
+        return f"{self.low:g} … {self.high:g}"
+
 
 def finding(claim: Claim, values: Sequence[Sequence[float | None]], note: str = "") -> dict[str, Any]:
-    """The finding on a claim: number, interval and verdict.  `values` are those of the statistic, a list for each run.
+    """The number of a claim and its standard error; `values` are those of the statistic, a list for each run.
 
     A claim with an undefined value, None or not finite, cannot hold, because it may fail just there.
     """
     known = [[float(v) for v in of if v is not None and math.isfinite(v)] for of in values]
     every, defined = (sum(map(len, of)) for of in (values, known))
-    known = [of for of in known if of]
-    value, low, high = interval(known)
-    judged = verdict(low, high, claim.low, claim.high)
-    basis = {0: "no values", 1: "range within the one run"}.get(len(known), f"95 % over {len(known)} runs")
+    number, error = mean_and_error([float(np.mean(of)) for of in known if of])
     undefined = f"{every - defined} of {every} values undefined" if defined < every else ""
     return {
         "id": claim.id,
         "claim": claim.claim,
         "statistic": claim.statistic,
-        "value": value,
-        "low": low,
-        "high": high,
-        "verdict": "undecided" if undefined and judged == "holds" else judged,
-        "runs": len(known),
-        "note": "; ".join(text for text in (basis, undefined, note) if text),
+        "condition": claim.condition,
+        "bounds": [claim.low, claim.high],
+        "value": number,
+        "error": error,
+        "runs": sum(map(bool, known)),
+        "undefined": bool(undefined),
+        "note": "; ".join(text for text in (undefined, note) if text),
     }
 
 
-def interval(values: Sequence[Sequence[float]]) -> tuple[float | None, float | None, float | None]:
-    """(number, low, high) as defined above.  All are None without values; the interval is None for a single value.
+def judged(columns: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The findings of a study, in columns, with `level`, interval (`low`, `high`), `verdict` and `detectable`.
 
-    >>> interval([[1.0], [3.0]])[0], round(interval([[1.0], [3.0]])[2], 3)
-    (2.0, 14.706)
-    >>> interval([[1.0, 2.0, 6.0]])
-    (3.0, 1.0, 6.0)
+    `detectable` is the distance from a bound at which a study with these runs would decide 4 times in 5.  All are None
+    for a single run, and the verdict is then "undecided".
+    """
+    risks = sorted(_risk(entry) for of in columns.values() for entry in of)
+    decided = max((k for k, risk in enumerate(risks, start=1) if risk <= WRONG * k / len(risks)), default=0)
+    level = 1 - WRONG * max(decided, 1) / max(len(risks), 1)
+    return {name: [entry | _verdict(entry, level) for entry in of] for name, of in columns.items()}
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The mean of one value for each run and its standard error: None without values, or with a single one.
+
+    >>> mean_and_error([1.0, 3.0])
+    (2.0, 1.0)
     """
     if not values:
-        return None, None, None
-    means = np.array([np.mean(v) for v in values])
-    number = float(means.mean())
-    if len(means) == 1:
-        alone = values[0]
-        return (number, min(alone), max(alone)) if len(alone) > 1 else (number, None, None)
-    degrees = len(means) - 1
-    half = T[min(degrees, len(T)) - 1] * float(means.std(ddof=1)) / math.sqrt(len(means))
+        return None, None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
+    return float(np.mean(values)), error
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float | None, float | None, float | None]:
+    """The mean of one value for each run, and Student's interval; its ends are None with fewer than two values.
+
+    >>> interval([1.0, 3.0])[0], round(interval([1.0, 3.0])[2], 3)
+    (2.0, 14.706)
+    """
+    number, error = mean_and_error(values)
+    if number is None or error is None:
+        return number, None, None
+    half = student(level, len(values) - 1) * error
     return number, number - half, number + half
 
 
-def verdict(low: float | None, high: float | None, least: float, most: float) -> str:
-    """ "holds" for an interval within the bounds, "fails" for one outside, otherwise "undecided".
+def student(level: float, degrees: int) -> float:
+    """The t that |t| exceeds with probability 1 − level, by bisection.
 
-    >>> verdict(0.95, 0.97, 0.9, 1.0), verdict(0.2, 0.3, 0.9, 1.0), verdict(0.8, 0.95, 0.9, 1.0)
-    ('holds', 'fails', 'undecided')
+    >>> round(student(0.95, 9), 4)
+    2.2622
     """
-    if low is None or high is None:
-        return "undecided"
-    if least <= low and high <= most:
-        return "holds"
-    return "fails" if high < least or low > most else "undecided"
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, degrees) < level else (low, middle)
+    return math.tan(low) * math.sqrt(degrees)
+
+
+def _within(angle: float, degrees: int) -> float:
+    """The probability that |t| < √degrees · tan(angle) (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = degrees % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for k in range(2 + odd, degrees + 1, 2):
+        total += term
+        term *= cosine**2 * (k - 1) / k
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+
+def _risk(entry: dict[str, Any]) -> float:
+    """The probability of a number as far from the nearest bound as this one, if the truth were that bound."""
+    distance, error = _distance(entry), entry["error"]
+    if not distance or error is None:
+        return 1.0
+    return 1 - _within(math.atan2(abs(distance), error * math.sqrt(entry["runs"] - 1)), entry["runs"] - 1)
+
+
+def _distance(entry: dict[str, Any]) -> float:
+    """How far the number lies within the bounds, or beyond them if negative; 0 for a tie, which is no verdict."""
+    if entry["value"] is None:
+        return 0.0
+    low, high = entry["bounds"]
+    distance = min(entry["value"] - low, high - entry["value"])
+    nearest = min(entry["bounds"], key=lambda bound: abs(entry["value"] - bound))
+    return 0.0 if abs(distance) <= TIE * max(1.0, abs(nearest)) else float(distance)
+
+
+def _verdict(entry: dict[str, Any], level: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"level": level, "low": None, "high": None, "verdict": "undecided", "detectable": None}
+    if entry["error"] is None:
+        return found
+    degrees, distance = entry["runs"] - 1, _distance(entry)
+    half = student(level, degrees) * entry["error"]
+    found |= {"low": entry["value"] - half, "high": entry["value"] + half}
+    found["detectable"] = half + student(2 * FOUND - 1, degrees) * entry["error"]
+    if abs(distance) > half:
+        found["verdict"] = "holds" if distance > 0 else "fails"
+    return found | ({"verdict": "undecided"} if found["verdict"] == "holds" and entry["undefined"] else {})
 
 
 def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
-    """The lines of a Markdown table with a row for each claim and a column of findings for each name; then notes.
+    """The lines of a Markdown table with a row for each claim and a column of judged findings for each name; then
+    notes.
 
-    >>> print("\\n".join(table({"faces": [finding(Claim("1", "Most do", "share", low=0.5), [[0.75], [0.75]])]})))
-    | | claim | statistic | faces |
-    | --- | --- | --- | --- |
-    | 1 | Most do | share | **holds**: 0.75 (0.75 … 0.75) |
+    >>> found = judged({"faces": [finding(Claim("1", "Most do", "share", low=0.5), [[0.75], [0.75]])]})
+    >>> print("\\n".join(table(found)))
+    | | claim | statistic | holds if | faces |
+    | --- | --- | --- | --- | --- |
+    | 1 | Most do | share | > 0.5 | **holds**: 0.75 (0.75 … 0.75) |
     """
-    lines = [f"| | claim | statistic | {' | '.join(columns)} |", "| --- | --- | --- |" + " --- |" * len(columns)]
+    lines = [f"| | claim | statistic | holds if | {' | '.join(columns)} |", "| --- " * (4 + len(columns)) + "|"]
     entries: dict[str, dict[str, dict[str, Any]]] = {}
     for name, found in columns.items():
         for entry in found:
@@ -106,14 +181,9 @@ def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
     for key in sorted(entries):
         of = entries[key]
         first = next(iter(of.values()))
-        cells = " | ".join(_cell(of[name]) if name in of else "" for name in columns)
-        lines.append(f"| {key} | {first['claim']} | {first['statistic']} | {cells} |")
-    notes = [
-        f"{key}, {name}: {note}"
-        for key in sorted(entries)
-        for name in columns
-        if name in entries[key] and (note := entries[key][name]["note"].partition("; ")[2])
-    ]
+        words = " | ".join(first[name] for name in ("claim", "statistic", "condition"))
+        lines.append(f"| {key} | {words} | {' | '.join(_cell(of[name]) if name in of else '' for name in columns)} |")
+    notes = [f"{k}, {name}: {of[name]['note']}" for k, of in sorted(entries.items()) for name in of if of[name]["note"]]
     return [*lines, *([""] if notes else []), *notes]
 
 
@@ -121,4 +191,5 @@ def _cell(entry: dict[str, Any]) -> str:
     if entry["value"] is None:
         return str(entry["verdict"])
     between = "" if entry["low"] is None else f" ({entry['low']:.3g} … {entry['high']:.3g})"
-    return f"**{entry['verdict']}**: {entry['value']:.3g}{between}"
+    seen = f"; detectable: {entry['detectable']:.2g}" if entry["verdict"] == "undecided" and entry["detectable"] else ""
+    return f"**{entry['verdict']}**: {entry['value']:.3g}{between}{seen}"

@@ -1,58 +1,142 @@
-"""Verdicts follow from intervals, and intervals from the runs."""
+"""Verdicts follow from intervals, intervals from the runs, and the level of the intervals from all claims together."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from statistics import mean, stdev
+from typing import Any
 
+import mpmath
+import numpy as np
 import pytest
 
-from lie_ref.study.verdicts import Claim, finding, interval, table, verdict
+from lie_ref.study.verdicts import Claim, finding, interval, judged, student, table
+
+CLAIM = Claim("1", "so", "share", low=0.5)
+
+
+def alone(claim: Claim, values: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+    """The judged finding of a study with a single claim: its level is 95 %."""
+    return judged({"": [finding(claim, values)]})[""][0]
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30, 59])
+@pytest.mark.parametrize("level", [0.6, 0.95, 0.9992])
+def test_students_t_has_the_probability_of_its_incomplete_beta_function(degrees: int, level: float) -> None:
+    t = student(level, degrees)
+    beyond = mpmath.betainc(degrees / 2, 0.5, 0, degrees / (degrees + t**2), regularized=True)
+    assert float(beyond) == pytest.approx(1 - level, rel=1e-9)
 
 
 def test_the_interval_of_several_runs_is_students() -> None:
     means = [0.2, 0.5, 0.35, 0.3]
-    number, low, high = interval([[m - 0.1, m + 0.1] for m in means])
-    assert number == pytest.approx(mean(means))
     half = 3.182446305284263 * stdev(means) / 2  # t of 3 degrees of freedom at 97.5 %, and √4
-    assert (low, high) == pytest.approx((mean(means) - half, mean(means) + half), rel=1e-3)
+    assert interval(means) == pytest.approx((mean(means), mean(means) - half, mean(means) + half), rel=1e-12)
+    found = alone(CLAIM, [[m - 0.1, m + 0.1] for m in means])
+    assert [found[key] for key in ("value", "low", "high")] == pytest.approx(interval(means), rel=1e-12)
 
 
-def test_the_interval_of_one_run_is_the_range_over_its_checkpoints() -> None:
-    assert interval([[3.0, 1.0, 2.0]]) == (2.0, 1.0, 3.0)
-    assert interval([[3.0]]) == (3.0, None, None)
+def test_a_single_run_has_a_number_and_no_verdict() -> None:
+    assert interval([3.0]) == (3.0, None, None)
     assert interval([]) == (None, None, None)
+    found = alone(CLAIM, [[0.9, 0.8]])
+    assert [found[key] for key in ("value", "low", "verdict", "runs")] == [pytest.approx(0.85), None, "undecided", 1]
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"),
+    ("means", "expected"),
     [
-        (0.9, 1.1, "holds"),
-        (0.95, 1.0, "holds"),
-        (0.8, 0.89, "fails"),
-        (1.2, 1.3, "fails"),
-        (0.8, 1.0, "undecided"),
-        (1.0, 1.2, "undecided"),
-        (0.5, 1.5, "undecided"),
-        (None, None, "undecided"),
+        ([0.99, 1.0, 1.01], "holds"),
+        ([1.0, 1.0, 1.0], "holds"),
+        ([0.79, 0.8, 0.81], "fails"),
+        ([1.29, 1.3, 1.31], "fails"),
+        ([0.8, 1.0, 1.2], "undecided"),
+        ([1.05, 1.1, 1.15], "undecided"),
+        ([0.9, 0.9, 0.9], "undecided"),  # a tie is not a verdict
+        ([0.9 + 1e-16, 0.9 + 2e-16, 0.9 + 1e-16], "undecided"),
     ],
 )
-def test_the_verdict_follows_from_the_interval(low: float | None, high: float | None, expected: str) -> None:
-    assert verdict(low, high, 0.9, 1.1) == expected
+def test_the_verdict_follows_from_the_interval(means: list[float], expected: str) -> None:
+    assert alone(Claim("1", "so", "slope", low=0.9, high=1.1), [[m] for m in means])["verdict"] == expected
 
 
-def test_undefined_values_are_counted_in_the_note() -> None:
-    claim = Claim("1", "so", "share", low=0.5)
-    found = finding(claim, [[0.9, None, 0.95]])
-    assert found["note"] == "range within the one run; 1 of 3 values undefined"
-    assert found["verdict"] == "undecided"  # for that may be where it fails
-    assert finding(claim, [[0.1, None], [0.1, None]])["verdict"] == "fails"
-    assert finding(claim, [[0.9], [0.8], [0.7]])["note"] == "95 % over 3 runs"
+def test_a_tie_with_zero_that_differs_by_rounding_is_undecided() -> None:
+    assert alone(Claim("1", "so", "gain", low=0.0), [[1e-17], [1e-17]])["verdict"] == "undecided"
+    assert alone(Claim("1", "so", "error", high=1e-10), [[5e-15], [4e-15], [5e-15]])["verdict"] == "holds"
+
+
+def test_a_claim_with_an_undefined_value_cannot_hold() -> None:
+    values = [[0.9, None, 0.95], [0.9, 0.92, math.nan]]
+    found = alone(CLAIM, values)
+    assert (found["verdict"], found["note"]) == ("undecided", "2 of 6 values undefined")
+    assert alone(CLAIM, [[0.9, 0.95], [0.9, 0.92]])["verdict"] == "holds"
+    assert alone(CLAIM, [[0.1, None], [0.1, None]])["verdict"] == "fails"
+
+
+def test_the_level_is_that_of_benjamini_and_yekutieli() -> None:
+    """Three of four claims are decided at the level 1 − 0.05 · 3 / 4, found here by trying all numbers of claims."""
+    means = [[1.0, 1.1, 1.2], [0.7, 0.75, 0.8], [0.3, 0.35, 0.38], [0.4, 0.5, 0.7]]
+    found = judged(
+        {"a": [finding(CLAIM, [[m] for m in means[0]])], "b": [finding(CLAIM, [[m] for m in of]) for of in means[1:]]}
+    )
+    every = [*found["a"], *found["b"]]
+
+    def outside(level: float) -> int:
+        return sum(abs(mean(of) - 0.5) > student(level, 2) * stdev(of) / math.sqrt(3) for of in means)
+
+    decided = max(d for d in range(5) if outside(1 - 0.05 * max(d, 1) / 4) >= d)
+    assert decided == 3
+    assert {entry["level"] for entry in every} == {1 - 0.05 * 3 / 4}
+    assert [entry["verdict"] for entry in every] == ["holds", "holds", "fails", "undecided"]
+
+
+def test_the_detectable_effect_is_found_four_times_in_five() -> None:
+    rng = np.random.default_rng(0)
+    runs = 10
+    error = 1 / math.sqrt(runs)
+    effect = (student(0.95, runs - 1) + student(0.6, runs - 1)) * error
+    samples = rng.normal(0.5 + effect, 1, (4000, runs))
+    verdicts = [alone(CLAIM, [[v] for v in sample])["verdict"] for sample in samples]
+    assert verdicts.count("holds") / 4000 == pytest.approx(0.8, abs=0.02)
+    detectable = [alone(CLAIM, [[v] for v in sample])["detectable"] for sample in samples[:500]]
+    assert mean(detectable) == pytest.approx(effect, rel=0.05)
+
+
+def study(rng: np.random.Generator, runs: int, sixes: int, skewed: bool) -> list[list[float]]:
+    """Simulated values of a statistic with the true mean 0: an effect of each run, and one of each of its own sixes."""
+    draw: Callable[..., Any] = (lambda *shape: rng.exponential(1, shape) - 1) if skewed else rng.standard_normal
+    values = rng.standard_normal((runs, 1)) * 0.5 + (draw(runs, sixes) if skewed else draw((runs, sixes)))
+    return [of.tolist() for of in values]
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.parametrize("runs", [3, 10])
+def test_intervals_over_runs_with_examples_of_their_own_cover_the_truth_19_times_in_20(runs: int, skewed: bool) -> None:
+    rng, covered = np.random.default_rng(runs), 0
+    for _ in range(3000):
+        found = alone(Claim("1", "so", "share", low=0.0), study(rng, runs, 24, skewed))
+        covered += found["low"] <= 0 <= found["high"]
+    assert 0.93 < covered / 3000 < 0.97
+
+
+def test_at_most_one_verdict_in_twenty_is_wrong() -> None:
+    """Half of 40 claims have their bound for the truth, so that each verdict on them is wrong."""
+    rng, wrong = np.random.default_rng(0), []
+    for _ in range(200):
+        truths = [0.0] * 20 + rng.choice([-1.0, 1.0], 20).tolist()
+        claims = [finding(Claim("1", "so", "x", low=0.0), [[v] for v in rng.normal(t, 1, 10)]) for t in truths]
+        verdicts = [entry["verdict"] for entry in judged({"": claims})[""]]
+        right = ["holds" if t > 0 else "fails" if t < 0 else "neither" for t in truths]
+        decided = [(v, r) for v, r in zip(verdicts, right, strict=True) if v != "undecided"]
+        wrong.append(sum(v != r for v, r in decided) / max(len(decided), 1))
+    assert mean(wrong) <= 0.05
 
 
 def test_notes_are_printed_below_the_table() -> None:
-    claim = Claim("1", "so", "share", low=0.5)
-    one, other = finding(claim, [[0.75], [0.75]]), finding(claim, [[0.75], [math.nan]], "and more")
-    lines = table({"faces": [one], "CelebA": [other]})
-    assert lines[2].endswith("| **holds**: 0.75 (0.75 … 0.75) | **undecided**: 0.75 |")
+    found = judged(
+        {"faces": [finding(CLAIM, [[0.75], [0.75]])], "CelebA": [finding(CLAIM, [[0.75], [math.nan]], "and more")]}
+    )
+    lines = table(found)
+    assert lines[2].endswith("| > 0.5 | **holds**: 0.75 (0.75 … 0.75) | **undecided**: 0.75 |")
     assert lines[3:] == ["", "1, CelebA: 1 of 2 values undefined; and more"]

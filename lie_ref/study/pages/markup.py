@@ -71,12 +71,12 @@ def heads(names: Iterable[str]) -> str:
 
 def claim_row(finding: Mapping[str, Any]) -> str:
     """The row of a finding.  Claim and verdict come first, so that they fit on a phone."""
-    words = {key: escape(finding[key]) for key in ("id", "claim", "statistic", "verdict", "note")}
+    words = {key: escape(finding[key]) for key in ("id", "claim", "statistic", "condition", "verdict", "note")}
     return row(
         words["id"],
         cells([words["claim"]], WORDS),
         cells([words["verdict"]], f' class="verdict {words["verdict"]}"'),
-        cells([number(finding["value"]), interval(finding)]),
+        cells([number(finding["value"]), interval(finding), words["condition"], number(finding["detectable"], ".2g")]),
         cells([words["statistic"]], WORDS),
         cells([str(finding["runs"])]),
         cells([words["note"]], WORDS),
