@@ -22,6 +22,7 @@ from .machine.process import use_one_blas_thread
 from .measure import connectivity, kernels, scores
 from .measure.derivatives import batch_brackets, bracket_norms, brackets, gradients, hvps, push_forward, swap_effects
 from .measure.evaluation import Evaluation, evaluate
+from .measure.order_value import order_value
 
 use_one_blas_thread()  # here and nowhere else, so that every entry gives the same bits on any number of processors
 
@@ -50,6 +51,7 @@ __all__ = [
     "mxresnet",
     "optimizers",
     "oracle",
+    "order_value",
     "preset",
     "push_forward",
     "scores",

@@ -115,13 +115,13 @@ def optimizer_swaps(solution: Solution, optimizer: Optimizer, order: int) -> Swa
     return _swaps(solution, updates, lambda part: swap_effect(part, solution.grad, optimizer, order))
 
 
-def shuffled_rms(solution: Solution, seed: int) -> Array:
+def shuffled_rms(solution: Solution, rng: np.random.Generator) -> Array:
     """RMS (p, t) of H_j d_i − H_i d_j, where the direction d_i is the gradient g_i shuffled within each tensor.
 
     The directions keep the norms of the gradients, tensor by tensor, and nothing else of the examples.  A law that also
     holds with them comes from the Hessian and the sizes of the tensors alone.
     """
-    rng, count = np.random.default_rng(seed), len(solution.problem.x)
+    count = len(solution.problem.x)
     directions = {
         name: rng.permuted(g.reshape(count, -1), axis=1).reshape(g.shape) for name, g in solution.grad.items()
     }

@@ -20,45 +20,47 @@ from typing import Any
 
 import numpy as np
 
+from ..core.differences import PLAIN
+from ..core.engine import at
 from ..core.fields import inner, norm, tree_map
-from ..core.layers import AvgPool, MaxPool
+from ..core.optimizers import Optimizer
 from ..core.problem import Problem
 from ..core.types import Array, Arrays
 from ..fast import engine
-from ..fast.trees import with_layers
 from ..machine.threads import in_threads
 
 
-def pass_displacement(problem: Problem, order: Sequence[int] | Array, epsilon: float) -> Arrays:
-    """The sum of the SGD steps of size ε on each mini-batch x (k, m, …), y (k, m, …), in this order: name → (*shape).
+def pass_displacement(
+    problem: Problem, order: Sequence[int] | Array, epsilon: float, optimizer: Optimizer = PLAIN
+) -> Arrays:
+    """The sum of the optimizer's steps of size ε on each mini-batch x (k, m, …), in this order: name → (*shape).
 
-    The displacement, unlike θ itself, keeps its digits when two of them are subtracted.  Batch-norm is in training
-    mode; `buffers` do not change.
+    The displacement, unlike θ itself, keeps its digits when two of them are subtracted.  `buffers` do not change.
     """
     moved = {name: np.zeros_like(p) for name, p in problem.params.items()}
     for batch in order:
         some = slice(batch, batch + 1)
         here = {name: p + moved[name] for name, p in problem.params.items()}
-        g = engine.gradients(replace(problem, params=here, x=problem.x[some], y=problem.y[some], training=True))
-        for name, step in g.items():
-            moved[name] -= epsilon * step[0]
+        g = at(engine.gradients(replace(problem, params=here, x=problem.x[some], y=problem.y[some])), 0)
+        update, optimizer = optimizer.step(g, here)
+        for name, step in update.items():
+            moved[name] -= epsilon * step
     return moved
 
 
 def predicted_change(problem: Problem, orders: Array) -> Arrays:
     """Σ [v_b, v_a] over the pairs that each order (o, k) reverses: name → (o, *shape), in units of ε².
 
-    Batch-norm is in training mode, as in `pass_displacement`, and its batch statistics are differentiated through.
+    In training mode, the batch statistics are differentiated through.
 
     >>> from lie_ref import batch_brackets, mlp
     >>> from lie_ref.fast.arguments import checked_problem
     >>> model, rng = mlp([2, 3, 1]), np.random.default_rng(0)
     >>> given = model, *model.init(seed=0), rng.normal(size=(2, 4, 2)), rng.random((2, 4, 1))
-    >>> swapped = predicted_change(checked_problem(*given), np.array([[1, 0]]))["0.bias"]
+    >>> swapped = predicted_change(checked_problem(*given, training=True), np.array([[1, 0]]))["0.bias"]
     >>> bool(np.allclose(swapped, batch_brackets(*given, [(1, 0)], training=True)["0.bias"]))
     True
     """
-    problem = replace(problem, training=True)
     g = engine.gradients(problem)
     found = {name: np.zeros((len(orders), *p.shape), p.dtype) for name, p in problem.params.items()}
     signs = np.stack([turned_pairs(order) for order in orders])
@@ -70,14 +72,14 @@ def predicted_change(problem: Problem, orders: Array) -> Arrays:
     return found
 
 
-def compare_passes(problem: Problem, epsilons: Sequence[float], seed: int) -> list[dict[str, Any]]:
+def compare_passes(problem: Problem, epsilons: Sequence[float], rng: np.random.Generator) -> list[dict[str, Any]]:
     """True and predicted changes for passes over the first 2, 4, 8, … of the mini-batches x (k, m, …), y (k, m, …).
 
     The orders are the reverse of the given one and, for more than two mini-batches, a random one.  Returns a dict for
     each number of mini-batches and each ε: `mini_batches`, `epsilon`, and two lists with an entry for each order, the
     `cosine` between the true and the predicted change, and the `ratio` of their norms, true to predicted.
     """
-    rng, found = np.random.default_rng(seed), []
+    found = []
     for k in (2**n for n in range(1, len(problem.x).bit_length())):
         some = replace(problem, x=problem.x[:k], y=problem.y[:k])
         orders = np.array([range(k)[::-1]] + ([rng.permutation(k)] if k > 2 else []))
@@ -101,12 +103,6 @@ def compare_passes(problem: Problem, epsilons: Sequence[float], seed: int) -> li
                     entry["ratio"].append(sizes[0] / sizes[1])
             found.append(entry)
     return found
-
-
-def with_average_pool(problem: Problem) -> Problem:
-    """The problem with a 2 × 2 average in place of the max-pool, which has a derivative that jumps."""
-    model = with_layers(problem.model, lambda layer: AvgPool(layer.name) if isinstance(layer, MaxPool) else layer)
-    return replace(problem, model=model)
 
 
 def turned_pairs(order: Sequence[int] | Array) -> Array:

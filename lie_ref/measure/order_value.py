@@ -1,0 +1,92 @@
+"""Which of two orders is better: what a swap of two examples does to the loss on others, to second order.
+
+Training on i, then j leaves θ where training on j, then i does, plus ε² [v_i, v_j].  The mean loss L on other examples
+therefore differs by ε² ⟨∇L, [v_i, v_j]⟩ + O(ε³).  The Hessians are symmetric, so
+
+    ⟨∇L, [v_i, v_j]⟩ = ⟨∇L, H_j g_i − H_i g_j⟩ = ⟨g_i, H_j ∇L⟩ − ⟨g_j, H_i ∇L⟩
+
+and n Hessian-vector products give the values of all n (n − 1) / 2 pairs.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..core.networks import Model
+from ..core.problem import Problem
+from ..core.types import Array, Arrays
+from ..fast import engine
+from ..fast.arguments import Errors, LossLike, checked_inputs, checked_problem, checked_result
+
+BATCH = 64  # examples at a time in the gradient of a mean loss
+
+
+def order_value(
+    model: Model,
+    params: Arrays,
+    buffers: Arrays,
+    x: Array,
+    y: Array,
+    x_val: Array,
+    y_val: Array,
+    loss: LossLike = "bce",
+    errors: Errors = "raise",
+) -> Array:
+    """⟨∇L, [v_i, v_j]⟩ for all pairs of n examples, where L is the mean loss on (x_val, y_val): (n, n), antisymmetric.
+
+    Times ε², it is the loss after i, then j minus the loss after j, then i.  If it is negative, i first is better.
+    Batch-norm is in evaluation mode.  Raises ValueError or TypeError for arrays that do not fit, and ValueError for
+    a result that is not finite, unless `errors` is "ignore".
+
+    >>> from lie_ref import brackets, gradients, mlp
+    >>> state = mlp([2, 3, 1]), *mlp([2, 3, 1]).init(seed=0)
+    >>> x, y = np.eye(2), np.array([[0.0], [1.0]])
+    >>> value = order_value(*state, x, y, x_val=x[:1], y_val=y[:1])
+    >>> g, bracket = gradients(*state, x[:1], y[:1]), brackets(*state, x, y, [(0, 1)])
+    >>> bool(np.isclose(value[0, 1], sum((g[name] * bracket[name]).sum() for name in g)))
+    True
+    """
+    problem = checked_problem(model, params, buffers, x, y, loss=loss, batches=False)
+    checked_inputs("x_val", problem, x_val)
+    held_out = checked_problem(model, params, buffers, x_val, y_val, loss=loss, batches=False)
+    return checked_result(values(problem, mean_gradient(held_out)), errors)
+
+
+def values(problem: Problem, gradient: Arrays) -> Array:
+    """The values (f, f) of all pairs of the fields of a problem, for the gradient ∇L, name → (*shape)."""
+    g = engine.gradients(problem)
+    turned = engine.hvps(problem, {name: a[None] for name, a in gradient.items()})
+    along = sum(g[name].reshape(len(g[name]), -1) @ h[0].reshape(len(h[0]), -1).T for name, h in turned.items())
+    return along - along.T
+
+
+def mean_gradient(problem: Problem) -> Arrays:
+    """∇L of the mean loss over all examples of a problem: name → (*shape)."""
+    total = {name: np.zeros_like(p) for name, p in problem.params.items()}
+    for start in range(0, len(problem.x), BATCH):
+        x, y = (a[None, start : start + BATCH] for a in (problem.x, problem.y))
+        for name, g in engine.gradients(replace(problem, x=x, y=y, x_eval=x[0])).items():
+            total[name] += g[0] * (x.shape[1] / len(problem.x))
+    return total
+
+
+def best_order(values: Array) -> Array:
+    """An order of the fields in which few pairs stand the worse way round: by rising sum of their values.
+
+    (The best order of all is a linear ordering problem, which is hard for many fields.)
+
+    >>> best_order(np.array([[0, 2, -1], [-2, 0, -3], [1, 3, 0]])).tolist()
+    [1, 0, 2]
+    """
+    return np.argsort(values.sum(axis=1), kind="stable")
+
+
+def order_sum(values: Array, order: Array) -> float:
+    """The loss after steps in this order minus its mean over all orders, in units of ε².
+
+    It is half of the sum of the values of all pairs (a, b) in which a stands before b.
+
+    >>> order_sum(np.array([[0, 2], [-2, 0]]), np.array([1, 0]))
+    -1.0
+    """
+    return float(np.triu(values[np.ix_(order, order)], 1).sum()) / 2
