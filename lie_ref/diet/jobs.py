@@ -139,7 +139,8 @@ class ScoreRun(Job):
                 data = training.model, [(training.params, training.buffers)], x, y
                 found[f"grand/{time}"] = grand(*data, task.loss)
                 found[f"el2n/{time}"] = el2n(*data, task.loss)
-                found[f"bracket/{time}"], found[f"relative/{time}"] = bracket_score(*data, partners, task.loss)
+                if time == "early":
+                    found["bracket/early"], found["relative/early"] = bracket_score(*data, partners, task.loss)
             if not self.noisy and training.step in settings.watched:
                 training.checkpoint().write(work.state_path(self.task, self.number, training.step))
 

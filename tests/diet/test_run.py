@@ -106,7 +106,7 @@ def test_the_command_computes_the_same_in_worker_processes(
     assert main([*COMMAND, "--out", str(without(copy, "*-1")), "--cache", str(cache)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1] == f"page: {copy / 'report.html'}"
-    assert "| | claim | statistic | hair |" in printed
+    assert "| | claim | statistic | holds if | hair |" in printed
     assert (copy / "results.json").read_bytes() == (finished / "results.json").read_bytes()
 
 
@@ -236,7 +236,7 @@ def test_the_page_has_no_script_and_loads_nothing(finished: Path) -> None:
     page = (finished / "report.html").read_text(encoding="utf-8")
     tags = re.findall(r"<(\w+)", page)
     assert "script" not in tags
-    assert tags.count("img") == 2 * 8 * 13  # both ends of 13 scores
+    assert tags.count("img") == 2 * 8 * 9  # both ends of 9 scores
     assert tags.count("svg") == 3 + 3  # the three scores that select; windows, velocities, barriers
     loaded = re.findall(r"""\s(?:src|href|data)\s*=\s*["']?([^"'\s>]*)""", page)
     assert len(loaded) == tags.count("img")
