@@ -13,8 +13,9 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Any, NoReturn
@@ -30,7 +31,7 @@ from .diet.run import run_diet
 from .experiment.page import render
 from .experiment.printout import headlines
 from .experiment.run import run_experiment
-from .experiment.seeds import COMPARED_STEPS, run_study, study_table
+from .experiment.seeds import COMPARED_STEPS, SEEDS, run_study, study_table
 from .experiment.settings import Settings
 from .machine.errors import InputError, one_line
 from .machine.files import check_new_file, to_json, write_text
@@ -142,18 +143,22 @@ def _parser() -> Parser:
     ):
         experiment.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
     _add_folders(experiment, "experiment")
-    _add_executor(experiment, "checkpoints to evaluate", "this process")
+    _add_executor(experiment, "checkpoints to evaluate", "a process beside that which trains")
 
     findings = command("findings", _findings, "run the experiment with several seeds and judge the published claims")
     findings.add_argument("--celeba", metavar="DIR", help="folder or zip of CelebA (default: only synthetic faces)")
     findings.add_argument("--subset", action="store_true", help="accept a folder that holds only some of the images")
     findings.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="runs of each kind, with seeds from 0 (default: %(default)s)"
+        "--seeds",
+        type=int,
+        default=SEEDS,
+        metavar="N",
+        help="runs of each kind, with seeds from 0 (default: %(default)s; the README has 10)",
     )
     text = f"number of training steps, at most {COMPARED_STEPS} in runs that are only compared"
     _add_options(findings, default, [("steps", int, text), ("faces", int, "number of synthetic faces")])
     _add_folders(findings, "findings", "; finished runs in it are not done again")
-    _add_executor(findings, "runs", "this process, one after the other")
+    _add_executor(findings, "runs")
 
     selecting = command("diet", _diet, "score training examples, and train without those that the scores leave out")
     _add_source(selecting)
@@ -305,7 +310,7 @@ def _chosen(options: argparse.Namespace, kind: type, both: bool = False) -> dict
 
 def _experiment(options: argparse.Namespace) -> None:
     settings = Settings(**_chosen(options, Settings))
-    with _executor(options, nullcontext) as executor:
+    with _executor(options, partial(workers, 1)) as executor:
         page = run_experiment(settings, options.out, options.cache, "resume" in options, "force" in options, executor)
     print("\n".join(headlines(options.out)))
     print(f"page: {page}")
@@ -313,7 +318,7 @@ def _experiment(options: argparse.Namespace) -> None:
 
 def _findings(options: argparse.Namespace) -> None:
     settings = Settings(**_chosen(options, Settings, both=True))
-    with _executor(options, nullcontext) as executor:
+    with _executor(options, workers) as executor:
         found = run_study(settings, options.seeds, options.out, options.cache, executor)
     print("\n".join(study_table(found)))
 

@@ -150,7 +150,7 @@ def test_no_piece_of_work_carries_images_weights_or_labels(
     source: Source, run_copy: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has the names of files instead."""
-    for name in ("_run", "_judge"):
+    for name in ("_run", "judge"):
         monkeypatch.setattr(seeds, name, print)
     monkeypatch.setattr(diet.Job, "perform", lambda *_: None)
     (run_copy / "evaluation/step_000000.npz").unlink()

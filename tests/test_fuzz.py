@@ -26,7 +26,7 @@ import lie_ref
 from lie_ref import cli, oracle
 from lie_ref.experiment.page import render
 from lie_ref.experiment.printout import headlines
-from lie_ref.experiment.reading import read_passes, read_shares
+from lie_ref.experiment.reading import read_orders, read_passes
 from lie_ref.machine.errors import InputError
 from lie_ref.oracle.candidates import read_candidate
 from lie_ref.oracle.request import read_question
@@ -201,12 +201,18 @@ def test_specifications_of_models(files: Path) -> None:
     fuzzed(6, case)
 
 
-@pytest.mark.parametrize("name", ["config.json", "summary.json", "passes.json", "evaluation/step_000100.npz"])
+RUN = ["config.json", "summary.json", "passes.json", "orders.json", "evaluation/step_000100.npz"]
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_files_of_a_run(name: str, files: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(files / "run", tmp_path / "run"))
     summary = json.loads((run / "summary.json").read_text())
     if name == "passes.json":
         (run / name).write_text(json.dumps(summary["passes"]))
+    if name == "orders.json":
+        trial = {"step": 400, "kind": "passes", "optimizer": "sgd", "epsilon": 5e-3, "best": -1.0, "reverse": 1.0}
+        (run / name).write_text(json.dumps([trial | {"predicted": [0.5, -0.25], "real": [0.25, 1e-9]}]))
     whole = (run / name).read_bytes()
 
     def case(rng: np.random.Generator) -> None:
@@ -214,10 +220,10 @@ def test_files_of_a_run(name: str, files: Path, tmp_path: Path) -> None:
         (run / name).write_bytes(content)
         if name == "passes.json":
             read_passes(run / name)
+        elif name == "orders.json":
+            read_orders(run / name)
         elif name == "config.json" and rng.random() < 0.9:
             check_config(run, {"celeba": None, "steps": 3}, "so")
-        elif name == "summary.json" and rng.random() < 0.5:
-            read_shares(run / name)
         elif name == "summary.json" and rng.random() < 0.8:
             headlines(run)
         else:

@@ -1,18 +1,18 @@
-"""The published claims about brackets, and some more, as statistics of the summaries of runs."""
+"""The published claims about brackets, and some more, as statistics of the runs of a study."""
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from ..images.labels import HAIR
-from ..study.verdicts import Claim, finding
+from ..study.verdicts import Claim, finding, interval
 
-Run = dict[str, Any]  # the contents of the summary.json of a run
-Point = dict[str, Any]  # its entry for a checkpoint
+# A run: its `checkpoints` are the `sample_statistics`, `passes` and `orders` the entries of its JSON files.
+Run = dict[str, Any]
+Point = dict[str, Any]
 
 SETTLED, LATE = 100, 400  # steps from which claims about gradients, and about hair, apply
 
@@ -25,65 +25,43 @@ def _at(since: int, of: Callable[[Point], Any]) -> Callable[[Run], list[Any]]:
     return lambda run: [of(point) for point in _late(run, since)]
 
 
-def _spread_over_pairs(point: Point) -> float | None:
-    """The factor by which the constants of the pairs spread: exp of the standard deviation of their logarithms."""
-    constants = [bracket["constant"] for bracket in point["brackets"] if bracket["constant"]]
-    return math.exp(np.std(np.log(constants), ddof=1)) if len(constants) > 1 else None
+def _view(key: str, view: str = "plain") -> Callable[[Point], float]:
+    return lambda point: float(point["views"][view][key])
 
 
 def _spread_over_training(run: Run) -> list[float]:
-    """The same factor for the mean constants of the checkpoints: one number for the run."""
-    constants = [point["mean_constant"] for point in _late(run, SETTLED) if point["mean_constant"]]
+    """The factor by which the constants of the checkpoints spread: exp of the deviation of their logarithms."""
+    constants = [_view("constant")(point) for point in _late(run, SETTLED)]
     return [math.exp(np.std(np.log(constants), ddof=1))] if len(constants) > 1 else []
 
 
-def _unexplained(point: Point) -> float | None:
-    """1 − r² of the brackets divided by that of shuffled directions, from the mean correlations of the pairs."""
-    pair = point["mean_correlation"], point["shuffled"]["mean_correlation"]
-    return None if None in pair else (1 - pair[0] ** 2) / (1 - pair[1] ** 2)
+def _unexplained(point: Point) -> float:
+    """1 − r² of the brackets divided by that of shuffled directions, from the mean correlations."""
+    ours, shuffled = _view("correlation")(point), float(point["shuffled"]["correlation"])
+    return (1 - ours**2) / (1 - shuffled**2)
 
 
-def _excess(point: Point) -> float | None:
-    pair = point["mean_constant"], point["shuffled"]["mean_constant"]
-    return math.log10(pair[0] / pair[1]) if all(pair) else None
-
-
-def _under(view: str, of: Callable[[Point], Any]) -> Callable[[Point], Any]:
-    """A statistic of swaps under an optimizer; None at a checkpoint without this view."""
-    return lambda point: of(point["views"][view]) if view in point["views"] else None
-
-
-def _correlation(point: Point) -> float | None:
-    return point["mean_correlation"]
-
-
-def _both_lead(point: Point) -> float:
-    return float({point["hair_ranks"][name] for name in ("Black_Hair", "Brown_Hair")} == {1, 2})
+def _excess(point: Point) -> float:
+    return math.log10(_view("constant")(point) / point["shuffled"]["constant"])
 
 
 def _share(name: str, point: Point) -> float:
-    return float(point["hair_shares"]["logits"][name])
+    return float(point["views"]["plain"]["hair_shares"][name])
 
 
-def _mean_rank(point: Point) -> float:
-    return float(np.mean(list(point["hair_ranks"].values())))
+def agreement(names: Sequence[str] | None, run: Run) -> list[float]:
+    """How much more of a swap's changes falls to an attribute on which the two examples disagree: log₂ of the ratio.
 
-
-def rank_chance(run: Run) -> float | None:
-    """The share of all sets of four attributes that have at most the mean rank of hair over the late checkpoints.
-
-    It is the probability of such a rank if the attributes were named at random.  It does not assume that the ranks of
-    different checkpoints are independent.
+    The mean over the attributes with these names (None: all), from the mean shares over the late checkpoints.
     """
-    points = _late(run, LATE)
-    if not points:
-        return None
-    ranks = np.mean(
-        [[{a["name"]: a["rank"] for a in p["attributes"]}[n] for n in run["attributes"]] for p in points], 0
-    )
-    hair = sum(ranks[run["attributes"].index(name)] for name in HAIR)
-    sums = [sum(chosen) for chosen in combinations(ranks.tolist(), len(HAIR))]
-    return float(np.mean(np.array(sums) <= hair + 1e-9))
+    shares: dict[str, list[list[float]]] = {}
+    for point in _late(run, LATE):
+        for name, pair in point["agreement"].items():
+            if names is None or name in names:
+                shares.setdefault(name, []).append(pair)
+    ratios = [np.divide(*np.mean(pairs, axis=0)) for pairs in shares.values()]
+    logs = [math.log2(ratio) for ratio in ratios if math.isfinite(ratio)]
+    return [sum(logs) / len(logs)] if logs else []
 
 
 def _cosine(network: str, epsilon: float, run: Run) -> list[float]:
@@ -94,79 +72,152 @@ def _cosine(network: str, epsilon: float, run: Run) -> list[float]:
     return [cosine for cosines in found for cosine in cosines]
 
 
-# fmt: off
+def _trials(run: Run, kind: str, optimizer: str, epsilon: float) -> list[dict[str, Any]]:
+    wanted = kind, optimizer, epsilon
+    return [of for of in run["orders"] if (of["kind"], of["optimizer"], of["epsilon"]) == wanted]
+
+
+def _foretold(kind: str, optimizer: str, epsilon: float, run: Run) -> list[float]:
+    """The cosine of the predicted and the real changes of held-out loss, at each step at which orders were tried.
+
+    For whole passes it is their correlation, because both are relative to an arbitrary order.
+    """
+    found = []
+    for of in _trials(run, kind, optimizer, epsilon):
+        predicted, real = (np.array(of[key]) - (np.mean(of[key]) if kind == "passes" else 0) for key in PAIR)
+        sizes = np.linalg.norm(predicted) * np.linalg.norm(real)
+        found.append(float(predicted @ real / sizes) if sizes else math.nan)
+    return found
+
+
+def _best(other: str, optimizer: str, epsilon: float, run: Run) -> list[float]:
+    """The held-out loss after the order that brackets find best minus that after its reverse, or the mean order."""
+    of = _trials(run, "passes", optimizer, epsilon)
+    return [entry["best"] - (entry["reverse"] if other == "reverse" else np.mean(entry["real"])) for entry in of]
+
+
+def _reach(network: str, run: Run) -> list[float]:
+    """The decimal logarithm of the median ε up to which the expansion holds, at each checkpoint."""
+    reached = [np.median(point["expansion"][network]["reach"]) for point in _late(run, SETTLED)]
+    return [math.log10(epsilon) if epsilon else math.nan for epsilon in reached]
+
+
+def _error(network: str, run: Run) -> list[float]:
+    return [float(np.median(point["expansion"][network]["error"])) for point in _late(run, SETTLED)]
+
+
+PAIR = ("predicted", "real")
+LR = 5e-3  # the learning rate of the experiment
 _VIEWS = {"preconditioned": "fields scaled by Adam’s preconditioner", "momentum": "swaps under Adam with its state"}
+_FORETOLD = "cosine of predicted and real changes of held-out loss, steps 400 and 5,000"
+_LOSS = "difference in held-out loss, steps 400 and 5,000"
+_RANK = "mean rank of the four, steps ≥ 400"
+_SHARE = "share of all absolute logit changes, steps ≥ 400 (0.025 if all were equal)"
+_AGREE = "log₂ of its share in changes by disagreeing pairs over that by agreeing pairs"
+# fmt: off
 CLAIMS = (
     Claim("1a", "RMS bracket follows RMS gradient over the tensors", "log–log correlation, steps ≥ 100",
-          _at(SETTLED, _correlation), low=0.9),
-    Claim("1b", "… in proportion", "slope left free, steps ≥ 100",
-          _at(SETTLED, lambda point: point["mean_slope"]), low=0.9, high=1.1),
+          _at(SETTLED, _view("correlation")), low=0.9),
+    Claim("1b", "… in proportion", "slope left free, steps ≥ 100", _at(SETTLED, _view("slope")), low=0.9, high=1.1),
     Claim("1c", "… with one constant for all pairs",
           "factor by which the constants of the pairs spread at a checkpoint (one standard deviation)",
-          _at(SETTLED, _spread_over_pairs), high=1.5),
+          _at(SETTLED, _view("spread")), high=1.5),
     Claim("1d", "… and one for all of training", "factor by which the constants of the checkpoints spread, steps ≥ 100",
           _spread_over_training, high=1.5),
     Claim("1e", "… and leaves less than half as much unexplained as shuffled directions of the same norms",
           "1 − r² over that of shuffled directions", _at(SETTLED, _unexplained), high=0.5),
     Claim("1f", "Brackets of examples are larger than those of shuffled directions",
           "decimal logarithm of the constant over that of shuffled directions", _at(SETTLED, _excess), low=0.0),
-    Claim("1g", f"1a for {_VIEWS['preconditioned']}", "log–log correlation, steps ≥ 100",
-          _at(SETTLED, _under("preconditioned", _correlation)), low=0.9),
-    Claim("1h", f"1a for {_VIEWS['momentum']}", "log–log correlation, steps ≥ 100",
-          _at(SETTLED, _under("momentum", _correlation)), low=0.9),
+    *(Claim(f"1{letter}", f"1a for {words}", "log–log correlation, steps ≥ 100",
+            _at(SETTLED, _view("correlation", view)), low=0.9)
+      for letter, (view, words) in zip("gh", _VIEWS.items(), strict=True)),
     Claim("2a", "Past some step Black_Hair and Brown_Hair change most",
-          "share of checkpoints ≥ 400 at which they lead (1/780 if ranks were random)", _at(LATE, _both_lead), low=0.9),
-    Claim("2b", "Hair colours rank higher than by chance",
-          "mean rank of the four, steps ≥ 400 (20.5 if ranks were random)", _at(LATE, _mean_rank), high=20.5),
-    *(Claim(f"2{letter}", f"{name} takes more than its share of the changes",
-            "share of all absolute logit changes, steps ≥ 400 (0.025 if all were equal)",
+          "share of sixes and checkpoints ≥ 400 at which they lead (1/780 if ranks were random)",
+          _at(LATE, _view("lead")), low=0.9),
+    Claim("2b", "Hair colours rank higher than by chance", f"{_RANK} (20.5 if ranks were random)",
+          _at(LATE, _view("hair_rank")), high=20.5),
+    *(Claim(f"2{letter}", f"{name} takes more than its share of the changes", _SHARE,
             _at(LATE, partial(_share, name)), low=0.025) for letter, name in zip("cdef", HAIR, strict=True)),
-    *(Claim(f"2{letter}", f"2b for {_VIEWS[view]}", "mean rank of the four, steps ≥ 400",
-            _at(LATE, _under(view, _mean_rank)), high=20.5) for letter, view in zip("gh", _VIEWS, strict=True)),
+    *(Claim(f"2{letter}", f"2b for {words}", _RANK, _at(LATE, _view("hair_rank", view)), high=20.5)
+      for letter, (view, words) in zip("gh", _VIEWS.items(), strict=True)),
+    Claim("2i", "A swap of examples that disagree on an attribute moves it more than a swap of examples that agree",
+          f"{_AGREE}, mean over the attributes, steps ≥ 400", partial(agreement, None), low=0.0),
+    Claim("2j", "… for the hair colours", f"{_AGREE}, mean over the four", partial(agreement, HAIR), low=0.0),
     Claim("4", "The bracket of two mini-batches is the mean over pairs of examples (batch-norm statistics fixed)",
-          "largest relative difference of any tensor",
-          _at(0, lambda point: point["checks"]["mini_batches"]), high=1e-10),
+          "largest relative difference of any tensor, steps ≥ 100",
+          _at(SETTLED, lambda point: point["mini_batches"]), high=1e-10),
     Claim("5a", "ε² Σ brackets predicts how the order of a pass moves the parameters, at ε = 0.1",
-          "cosine of prediction and truth, for 8 mini-batches",
-          partial(_cosine, "as trained", 1e-1), low=0.9),
+          "cosine of prediction and truth, for 8 mini-batches", partial(_cosine, "as trained", 1e-1), low=0.9),
     Claim("5b", "… at ε = 0.001", "the same", partial(_cosine, "as trained", 1e-3), low=0.9),
     Claim("5c", "… at ε = 1e-7", "the same", partial(_cosine, "as trained", 1e-7), low=0.99),
     Claim("5d", "… at ε = 0.001, with an average in place of the max-pool", "the same, with the same weights",
           partial(_cosine, "average pool", 1e-3), low=0.99),
+    Claim("6a", "A bracket tells which of two examples should come first, by plain steps at ε = 1e-5", _FORETOLD,
+          partial(_foretold, "examples", "sgd", 1e-5), low=0.9),
+    Claim("6b", "… which of two mini-batches", "the same", partial(_foretold, "mini-batches", "sgd", 1e-5), low=0.9),
+    Claim("6c", "… at ε = 0.005, at all", "the same", partial(_foretold, "mini-batches", "sgd", LR), low=0.0),
+    Claim("6d", "… under Adam with its state, at ε = 1e-5", "the same",
+          partial(_foretold, "mini-batches", "adam", 1e-5), low=0.9),
+    Claim("6e", "… under Adam with its state, at ε = 0.005, at all", "the same",
+          partial(_foretold, "mini-batches", "adam", LR), low=0.0),
+    Claim("6f", "Brackets foretell the loss after whole passes in random orders, by plain steps at ε = 0.005",
+          "correlation of predicted and real held-out loss over 50 orders", partial(_foretold, "passes", "sgd", LR),
+          low=0.0),
+    Claim("6g", "A pass in the order that brackets find best beats its reverse", _LOSS,
+          partial(_best, "reverse", "sgd", LR), high=0.0),
+    Claim("6h", "… and the mean random order", "the same", partial(_best, "random", "sgd", LR), high=0.0),
+    Claim("6i", "Under Adam at ε = 0.005, the same order beats its reverse", "the same",
+          partial(_best, "reverse", "adam", LR), high=0.0),
+    Claim("8a", "A bracket predicts what a real swap does to logits, within 10 %, up to ε = 0.005",
+          "log₁₀ of the largest ε (median of three pairs), steps ≥ 100",
+          partial(_reach, "as trained"), low=math.log10(LR)),
+    Claim("8b", "… with an average in place of the max-pool", "the same, with the same weights",
+          partial(_reach, "average pool"), low=math.log10(LR)),
+    Claim("8c", "… with ReLU in place of Mish", "the same", partial(_reach, "relu"), low=math.log10(LR)),
+    Claim("8d", "… with both", "the same", partial(_reach, "average pool and relu"), low=math.log10(LR)),
+    Claim("8e", "At ε = 0.005 more than half of a predicted effect on the logits is real",
+          "relative error of the prediction (median of three pairs), steps ≥ 100", partial(_error, "as trained"),
+          high=0.5),
 )
 
 _HAIR_SHARE = "difference in hair’s share of all absolute changes of probability, steps 400 to 2,000"
-COMPARED = (  # claim, its runs, and those beside them
+_APART = f"{_HAIR_SHARE}, by pairs that disagree on hair"
+COMPARED = (  # claim, its runs, those beside them, and the share that is compared
     (Claim("3a", "Hair’s share of the changes falls when the loss encodes that hair colours exclude each other",
-           _HAIR_SHARE, high=0.0), "exclusive", "plain"),
+           _HAIR_SHARE, high=0.0), "exclusive", "plain", "probability_share"),
     (Claim("3b", "Hair’s share is larger where colours exclude each other than where they are independent",
-           _HAIR_SHARE, low=0.0), "plain", "independent"),
+           _HAIR_SHARE, low=0.0), "plain", "independent", "probability_share"),
     (Claim("3c", "Hair’s share is larger where colours are ambiguous (2) than where they are clear (0)",
-           _HAIR_SHARE, low=0.0), "ambiguous", "clear"),
+           _HAIR_SHARE, low=0.0), "ambiguous", "clear", "probability_share"),
+    (Claim("3d", "3a for swaps of examples with different hair", _APART, high=0.0),
+     "exclusive", "plain", "probability_share_apart"),
 )
 # fmt: on
 
 
-def judge(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The findings on the claims, from runs that differ only by their seeds."""
-    chances = [f"{chance:.2g}" for run in runs if (chance := rank_chance(run)) is not None]
-    notes = {"2b": f"chance of such a rank: {', '.join(chances)}"} if chances else {}
-    return [finding(claim, [list(claim.values(run)) for run in runs], notes.get(claim.id, "")) for claim in CLAIMS]
+def found_in(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The findings on the claims, not judged yet, from runs that differ only by their seeds."""
+    return [finding(claim, [list(claim.values(run)) for run in runs]) for claim in CLAIMS]
 
 
-def hair_share(run: Run) -> dict[int, float]:
-    """The share of hair in all changes of probabilities at the late checkpoints: step → share."""
-    return {point["step"]: sum(point["hair_shares"]["probabilities"].values()) for point in _late(run, LATE)}
-
-
-def compare(claim: Claim, runs: Sequence[Run], others: Sequence[Run]) -> dict[str, Any]:
-    """The finding on a claim about the share of hair in `runs` minus that in `others`, for runs with the same seeds.
+def compare(claim: Claim, runs: Sequence[Run], others: Sequence[Run], key: str) -> dict[str, Any]:
+    """The finding on a claim about a share of hair in `runs` minus that in `others`, for runs with the same seeds.
 
     Only late steps at which both runs have a checkpoint count.
     """
-    pairs = [(hair_share(run), hair_share(other)) for run, other in zip(runs, others, strict=True)]
+    pairs = [[{p["step"]: p[key] for p in _late(of, LATE)} for of in both] for both in zip(runs, others, strict=True)]
     shares = np.array([[(of[step], by[step]) for step in sorted(of.keys() & by.keys())] for of, by in pairs])
     if not shares.size:  # no checkpoint is late
         return finding(claim, [])
     mean, beside = shares.mean(axis=(0, 1))
     return finding(claim, (shares[..., 0] - shares[..., 1]).tolist(), f"{mean:.3f} against {beside:.3f}")
+
+
+def agreement_by_attribute(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """`agreement` of each attribute over the runs: its mean, and a 95 % interval of its own."""
+    names = [name for point in runs[0]["checkpoints"][:1] for name in point["agreement"]]
+    found = {}
+    for name in names:
+        each = [value for run in runs for value in agreement([name], run) if math.isfinite(value)]
+        found[name] = dict(zip(("value", "low", "high"), interval(each), strict=True))
+    return found

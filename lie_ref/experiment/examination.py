@@ -7,7 +7,6 @@ import numpy as np
 
 from ..core.engine import at
 from ..core.networks import Model
-from ..core.optimizers import FixedPreconditioner, Optimizer
 from ..core.problem import NO_PAIRS, Problem, Solution
 from ..core.types import Array, Arrays
 from ..fast import engine
@@ -15,12 +14,14 @@ from ..images.dataset import Dataset
 from ..machine.files import to_json
 from ..measure.crosschecks import check_bracket, check_swaps, mini_batch_error
 from ..measure.evaluation import among_first, optimizer_swaps, plain_swaps, shuffled_rms
-from ..measure.pass_order import compare_passes, with_average_pool
+from ..measure.pass_order import compare_passes
 from ..study.checkpoint import Checkpoint
 from .exclusive import attribute_probabilities
+from .expansion import NETWORKS, expansion, variant
 from .reading import EVALUATION
+from .sample import optimizers_at
 from .settings import Settings
-from .statistics import beats_majority, checkpoint_statistics, shares_of_hair, swap_statistics
+from .statistics import beats_majority, checkpoint_statistics, swap_statistics
 
 INPUTS, EXAMPLES = 32, 6  # test examples with logits that are watched; the first of them have brackets
 SCORED = 1000  # first images of each split, on which loss and accuracy are measured
@@ -31,19 +32,15 @@ EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7)  # learning rates of SGD in such
 def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint) -> Arrays:
     """The arrays of the evaluation file of a checkpoint, with its statistics as JSON."""
     solution, x, y = _brackets_asked_for(settings, model, dataset, checkpoint)
-    problem, adam, exclusive = solution.problem, checkpoint.adam(settings.betas), settings.exclusive(dataset.attributes)
-    optimizers: dict[str, tuple[Optimizer, int]] = {"momentum": (adam, 1)}
-    if checkpoint.step:  # before the first step, Adam has no preconditioner
-        optimizers = {"preconditioned": (FixedPreconditioner(adam.preconditioner()), 2), **optimizers}
-    plain = plain_swaps(solution)
-    views = {view: optimizer_swaps(solution, *given) for view, given in optimizers.items()}
+    problem, adam = solution.problem, checkpoint.adam(settings.betas)
+    plain, shuffled = plain_swaps(solution), shuffled_rms(solution, settings.rng("shuffled", checkpoint.step))
+    views = {view: optimizer_swaps(solution, *given) for view, given in optimizers_at(checkpoint, settings).items()}
     z, attributes = engine.logits(problem, x), dataset.attributes
     first = replace(problem, x=x[:2], y=y[:2], pairs=problem.pairs[:1])  # the examples 0 and 1
     x_two, y_two = (a[:8].reshape(2, 4, *a.shape[1:]) for a in (x, y))  # two mini-batches
     statistics = {
         **{split: _scores(settings, problem, dataset, split) for split in ("train", "validation")},
-        **checkpoint_statistics(plain, problem.pairs, attributes, shuffled_rms(solution, checkpoint.step)),
-        "hair_shares": shares_of_hair(z, plain.logit_delta, attributes, exclusive),
+        **checkpoint_statistics(plain, problem.pairs, attributes, shuffled),
         "views": {view: swap_statistics(found, problem.pairs, attributes) for view, found in views.items()},
         "checks": {
             "pair": problem.pairs[0].tolist(),
@@ -51,6 +48,7 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
             "swaps": {name: asdict(found) for name, found in check_swaps(first, adam).items()},
             "mini_batches": mini_batch_error(replace(problem, x=x_two, y=y_two)),
         },
+        "expansion": expansion(problem, settings.lr),
     }
     return {
         "pairs": problem.pairs,
@@ -66,15 +64,6 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
         "step": np.array(checkpoint.step),
         "statistics": np.array(to_json(statistics)),
     }
-
-
-def examine_hair(
-    settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint
-) -> dict[str, dict[str, float]]:
-    """Only the hair colours' shares of the changes, without the rest of `examine`."""
-    solution, x, _ = _brackets_asked_for(settings, model, dataset, checkpoint)
-    delta, exclusive = plain_swaps(solution).logit_delta, settings.exclusive(dataset.attributes)
-    return shares_of_hair(engine.logits(solution.problem, x), delta, dataset.attributes, exclusive)
 
 
 def _brackets_asked_for(
@@ -93,18 +82,18 @@ def change_passes(settings: Settings, model: Model, dataset: Dataset, checkpoint
     It is done for the network as it was trained, and with an average in place of its max-pool, which makes the gradient
     jump.
     """
-    rows = dataset.indices("train")[: MINI_BATCHES * settings.batch]
+    rng = settings.rng("passes")
+    rows = rng.permutation(dataset.indices("train"))[: MINI_BATCHES * settings.batch]
     count = len(rows) // settings.batch
     inputs, targets = dataset.batch(rows[: count * settings.batch], np.float64)
     x, y = (a.reshape(count, settings.batch, *a.shape[1:]) for a in (inputs, targets))
     weights, loss = checkpoint.weights(model), settings.loss(dataset.attributes)
-    problem = Problem(model, weights.params, weights.buffers, x, y, NO_PAIRS, inputs, loss)
-    problems = {"as trained": problem, "average pool": with_average_pool(problem)}
+    problem = Problem(model, weights.params, weights.buffers, x, y, NO_PAIRS, inputs, loss, training=True)
     with np.errstate(all="ignore"):  # ε may be too long a step
         return [
             {"network": name, **entry}
-            for name, of in problems.items()
-            for entry in compare_passes(of, EPSILONS, settings.seed)
+            for name in NETWORKS[:2]
+            for entry in compare_passes(variant(problem, name), EPSILONS, rng)
         ]
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from string import Template
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..images.labels import HAIR
 from ..machine.files import write_text
 from ..study.pages import markup
 from ..study.pages.charts import Axis, Chart
-from ..study.pages.markup import WORDS, cells, claim_row, heads, number, row, source, thumbnails, to_base64
+from ..study.pages.markup import WORDS, cells, heads, number, row, source, thumbnails, to_base64
 from .exclusive import attribute_probabilities
 from .reading import SWAPS, RunFiles, evaluation_path, read_run, readable, views
 from .statistics import pair_fits, pair_rms_gradient, rank_attributes
@@ -55,13 +55,12 @@ def _page(run: RunFiles) -> str:
         **{key: escape(summary[key].rstrip(".")) for key in ("dataset", "preset", "rms_gradient")},
         **{key: f"{summary[key]:,}" for key in ("steps", "parameters")},
         **{f"{part}_images": f"{final[part]['images']:,}" for part in PARTS},
-        **{f"without_{key}": "" if summary[key] else " hidden" for key in ("findings", "passes")},
+        without_passes="" if summary["passes"] else " hidden",
         seed=summary["seed"],
         examples=len({example for bracket in final["brackets"] for example in bracket["pair"]}),
         loss_chart=_loss_chart(run.log, points),
         loss_rows="".join(_row(point, _scores(point, "loss", ".4f")) for point in points),
         hair=heads(name.replace("_", " ") for name in HAIR),
-        claims="".join(map(claim_row, summary["findings"])),
         epsilons=epsilons,
         passes=passes,
         findings="".join(map(_findings_row, points)),
@@ -176,7 +175,11 @@ def _scores(point: dict[str, Any], score: str, form: str) -> list[str]:
 def _findings_row(point: dict[str, Any]) -> str:
     constants = [bracket["constant"] for bracket in point["brackets"] if bracket["constant"]]
     span = f"{min(constants):.3g} … {max(constants):.3g}" if constants else "–"
-    fit, ranks = [number(point["mean_correlation"], ".3f"), span], [str(point["hair_ranks"][name]) for name in HAIR]
+    reach, error = (number(median(point["expansion"][key]), form) for key, form in (("reach", ".0e"), ("error", ".0%")))
+    fit, ranks = (
+        [number(point["mean_correlation"], ".3f"), span, reach, error],
+        [str(point["hair_ranks"][name]) for name in HAIR],
+    )
     top = ", ".join(escape(attribute["name"]) for attribute in point["attributes"][:3])
     scores = _scores(point, "loss", ".4f") + _scores(point, "accuracy", ".2%")
     return _row(point, [*scores, *fit, *ranks], cells([top], WORDS))

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..core.types import Arrays
-from ..images.labels import HAIR
 from ..machine.errors import InputError
 from ..machine.files import first_line, read_json, read_npz, read_text
 
-SUMMARY, EVALUATION = "lie-ref-run/1", "lie-ref-evaluation/3"  # the formats of the files
+# The formats of the files
+SUMMARY, EVALUATION, SAMPLE = "lie-ref-run/2", "lie-ref-evaluation/4", "lie-ref-sample/1"
 VIEWS = ("plain", "preconditioned", "momentum")  # the steps that are swapped; every evaluation has the first view
 # The optimizers under which swaps are carried out: name → words
 SWAPS = {"preconditioned": "Adam’s preconditioner", "sgd-momentum": "SGD with momentum", "adam": "Adam"}
@@ -90,14 +90,23 @@ def read_evaluation(path: Path, step: int) -> Arrays:
     return arrays
 
 
-def read_shares(path: Path) -> dict[str, Any]:
-    """The `summary.json` of a run.  Raises InputError, which names it, if it lacks the shares of hair."""
+def read_sample(path: Path) -> Arrays:
+    """The arrays of a sample file.  Raises InputError, which names it, if it is damaged or of another version."""
+    arrays = read_npz(path)
+    found = str(arrays.get("format", "none"))
+    if found != SAMPLE:
+        raise InputError(f"{path}: expected format {SAMPLE}, found {found[:40]!a}; delete it and resume the study")
+    return arrays
+
+
+def read_orders(path: Path) -> list[dict[str, Any]]:
+    """The trials of a file in `orders/`.  Raises InputError, which names it, if it is damaged."""
+    keys = ("step", "kind", "optimizer", "epsilon", "predicted", "real")
     with readable(path):
-        summary = dict(read_json(path))
-        for k, point in enumerate(summary["checkpoints"]):
-            with readable(f"{path}: checkpoints[{k}]"):
-                itemgetter("step")(point), itemgetter(*HAIR)(point["hair_shares"]["probabilities"])
-    return summary
+        found = [dict(entry) for entry in read_json(path)]
+        for entry in found:
+            itemgetter(*keys)(entry), (itemgetter("best", "reverse")(entry) if entry["kind"] == "passes" else None)
+        return found
 
 
 def read_passes(path: Path) -> list[dict[str, Any]]:

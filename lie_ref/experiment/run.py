@@ -5,6 +5,7 @@ saved state and finished evaluations are kept, so it ends with the same arrays a
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
@@ -17,18 +18,19 @@ from ..core.networks import Model, preset
 from ..images.dataset import Cache, Dataset
 from ..machine.errors import InputError
 from ..machine.files import from_json, make_folders, read_text, to_json, write_npz, write_text, written
+from ..machine.process import available_memory
 from ..machine.progress import Progress
 from ..machine.workers import completed
 from ..study.checkpoint import Checkpoint
 from ..study.folder import check_config, held_folder, own_files, with_versions, write_config
-from ..study.training import Training, two_processes
-from .claims import judge
+from ..study.training import Training
 from .examination import change_passes, examine
 from .page import render
-from .reading import read_evaluation, read_passes
+from .reading import SUMMARY, read_evaluation, read_passes
 from .settings import Settings
 from .statistics import RMS_GRADIENT
 
+FIXED, A_PARAMETER = 3 * 2**28, 280  # bytes of memory that training and evaluation take together, as measured
 SAVE_EVERY = 15.0  # seconds between two saves of the state from which a stopped run continues
 OTHERWISE = "give the same options to continue it, or --force to start anew"
 FILES = (
@@ -37,6 +39,8 @@ FILES = (
     "state.npz",
     "checkpoints/step_*.npz",
     "evaluation/step_*.npz",
+    "samples/step_*.npz",
+    "orders/step_*.json",
     "passes.json",
     "summary.json",
     "report.html",
@@ -54,19 +58,18 @@ def run_experiment(
     """Run the experiment in the folder `out`, or finish one that was stopped, and return the path of its page.
 
     `cache` is the folder for decoded images.  The checkpoints are evaluated on any `concurrent.futures.Executor` whose
-    workers see the same files; without one, in this process.  Raises InputError for settings or files that cannot be
-    used, for an `out` that already holds a run (unless `resume` or `force`), and with `resume` for a run with other
-    settings.  Waits while another process works in `out`.
+    workers see the same files, while training goes on; without one, in this process, after training.  Raises InputError
+    for settings or files that cannot be used, for an `out` that already holds a run (unless `resume` or `force`), and
+    with `resume` for a run with other settings.  Waits while another process works in `out`.
 
     The processes that it starts never run the calling script, so the script needs no `if __name__ == "__main__":`.
     """
     with held_folder(out):
         model, dataset = prepare(settings, out, cache, resume, force)
-        train(settings, model, dataset, out)
-        points = evaluate_checkpoints(settings, dataset, out, executor)
+        points = evaluate_checkpoints(settings, dataset, out, train(settings, model, dataset, out), executor)
         passes = compare_orders(settings, model, dataset, out)
         summary: dict[str, Any] = {
-            "format": "lie-ref-run/1",
+            "format": SUMMARY,
             "dataset": dataset.name,
             "preset": settings.preset,
             "steps": settings.steps,
@@ -77,7 +80,6 @@ def run_experiment(
             "checkpoints": points,
             "passes": passes,
         }
-        summary["findings"] = judge([summary])
         write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
         page = render(out)
         (out / "state.npz").unlink(missing_ok=True)
@@ -94,25 +96,28 @@ def prepare(
     images = len(dataset.indices("train"))
     if settings.batch > images:
         raise InputError(f"--batch: expected at most {images}, the images of the train split, got {settings.batch}")
+    model = preset(settings.preset, n_out=len(dataset.attributes))
+    needed, free = FIXED + A_PARAMETER * model.parameter_count, available_memory()
+    taken = f"{settings.preset} takes about {needed / 2**30:.1f} GiB of memory"
+    if free is not None and free < needed:
+        raise InputError(f"--preset: {taken}, expected a network for the {free / 2**30:.1f} GiB that are free")
+    print(taken, flush=True)
     _begin(out, config | {"images": dataset.images.parent.name}, force)
-    return preset(settings.preset, n_out=len(dataset.attributes)), dataset
+    return model, dataset
 
 
-def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None:
-    """Train to the last step; write `log.csv` and a checkpoint at each of the steps that the settings name."""
+def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> Iterator[int]:
+    """Train to the last step, and write `log.csv`; yield each of the settings' checkpoints when it has been written."""
     trained = settings.loss(dataset.attributes)
     training = Training(model, dataset, settings.seed, settings.batch, settings.lr, settings.betas, trained)
     state, log = out / "state.npz", out / "log.csv"
     make_folders(out / "checkpoints")
     if saved := _newest(settings, model, out):
         training.continue_from(saved)
+    yield from (step for step in settings.checkpoints if step < training.step)
     write_text(log, "".join(f"{line}\n" for line in ("step,loss", *_logged(log, training.step))))
     last_save = monotonic()
-    with (
-        Progress(settings.steps, "training", start=training.step) as bar,
-        log.open("ab", buffering=0) as lines,
-        two_processes(training, settings.steps - training.step),
-    ):
+    with Progress(settings.steps, "training", start=training.step) as bar, log.open("ab", buffering=0) as lines:
 
         def save(path: Path) -> None:
             with written(log):
@@ -122,6 +127,7 @@ def train(settings: Settings, model: Model, dataset: Dataset, out: Path) -> None
         while True:
             if training.step in settings.checkpoints:
                 save(_path(out, training.step))
+                yield training.step
             if training.step == settings.steps:
                 break
             loss = training.advance().loss
@@ -150,17 +156,18 @@ def read_trained(out: Path, model: Model, step: int) -> Checkpoint:
 
 
 def evaluate_checkpoints(
-    settings: Settings, dataset: Dataset, out: Path, executor: Executor | None = None
+    settings: Settings, dataset: Dataset, out: Path, trained: Iterable[int], executor: Executor | None = None
 ) -> list[dict[str, Any]]:
-    """Evaluate each checkpoint in float64, write a file for each into `evaluation/`, and return their statistics."""
+    """Evaluate the checkpoints in float64 as they are `trained`, write a file for each into `evaluation/`, and return
+    their statistics."""
     make_folders(out / "evaluation")
-    steps = settings.checkpoints
-    left = [step for step in steps if not _evaluation(out, step).exists()]
-    work = [partial(_evaluate, settings, dataset.cache, out.resolve(), step) for step in left]
-    with Progress(len(steps), "evaluating checkpoints", start=len(steps) - len(left)) as bar:
+    steps = trained if executor else list(trained)
+    left = (step for step in steps if not _evaluation(out, step).exists())
+    work = (partial(_evaluate, settings, dataset.cache, out.resolve(), step) for step in left)
+    with Progress(len(settings.checkpoints), "evaluating checkpoints") as bar:
         for _ in completed(executor, work):
             bar.advance()
-    return [{"step": step, **_statistics(_evaluation(out, step), step)} for step in steps]
+    return [{"step": step, **_statistics(_evaluation(out, step), step)} for step in settings.checkpoints]
 
 
 def _evaluate(settings: Settings, cache: Cache, out: Path, step: int) -> None:

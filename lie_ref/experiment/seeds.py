@@ -1,28 +1,41 @@
-"""Judges the published claims: the experiment with several seeds, losses and kinds of faces, and a verdict on each
-claim.
+"""Judges the published claims: trains with several seeds, losses and kinds of faces, and gives a verdict on each claim.
 
-Each run has a folder of its own, SET/VARIANT/seed-N; a finished run is not done again.  A plain run is the same as
-that of `lie-ref experiment`.  The others are only compared with it and train for fewer steps.  All findings go to
-`summary.json` of the study; those of a set also go to the summary and page of its first plain run.
+Each run has a folder of its own, SET/VARIANT/seed-N; a finished run is not done again.  A run trains as `lie-ref
+experiment` does, and its checkpoints are sampled: see `sample`.  Runs other than plain ones are only compared with
+others and train for fewer steps.  All findings go to `summary.json` of the study.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..core.networks import Model, preset
+from ..core.problem import NO_PAIRS, Problem
+from ..core.types import Array
+from ..images.dataset import Dataset
 from ..machine.errors import InputError, shortened
-from ..machine.files import to_json, write_text
+from ..machine.files import from_json, make_folders, to_json, write_npz, write_text
+from ..machine.progress import clock
+from ..machine.threads import threads
 from ..machine.workers import completed
+from ..measure.crosschecks import mini_batch_error
+from ..study.checkpoint import Checkpoint
 from ..study.folder import held_folder
-from ..study.verdicts import table
-from .claims import COMPARED, LATE, Run, compare, judge
-from .examination import examine_hair
-from .page import render
-from .reading import read_shares
-from .run import prepare, read_trained, run_experiment, train
+from ..study.training import seconds_per_step
+from ..study.verdicts import judged, table
+from .claims import COMPARED, LATE, SETTLED, Run, agreement_by_attribute, compare, found_in
+from .expansion import NETWORKS, expansion, variant
+from .orders import try_orders
+from .reading import VIEWS, read_orders, read_passes, read_sample, readable
+from .run import compare_orders, prepare, read_trained, train
+from .sample import sample
 from .settings import Settings
+from .statistics import sample_statistics
 
 SETS = {"celeba": "CelebA", "faces": "synthetic faces"}
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set changes
@@ -35,7 +48,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set cha
         "ambiguous": {"ambiguity": 2.0},
     },
 }
+SEEDS = 4  # as many as take an hour where a training step of the smallest network takes 50 ms
 COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is lowest by then (CelebA 1,500, faces 2,000)
+TRIED = (400, 5000)  # steps at which orders are tried
+SAMPLE, ORDERS, PASSES = 450, 1400, 700  # what a sample, trying orders, and comparing passes cost, in training steps
 
 
 def run_study(
@@ -52,33 +68,92 @@ def run_study(
         raise InputError(f"--seeds: expected {expected}, got {shortened(seeds)}")
     settings = settings.checked()
     sets = [name for name in SETS if name == "faces" or settings.celeba]
-    runs = [(name, variant, seed) for name in sets for variant in VARIANTS[name] for seed in range(seeds)]
+    runs = [(name, variant, seed) for seed in range(seeds) for name in sets for variant in VARIANTS[name]]
     with held_folder(out):
         if settings.celeba:
             settings.open_images(cache)  # here, so that they are decoded by all processors
+        steps = sum(_cost(settings, variant) for _, variant, _ in runs)
+        seconds = steps * seconds_per_step(preset(settings.preset), settings.size, settings.batch)
+        at_once = threads() if executor else 1
+        print(f"{len(runs)} runs take about {clock(seconds / at_once)} if none is done and {at_once} go on at a time")
         work = [partial(_run, settings, *run, out.resolve(), cache.resolve()) for run in runs]
         for done, _ in enumerate(completed(executor, work), start=1):
             print(f"runs done: {done} of {len(work)}", flush=True)
-        summary = {"format": "lie-ref-findings/1", "seeds": list(range(seeds)), "steps": settings.steps}
-        summary["sets"] = {name: _judge(name, seeds, out) for name in sets}
-        write_text(out / "summary.json", to_json(summary, indent=1) + "\n")
-    return summary
+        return judge(settings, sets, seeds, out)
 
 
-def run_compared(settings: Settings, out: Path, cache: Path, resume: bool) -> None:
-    """Train for at most `COMPARED_STEPS`, and write the shares of hair at the late checkpoints to `summary.json`."""
-    settings = replace(settings, steps=min(settings.steps, COMPARED_STEPS))
+def judge(settings: Settings, sets: Sequence[str], seeds: int, out: Path) -> dict[str, Any]:
+    """Judge the claims by all runs of a study, together, and write its `summary.json`."""
+    found, agreements = {}, {}
+    for name in sets:
+        runs = {
+            variant: [read_study_run(out / name / variant / f"seed-{seed}") for seed in range(seeds)]
+            for variant in VARIANTS[name]
+        }
+        pairs = [(claim, runs[a], runs[b], key) for claim, a, b, key in COMPARED if {a, b} <= runs.keys()]
+        found[name] = [*found_in(runs["plain"]), *(compare(*pair) for pair in pairs)]
+        agreements[name] = agreement_by_attribute(runs["plain"])
+    summary: dict[str, Any] = {
+        "format": "lie-ref-findings/2",
+        "preset": settings.preset,
+        "seeds": list(range(seeds)),
+        "steps": settings.steps,
+        "sets": {name: sorted(of, key=lambda finding: str(finding["id"])) for name, of in judged(found).items()},
+        "agreement": agreements,
+    }
+    text = to_json(summary, indent=1)
+    write_text(out / "summary.json", text + "\n")
+    return from_json(text, out / "summary.json")
+
+
+def study_run(settings: Settings, out: Path, cache: Path, plain: bool) -> None:
+    """Train in the folder `out` and sample the checkpoints; a plain run also tries other orders.
+
+    Raises InputError as `run_experiment` does.  A run that was stopped is continued.
+    """
+    if not plain:
+        settings = replace(settings, steps=min(settings.steps, COMPARED_STEPS))
     with held_folder(out):
-        model, dataset = prepare(settings, out, cache, resume)
-        train(settings, model, dataset, out)
-        if not (out / "summary.json").exists():
-            points = [
-                {"step": step, "hair_shares": examine_hair(settings, model, dataset, read_trained(out, model, step))}
-                for step in settings.checkpoints
-                if step >= LATE
-            ]
-            write_text(out / "summary.json", to_json({"checkpoints": points}, indent=1) + "\n")
+        model, dataset = prepare(settings, out, cache, resume=(out / "config.json").exists())
+        make_folders(out / "samples", out / "orders")
+        for step in train(settings, model, dataset, out):
+            path, orders = out / "samples" / f"step_{step:06d}.npz", out / "orders" / f"step_{step:06d}.json"
+            if step >= (SETTLED if plain else LATE) and not path.exists():
+                state = read_trained(out, model, step)
+                arrays = sample(settings, model, dataset, state, VIEWS[1:] if plain else ())
+                if plain:
+                    first = arrays["examples"][0], arrays["watched"][0]
+                    arrays["checks"] = np.array(to_json(_checks(settings, model, dataset, state, *first)))
+                write_npz(path, arrays)
+            if plain and step in TRIED and not orders.exists():
+                found = try_orders(settings, model, dataset, read_trained(out, model, step))
+                write_text(orders, to_json(found) + "\n")
+        if plain:
+            compare_orders(settings, model, dataset, out)
         (out / "state.npz").unlink(missing_ok=True)
+
+
+def read_study_run(out: Path) -> Run:
+    """What the claims are about: the statistics of the samples of a run, and its passes and orders."""
+    passes, points = out / "passes.json", []
+    for path in sorted(out.glob("samples/step_*.npz")):
+        with readable(path):
+            points.append(sample_statistics(read_sample(path)))
+    return {
+        "checkpoints": points,
+        "passes": read_passes(passes) if passes.exists() else [],
+        "orders": [entry for path in sorted(out.glob("orders/step_*.json")) for entry in read_orders(path)],
+    }
+
+
+def _cost(settings: Settings, variant: str) -> int:
+    """What a run costs, in training steps, by what was measured with the smallest network."""
+    if variant != "plain":
+        steps = min(settings.steps, COMPARED_STEPS)
+        return steps + SAMPLE // 3 * sum(LATE <= step <= steps for step in settings.checkpoints)
+    sampled = sum(step >= SETTLED for step in settings.checkpoints)
+    tried = sum(step in TRIED for step in settings.checkpoints)
+    return settings.steps + SAMPLE * sampled + ORDERS * tried + PASSES
 
 
 def study_table(summary: dict[str, Any]) -> list[str]:
@@ -88,23 +163,21 @@ def study_table(summary: dict[str, Any]) -> list[str]:
 
 def _run(settings: Settings, name: str, variant: str, seed: int, out: Path, cache: Path) -> None:
     """Do or finish one run of the study."""
-    folder = out / name / variant / f"seed-{seed}"
-    source = settings.celeba if name == "celeba" else None
     print(f"{SETS[name]}, {variant}, seed {seed}", flush=True)
-    run = run_experiment if variant == "plain" else run_compared
+    source = settings.celeba if name == "celeba" else None
     settings = replace(settings, celeba=source, seed=seed, **VARIANTS[name][variant])
-    run(settings, folder, cache, resume=(folder / "config.json").exists())
+    study_run(settings, out / name / variant / f"seed-{seed}", cache, plain=variant == "plain")
 
 
-def _judge(name: str, seeds: int, out: Path) -> list[dict[str, Any]]:
-    """The findings of one set, which are also written to the summary and page of its first plain run."""
-    runs: dict[str, list[Run]] = {
-        variant: [read_shares(out / name / variant / f"seed-{seed}" / "summary.json") for seed in range(seeds)]
-        for variant in VARIANTS[name]
+def _checks(
+    settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint, examples: Array, watched: Array
+) -> dict[str, Any]:
+    """In float64: how far the expansion reaches, and how far a bracket of mini-batches is from the mean of brackets."""
+    (x, y), seen = dataset.batch(examples, np.float64), dataset.batch(watched, np.float64)[0]
+    weights, loss = checkpoint.weights(model), settings.loss(dataset.attributes)
+    problem = Problem(model, weights.params, weights.buffers, x, y, NO_PAIRS, seen, loss)
+    x_two, y_two = (a.reshape(2, 3, *a.shape[1:]) for a in (x, y))  # two mini-batches
+    return {
+        "expansion": {name: expansion(variant(problem, name), settings.lr) for name in NETWORKS},
+        "mini_batches": mini_batch_error(replace(problem, x=x_two, y=y_two)),
     }
-    compared = [compare(claim, runs[a], runs[b]) for claim, a, b in COMPARED if {a, b} <= runs.keys()]
-    found = sorted(judge(runs["plain"]) + compared, key=lambda finding: str(finding["id"]))
-    first = out / name / "plain" / "seed-0"
-    write_text(first / "summary.json", to_json(runs["plain"][0] | {"findings": found}, indent=1) + "\n")
-    render(first)
-    return found

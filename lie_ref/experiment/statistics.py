@@ -1,15 +1,16 @@
 """The statistics of a checkpoint: how closely brackets follow gradients, and which attributes brackets move."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.types import Array
-from ..fast.dual import Dual
+from ..core.types import Array, Arrays
 from ..images.labels import HAIR
+from ..machine.files import from_json
 from ..measure.evaluation import Swaps
-from .exclusive import attribute_probabilities
+from .sample import PAIRS
 
 RMS_GRADIENT = "the root of the mean of the two examples' squared RMS gradients, tensor by tensor"
 
@@ -48,15 +49,74 @@ def _hair_ranks(ranking: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {name: ranks[name] for name in HAIR}
 
 
-def shares_of_hair(
-    logits: Array, logit_delta: Array, attributes: Sequence[str], exclusive: Sequence[int] = ()
-) -> dict[str, dict[str, float]]:
-    """The `hair_shares` of the changes (p, n, k) of the `logits` (n, k), and of the changes of the `probabilities`.
+def sample_statistics(arrays: Arrays) -> dict[str, Any]:
+    """The statistics of a sample of sixes at a checkpoint: means over the sixes, and of the pairs of all of them.
 
-    The columns `exclusive` share a softmax.
+    `views` has for each view the fits of `proportionality` (`spread` is the factor by which the constants of a six's
+    pairs spread), the mean rank of hair, how often Black_Hair and Brown_Hair lead, and the share of each hair colour
+    in all changes.  `agreement` has for each attribute its mean share of a pair's changes if the two examples disagree
+    on it, and if they agree.  Undefined values are nan.
     """
-    moved = attribute_probabilities(Dual(logits, logit_delta), exclusive).tangent
-    return {"logits": hair_shares(logit_delta, attributes), "probabilities": hair_shares(moved, attributes)}
+    views = [name.removeprefix("moved/") for name in arrays if name.startswith("moved/")]
+    attributes = arrays["attributes"].tolist()
+    hair = [attributes.index(name) for name in HAIR]
+    probability, targets = arrays["moved_probability"], arrays["targets"]
+    first, second = (targets[:, PAIRS[:, side]] for side in range(2))
+    disagree = first != second  # (s, p, k)
+    apart = disagree[..., hair].any(axis=-1)
+    return {
+        "step": int(arrays["step"]),
+        "views": {view: _view_statistics(arrays, view, hair) for view in views},
+        "shuffled": _fits(arrays["rms_bracket/shuffled"], arrays["rms_gradient/plain"]),
+        "probability_share": _shares(probability)[:, hair].sum(axis=1).mean(),
+        "probability_share_apart": probability[apart][:, hair].sum() / probability[apart].sum(),
+        "agreement": _agreement(arrays["moved/plain"], disagree, attributes),
+        **(from_json(str(arrays["checks"]), "checks") if "checks" in arrays else {}),
+    }
+
+
+def _view_statistics(arrays: Arrays, view: str, hair: Sequence[int]) -> dict[str, Any]:
+    moved = arrays[f"moved/{view}"]
+    ranks = 1 + np.argsort(np.argsort(-moved.mean(axis=1), axis=1, kind="stable"), axis=1)[:, hair]
+    return {
+        **_fits(arrays[f"rms_bracket/{view}"], arrays[f"rms_gradient/{view}"]),
+        "hair_rank": ranks.mean(),
+        "lead": (ranks[:, :2] <= 2).all(axis=1).mean(),
+        "hair_shares": dict(zip(HAIR, _shares(moved)[:, hair].mean(axis=0), strict=True)),
+    }
+
+
+def _fits(rms_bracket: Array, rms_gradient: Array) -> dict[str, float]:
+    """Means over the sixes (s, …) of the means over their pairs; geometric ones of the constants."""
+    found = [
+        [proportionality(bracket, pair_rms_gradient(gradient, i, j)) for bracket, (i, j) in zip(of, PAIRS, strict=True)]
+        for of, gradient in zip(rms_bracket, rms_gradient, strict=True)
+    ]
+    of = {
+        key: np.array([[fit[key] for fit in fits] for fits in found], float)
+        for key in ("correlation", "slope", "constant")
+    }
+    logs = np.log(of["constant"])
+    return {
+        **{key: float(of[key].mean()) for key in ("correlation", "slope")},
+        "constant": float(np.exp(logs.mean())),
+        "spread": float(np.exp(logs.std(axis=1, ddof=1)).mean()),
+    }
+
+
+def _shares(moved: Array) -> Array:
+    """Each attribute's share of all changes in a six: (s, k) from (s, p, k)."""
+    total = moved.sum(axis=1)
+    return total / total.sum(axis=1, keepdims=True)
+
+
+def _agreement(moved: Array, disagree: Array, attributes: Sequence[str]) -> dict[str, list[float]]:
+    share = moved / moved.sum(axis=-1, keepdims=True)
+    return {
+        name: [float(share[..., k][chosen].mean()) if chosen.any() else math.nan for chosen in (apart, ~apart)]
+        for k, name in enumerate(attributes)
+        for apart in [disagree[..., k]]
+    }
 
 
 def pair_fits(rms_bracket: Array, rms_gradient: Array, pairs: Array) -> list[dict[str, Any]]:
@@ -75,17 +135,6 @@ def mean_fits(fits: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "mean_slope": float(np.mean(defined["slope"])) if defined["slope"] else None,
         "mean_constant": float(np.exp(np.mean(np.log(defined["constant"])))) if defined["constant"] else None,
     }
-
-
-def hair_shares(change: Array, attributes: Sequence[str]) -> dict[str, float]:
-    """The share of each hair colour in all |changes| (p, n, k); 0 if nothing changes.
-
-    >>> hair_shares(np.array([[[3.0, 0, 0, 1.0]]]), [*HAIR[:3], "Gray_Hair"])["Black_Hair"]
-    0.75
-    """
-    sums = np.abs(change).sum(axis=(0, 1))
-    shares = sums / (sums.sum() or 1.0)
-    return {name: float(shares[attributes.index(name)]) for name in HAIR}
 
 
 def pair_rms_gradient(rms_gradient: Array, i: int, j: int) -> Array:

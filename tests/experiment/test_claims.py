@@ -1,189 +1,242 @@
-"""Each claim is judged by the statistic that it names, computed here from made-up summaries."""
+"""Each claim is judged by the statistic that it names, computed here from made-up runs."""
 
 from __future__ import annotations
 
 import copy
 import math
-from itertools import combinations
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lie_ref.experiment.claims import CLAIMS, COMPARED, compare, judge, rank_chance
+from lie_ref.experiment.claims import CLAIMS, COMPARED, agreement_by_attribute, compare, found_in
+from lie_ref.experiment.expansion import NETWORKS
 from lie_ref.images.labels import HAIR
-from lie_ref.study.verdicts import Claim, finding
+from lie_ref.study.verdicts import judged
 
-NAMES = [*HAIR, *(f"Attribute_{k}" for k in range(6))]
+NAMES = [*HAIR, "Bald", "Young"]
 RNG = np.random.default_rng(4)
+STEPS = (100, 200, 400, 1000)
+LR = 5e-3
 
 
-def make_point(step: int, ranks: list[int]) -> dict[str, Any]:
-    """A made-up checkpoint at which the attributes of `NAMES` have these ranks."""
-    under_adam = {"mean_correlation": 0.93, "mean_slope": 0.98, "mean_constant": 1.5}
-    shares = [dict(zip(HAIR, RNG.uniform(0, 0.2, 4).tolist(), strict=True)) for _ in range(2)]
+def some(low: float, high: float) -> float:
+    return float(RNG.uniform(low, high))
+
+
+def make_view() -> dict[str, Any]:
+    fit = {"correlation": some(0.9, 0.99), "slope": some(0.9, 1.1), "constant": some(2, 4), "spread": some(1, 2)}
+    shares = {name: some(0.01, 0.1) for name in HAIR}
+    return fit | {"hair_rank": some(1, 30), "lead": some(0, 1), "hair_shares": shares}
+
+
+def make_point(step: int) -> dict[str, Any]:
+    reach = {key: [some(1e-5, 1e-2) for _ in range(3)] for key in ("reach", "error", "cosine")}
     return {
         "step": step,
-        "brackets": [{"constant": c} for c in RNG.uniform(1, 2, 3).tolist()],
-        **{"mean_correlation": 0.97, "mean_slope": 1.02, "mean_constant": float(RNG.uniform(2, 4))},
-        "shuffled": {"mean_correlation": 0.95, "mean_slope": 1.0, "mean_constant": 0.5},
-        "attributes": [{"name": name, "rank": rank} for name, rank in zip(NAMES, ranks, strict=True)],
-        "hair_ranks": dict(zip(HAIR, ranks[:4], strict=True)),
-        "hair_shares": dict(zip(("logits", "probabilities"), shares, strict=True)),
-        "views": {"momentum": {**under_adam, "hair_ranks": dict(zip(HAIR, (4, 6, 9, 10), strict=True))}},
-        "checks": {"mini_batches": 1e-15},
+        "views": {view: make_view() for view in ("plain", "preconditioned", "momentum")},
+        "shuffled": make_view(),
+        "probability_share": some(0, 1),
+        "probability_share_apart": some(0, 1),
+        "agreement": {name: [some(0.01, 0.1), some(0.01, 0.1)] for name in NAMES},
+        "expansion": {name: copy.deepcopy(reach) for name in NETWORKS},
+        "mini_batches": 1e-15,
     }
 
 
-def cosines(network: str, k: int, epsilon: float) -> list[float]:
-    """The cosines of two orders, different for each case."""
-    first = 0.1 * (network == "as trained") + k / 100 - math.log10(epsilon) / 20
-    return [first, first + 0.04]
+def make_trial(step: int, kind: str, optimizer: str, epsilon: float) -> dict[str, Any]:
+    trial = {"step": step, "kind": kind, "optimizer": optimizer, "epsilon": epsilon}
+    trial |= {key: RNG.standard_normal(5).tolist() for key in ("predicted", "real")}
+    return trial | ({"best": some(-1, 0), "reverse": some(0, 1)} if kind == "passes" else {})
 
 
-def make_run(steps: tuple[int, ...] = (0, 100, 400, 1000)) -> dict[str, Any]:
-    passes = [
-        {"network": network, "mini_batches": k, "epsilon": e, "cosine": cosines(network, k, e), "ratio": [1.0, 1.0]}
-        for network in ("as trained", "average pool")
-        for k in (2, 8)
-        for e in (1e-1, 1e-3, 1e-7)
-    ]
-    ranks = [(RNG.permutation(10) + 1).tolist() for _ in steps]
-    points = [make_point(step, r) for step, r in zip(steps, ranks, strict=True)]
-    return {"attributes": NAMES, "checkpoints": points, "passes": passes}
+def make_run() -> dict[str, Any]:
+    trials = [("examples", 1e-5), ("mini-batches", 1e-5), ("mini-batches", LR), ("passes", LR)]
+    return {
+        "checkpoints": [make_point(step) for step in STEPS],
+        "passes": [
+            {"network": network, "mini_batches": k, "epsilon": e, "cosine": [some(0, 1), some(0, 1)], "ratio": [1.0]}
+            for network in ("as trained", "average pool")
+            for k in (2, 8)
+            for e in (1e-1, 1e-3, 1e-7)
+        ],
+        "orders": [
+            make_trial(step, kind, optimizer, epsilon)
+            for step in (400, 1000)
+            for kind, epsilon in trials
+            for optimizer in ("sgd", "adam")
+        ],
+    }
 
 
 RUNS = [make_run() for _ in range(3)]
 
 
-def found(key: str, runs: list[dict[str, Any]] = RUNS) -> dict[str, Any]:
-    """The finding on the claim with this id."""
-    return next(entry for entry in judge(runs) if entry["id"] == key)
+def value(key: str, runs: list[dict[str, Any]] = RUNS) -> Any:
+    """The number of the claim with this id."""
+    return next(entry["value"] for entry in found_in(runs) if entry["id"] == key)
+
+
+def over(since: int, of: Any) -> Any:
+    """The mean over the runs of the means over their checkpoints from this step on."""
+    return pytest.approx(mean(mean(of(p) for p in run["checkpoints"] if p["step"] >= since) for run in RUNS))
 
 
 def test_claims_have_different_names_and_at_least_one_bound() -> None:
-    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
-    assert all(claim.low > -math.inf or claim.high < math.inf for claim in CLAIMS)
-    assert not any("|" in claim.claim + claim.statistic for claim in CLAIMS)  # a Markdown table holds them
+    every = [*CLAIMS, *(claim for claim, *_ in COMPARED)]
+    assert len({claim.id for claim in every}) == len(every)
+    assert all(claim.low > -math.inf or claim.high < math.inf for claim in every)
+    assert not any("|" in claim.claim + claim.statistic for claim in every)  # a Markdown table holds them
 
 
-def test_only_checkpoints_from_the_named_step_on_count() -> None:
-    run = copy.deepcopy(RUNS[0])
-    for point, r in zip(run["checkpoints"], (0.1, 0.2, 0.6, 0.7), strict=True):
-        point["mean_correlation"] = r
-    judged = found("1a", [run])
-    assert (judged["value"], judged["low"], judged["high"]) == (pytest.approx((0.2 + 0.6 + 0.7) / 3), 0.2, 0.7)
-    ranks = [sum(point["hair_ranks"].values()) / 4 for point in run["checkpoints"][2:]]
-    assert found("2b", [run])["value"] == pytest.approx(mean(ranks))
+def test_every_claim_has_a_number_for_every_run() -> None:
+    for entry in found_in(RUNS):
+        assert math.isfinite(entry["value"]), entry["id"]
+        assert (entry["runs"], entry["undefined"]) == (3, False), entry["id"]
 
 
-def test_spreads_are_factors_of_one_standard_deviation() -> None:
-    for run in RUNS:
-        late = run["checkpoints"][1:]
-        pairs = [math.exp(stdev(math.log(b["constant"]) for b in point["brackets"])) for point in late]
-        assert found("1c", [run])["value"] == pytest.approx(mean(pairs))
-        training = math.exp(stdev(math.log(point["mean_constant"]) for point in late))
-        assert found("1d", [run])["value"] == pytest.approx(training)
+def test_claims_about_gradients_are_means_from_step_100_on() -> None:
+    for key, name in (("1a", "correlation"), ("1b", "slope"), ("1c", "spread")):
+        assert value(key) == over(100, lambda p, name=name: p["views"]["plain"][name])
+    assert value("1g") == over(100, lambda p: p["views"]["preconditioned"]["correlation"])
+    assert value("1h") == over(100, lambda p: p["views"]["momentum"]["correlation"])
+    assert value("4") == over(100, lambda p: p["mini_batches"])
+
+
+def test_the_spread_over_training_is_a_factor_of_one_standard_deviation() -> None:
+    factors = [math.exp(stdev(math.log(p["views"]["plain"]["constant"]) for p in run["checkpoints"])) for run in RUNS]
+    assert value("1d") == pytest.approx(mean(factors))
 
 
 def test_brackets_are_compared_with_those_of_shuffled_directions() -> None:
-    assert found("1e")["value"] == pytest.approx((1 - 0.97**2) / (1 - 0.95**2))
-    logs = [mean(math.log10(p["mean_constant"] / 0.5) for p in run["checkpoints"][1:]) for run in RUNS]
-    assert found("1f")["value"] == pytest.approx(mean(logs))
+    def unexplained(p: dict[str, Any]) -> float:
+        return (1 - p["views"]["plain"]["correlation"] ** 2) / (1 - p["shuffled"]["correlation"] ** 2)
+
+    assert value("1e") == over(100, unexplained)
+    assert value("1f") == over(100, lambda p: math.log10(p["views"]["plain"]["constant"] / p["shuffled"]["constant"]))
 
 
-def test_both_colours_lead_where_they_have_the_first_two_ranks() -> None:
-    run = make_run((400, 600, 1000, 2000))
-    for point, ranks in zip(run["checkpoints"], ((1, 2), (2, 1), (1, 3), (2, 3)), strict=True):
-        point["hair_ranks"] |= dict(zip(("Black_Hair", "Brown_Hair"), ranks, strict=True))
-    assert found("2a", [run])["value"] == 0.5
+def test_claims_about_hair_are_means_from_step_400_on() -> None:
+    assert value("2a") == over(400, lambda p: p["views"]["plain"]["lead"])
+    assert value("2b") == over(400, lambda p: p["views"]["plain"]["hair_rank"])
+    assert value("2g") == over(400, lambda p: p["views"]["preconditioned"]["hair_rank"])
+    assert value("2h") == over(400, lambda p: p["views"]["momentum"]["hair_rank"])
+    for letter, name in zip("cdef", HAIR, strict=True):
+        assert value(f"2{letter}") == over(400, lambda p, name=name: p["views"]["plain"]["hair_shares"][name])
 
 
-def test_the_chance_of_a_rank_is_the_share_of_sets_of_attributes_that_rank_as_high() -> None:
-    for run in RUNS:
-        late = [point for point in run["checkpoints"] if point["step"] >= 400]
-        mean_rank = {
-            name: mean(a["rank"] for point in late for a in point["attributes"] if a["name"] == name) for name in NAMES
-        }
-        hair = sum(mean_rank[name] for name in HAIR)
-        as_high = [sum(mean_rank[n] for n in names) <= hair + 1e-9 for names in combinations(NAMES, 4)]
-        assert rank_chance(run) == pytest.approx(mean(as_high))
-        assert f"{mean(as_high):.2g}" in found("2b", [run])["note"]
-    assert rank_chance(make_run((0, 100))) is None
+def ratio(run: dict[str, Any], name: str) -> float:
+    """log₂ of an attribute's mean share where the pair disagrees over that where it agrees, at the late checkpoints."""
+    late = [p["agreement"][name] for p in run["checkpoints"] if p["step"] >= 400]
+    return math.log2(mean(apart for apart, _ in late) / mean(together for _, together in late))
 
 
-def test_a_view_that_no_checkpoint_has_decides_nothing() -> None:
-    judged = found("1g")
-    assert [judged[key] for key in ("value", "low", "high", "verdict", "runs")] == [None, None, None, "undecided", 0]
-    assert judged["note"] == "no values; 9 of 9 values undefined"
+def test_agreement_is_the_logarithm_of_a_ratio_of_shares() -> None:
+    assert value("2i") == pytest.approx(mean(mean(ratio(run, name) for name in NAMES) for run in RUNS))
+    assert value("2j") == pytest.approx(mean(mean(ratio(run, name) for name in HAIR) for run in RUNS))
+    found = agreement_by_attribute(RUNS)
+    assert list(found) == NAMES
+    for name in NAMES:
+        each = [ratio(run, name) for run in RUNS]
+        half = 4.302652729749462 * stdev(each) / math.sqrt(3)
+        assert [found[name][key] for key in ("value", "low", "high")] == pytest.approx(
+            [mean(each), mean(each) - half, mean(each) + half]
+        )
 
 
-def late_share(name: str) -> float:
-    return mean(p["hair_shares"]["logits"][name] for run in RUNS for p in run["checkpoints"] if p["step"] >= 400)
+def test_an_attribute_on_which_no_pair_disagrees_is_left_out() -> None:
+    runs = copy.deepcopy(RUNS)
+    for point in runs[0]["checkpoints"]:
+        point["agreement"]["Bald"][0] = math.nan
+    rest = [name for name in NAMES if name != "Bald"]
+    expected = [mean(ratio(run, name) for name in (rest if run is RUNS[0] else NAMES)) for run in RUNS]
+    assert value("2i", runs) == pytest.approx(mean(expected))
+    assert agreement_by_attribute(runs)["Bald"]["value"] == pytest.approx(mean(ratio(run, "Bald") for run in RUNS[1:]))
 
 
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        ("1b", 1.02),
-        ("1h", 0.93),
-        *((f"2{letter}", late_share(name)) for letter, name in zip("cdef", HAIR, strict=True)),
-        ("2h", (4 + 6 + 9 + 10) / 4),
-        ("4", 1e-15),
-        ("5a", mean(cosines("as trained", 8, 1e-1))),  # 8 is the largest number of mini-batches
-        ("5b", mean(cosines("as trained", 8, 1e-3))),
-        ("5c", mean(cosines("as trained", 8, 1e-7))),
-        ("5d", mean(cosines("average pool", 8, 1e-3))),
-    ],
-)
-def test_other_statistics_are_means_over_runs_and_checkpoints(key: str, expected: float) -> None:
-    assert found(key)["value"] == pytest.approx(expected)
+def test_passes_are_judged_by_their_cosines_over_the_most_mini_batches() -> None:
+    def cosine(network: str, epsilon: float) -> Any:
+        wanted = network, 8, epsilon
+        each = [
+            mean(
+                c
+                for p in run["passes"]
+                if (p["network"], p["mini_batches"], p["epsilon"]) == wanted
+                for c in p["cosine"]
+            )
+            for run in RUNS
+        ]
+        return pytest.approx(mean(each))
+
+    for key, epsilon in (("5a", 1e-1), ("5b", 1e-3), ("5c", 1e-7)):
+        assert value(key) == cosine("as trained", epsilon)
+    assert value("5d") == cosine("average pool", 1e-3)
 
 
-BOUNDS = {  # ids of claims: a value for which they hold, and values for which they fail
-    "1a 1g 1h": (0.95, 0.85),
-    "1b": (1.0, 1.2, 0.8),
-    "1c 1d": (1.2, 1.6),
-    "1e": (0.3, 0.9),
-    "1f": (0.5, -0.5),
-    "2a 5a 5b": (0.95, 0.5),
-    "2b 2g 2h": (5.0, 25.0),
-    "2c 2d 2e 2f": (0.05, 0.01),
-    "3a": (-0.1, 0.1),
-    "3b 3c": (0.1, -0.1),
-    "4": (1e-14, 1e-3),
-    "5c 5d": (0.9999, 0.95),
-}
+def trials(run: dict[str, Any], *wanted: Any) -> list[dict[str, Any]]:
+    return [of for of in run["orders"] if (of["kind"], of["optimizer"], of["epsilon"]) == wanted]
 
 
-def test_the_bounds_of_every_claim_are_on_the_right_side() -> None:
-    claims = {claim.id: claim for claim in (*CLAIMS, *(claim for claim, _, _ in COMPARED))}
-    cases = {key: values for keys, values in BOUNDS.items() for key in keys.split()}
-    assert cases.keys() == claims.keys()
-    for key, values in cases.items():
-        verdicts = [finding(claims[key], [[value] * 2])["verdict"] for value in values]
-        assert verdicts == ["holds", *["fails"] * (len(values) - 1)], key
+def test_foretold_changes_are_compared_by_their_cosine_and_passes_by_their_correlation() -> None:
+    cases = {"6a": ("examples", "sgd", 1e-5), "6b": ("mini-batches", "sgd", 1e-5), "6c": ("mini-batches", "sgd", LR)}
+    cases |= {"6d": ("mini-batches", "adam", 1e-5), "6e": ("mini-batches", "adam", LR)}
+    for key, wanted in cases.items():
+        each = []
+        for run in RUNS:
+            pairs = [(np.array(of["predicted"]), np.array(of["real"])) for of in trials(run, *wanted)]
+            each.append(mean(float(a @ b / np.sqrt((a @ a) * (b @ b))) for a, b in pairs))
+        assert value(key) == pytest.approx(mean(each)), key
+    each = [
+        mean(float(np.corrcoef(of["predicted"], of["real"])[0, 1]) for of in trials(run, "passes", "sgd", LR))
+        for run in RUNS
+    ]
+    assert value("6f") == pytest.approx(mean(each))
 
 
-def test_comparisons_pair_runs_of_the_same_seed() -> None:
-    claim = Claim("3", "falls", "share", high=0.0)
+def test_the_best_order_is_compared_with_its_reverse_and_with_random_orders() -> None:
+    for key, optimizer, other in (("6g", "sgd", "reverse"), ("6h", "sgd", "random"), ("6i", "adam", "reverse")):
+        each = [
+            mean(
+                of["best"] - (of["reverse"] if other == "reverse" else mean(of["real"]))
+                for of in trials(run, "passes", optimizer, LR)
+            )
+            for run in RUNS
+        ]
+        assert value(key) == pytest.approx(mean(each)), key
+
+
+def test_the_reach_is_a_median_over_pairs_and_a_logarithm() -> None:
+    for key, network in zip(("8a", "8b", "8c", "8d"), NETWORKS, strict=True):
+        assert value(key) == over(100, lambda p, n=network: math.log10(median(p["expansion"][n]["reach"])))
+    assert value("8e") == over(100, lambda p: median(p["expansion"]["as trained"]["error"]))
+
+
+def test_a_reach_of_nothing_is_undefined_and_cannot_hold() -> None:
+    runs = copy.deepcopy(RUNS)
+    for point in runs[0]["checkpoints"][:1]:
+        point["expansion"]["as trained"]["reach"] = [0.0, 0.0, 0.1]
+    found = next(entry for entry in found_in(runs) if entry["id"] == "8a")
+    assert (found["undefined"], found["note"]) == (True, "1 of 12 values undefined")
+
+
+def test_claims_without_late_checkpoints_passes_or_orders_have_no_number() -> None:
+    early = {"checkpoints": [], "passes": [], "orders": []}
+    found = judged({"": found_in([early, early])})[""]
+    assert {(entry["value"], entry["verdict"], entry["runs"]) for entry in found} == {(None, "undecided", 0)}
+
+
+def test_shares_of_hair_are_compared_at_steps_that_both_runs_have() -> None:
+    claim, _, _, key = COMPARED[0]
     others = copy.deepcopy(RUNS)
     for run in others:
+        run["checkpoints"] = [p for p in run["checkpoints"] if p["step"] <= 400]
         for point in run["checkpoints"]:
-            point["hair_shares"]["probabilities"]["Bald"] = 0.1  # so the sum is larger by 0.1 in each run
-    difference = compare(claim, RUNS, others)
-    assert (difference["value"], difference["verdict"], difference["runs"]) == (pytest.approx(-0.1), "holds", 3)
-    assert difference["high"] - difference["low"] < 1e-12  # although the runs differ
-    assert compare(claim, others, RUNS)["verdict"] == "fails"
-    early = [make_run((0, 100))] * 2
-    assert compare(claim, early, early)["verdict"] == "undecided"
-
-
-def test_comparisons_use_the_steps_that_both_runs_have() -> None:
-    claim = Claim("3", "falls", "share", high=0.0)
-    longer, shorter = (make_run(steps) for steps in ((0, 400, 600, 2000), (0, 400, 600)))
-    at = [[sum(p["hair_shares"]["probabilities"].values()) for p in run["checkpoints"]] for run in (longer, shorter)]
-    difference = compare(claim, [longer], [shorter])
-    assert difference["value"] == pytest.approx((at[0][1] + at[0][2] - at[1][1] - at[1][2]) / 2)
-    assert difference["note"].endswith(f"{(at[0][1] + at[0][2]) / 2:.3f} against {(at[1][1] + at[1][2]) / 2:.3f}")
+            point[key] = point[key] + 0.1
+    found = judged({"": [compare(claim, RUNS, others, key)]})[""][0]
+    shares = [next(p[key] for p in run["checkpoints"] if p["step"] == 400) for run in RUNS]
+    assert (found["value"], found["verdict"], found["runs"]) == (pytest.approx(-0.1), "holds", 3)
+    assert found["note"] == f"{mean(shares):.3f} against {mean(shares) + 0.1:.3f}"
+    assert judged({"": [compare(claim, others, RUNS, key)]})[""][0]["verdict"] == "fails"
+    early = [run | {"checkpoints": run["checkpoints"][:2]} for run in RUNS]
+    assert compare(claim, early, early, key)["value"] is None

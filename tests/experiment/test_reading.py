@@ -76,13 +76,13 @@ def test_a_missing_or_damaged_file_is_named(run: Path, name: str, damage: str) -
     [
         (
             lambda summary: summary.update(format="lie-ref-run/9"),
-            "expected format lie-ref-run/1, found 'lie-ref-run/9'",
+            "expected format lie-ref-run/2, found 'lie-ref-run/9'",
         ),
         (lambda summary: summary.pop("passes"), "'passes' is missing"),
         (lambda summary: summary.update(checkpoints=[]), ""),
         (lambda summary: summary["checkpoints"][0].update(step="0"), ""),
         (lambda summary: summary["checkpoints"][0]["checks"]["swaps"].update(adam=1), ""),
-        (lambda summary: summary["findings"][1].update(claim=None), ""),
+        (lambda summary: summary["checkpoints"][0]["expansion"].pop("reach"), "'reach' is missing"),
     ],
 )
 def test_a_wrong_value_of_the_summary_is_named_by_its_file(
@@ -114,7 +114,7 @@ def test_a_wrong_line_of_the_log_is_refused(run: Path, lines: list[str], message
     ("changes", "message"),
     [
         ({"step": np.array(200)}, "expected step 100, found '200'; delete it and resume the run"),
-        ({"format": None}, "expected format lie-ref-evaluation/3, found 'none'; delete it and resume the run"),
+        ({"format": None}, "expected format lie-ref-evaluation/4, found 'none'; delete it and resume the run"),
         ({"pairs": np.array(PAIRS)[::-1]}, "pairs differs from the other files of the run"),
         ({"x": np.zeros((32, 3, 16, 16))}, "x differs from the other files of the run"),
         ({"rms_bracket": np.full((15, TENSORS), np.nan)}, "rms_bracket has a value that is not finite"),

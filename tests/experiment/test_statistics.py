@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from lie_ref.experiment.statistics import (
     checkpoint_statistics,
     proportionality,
     rank_attributes,
-    shares_of_hair,
+    sample_statistics,
 )
 from lie_ref.fast import engine
 from lie_ref.fast.arguments import checked_problem
@@ -29,7 +30,6 @@ from lie_ref.machine.files import read_npz
 from lie_ref.measure.evaluation import Swaps, among_first, plain_swaps
 
 PAIRS = np.array([(0, 1), (0, 2), (1, 2)])
-HAIR_COLUMNS = [ATTRIBUTES.index(name) for name in HAIR]
 NO_FIT = {"correlation": None, "slope": None, "constant": None}
 
 
@@ -78,30 +78,6 @@ def test_mean_constant_is_the_geometric_mean_of_the_pairs(points):
     for point, _ in points:
         product = math.prod(fit["constant"] for fit in point["brackets"])
         assert point["mean_constant"] == pytest.approx(product ** (1 / 15), rel=1e-12)
-
-
-def check_shares(found: dict[str, Any], z: np.ndarray, dz: np.ndarray, p: Callable[[np.ndarray], np.ndarray]) -> None:
-    """The shares refer to the changes of all logits, and of all probabilities p(z) by central differences."""
-    h = 1e-6
-    for kind, change in (("logits", dz), ("probabilities", p(z + h * dz) - p(z - h * dz))):
-        sums = np.abs(change).sum(axis=(0, 1))
-        expected = dict(zip(HAIR, sums[HAIR_COLUMNS] / sums.sum(), strict=True))
-        assert found[kind] == pytest.approx(expected, rel=1e-6)
-
-
-def test_hair_shares_are_of_all_changes_of_logits_and_of_probabilities(points):
-    for point, arrays in points:
-        check_shares(point["hair_shares"], arrays["logits"], arrays["logit_delta"], lambda z: 1 / (1 + np.exp(-z)))
-
-
-def test_probabilities_of_exclusive_colours_are_those_of_their_softmax(plain):
-    def p(z: np.ndarray) -> np.ndarray:
-        exponentials, every = np.exp(z[..., HAIR_COLUMNS]), 1 / (1 + np.exp(-z))
-        every[..., HAIR_COLUMNS] = exponentials / (1 + exponentials.sum(axis=-1, keepdims=True))
-        return every
-
-    z = np.random.default_rng(1).standard_normal((4, 40))
-    check_shares(shares_of_hair(z, plain.logit_delta, ATTRIBUTES, HAIR_COLUMNS), z, plain.logit_delta, p)
 
 
 def test_the_norm_covers_all_tensors_of_the_bracket(points):
@@ -218,3 +194,95 @@ def test_the_common_answer_is_beaten_by_more_than_two_standard_deviations(networ
 def test_a_network_that_says_the_opposite_does_not_beat_the_common_answer():
     p, targets = answers(60, 13, 4)
     assert beats_majority(p, 1 - targets).tolist() == [False]
+
+
+# --- Of samples of sixes
+
+SIX = list(combinations(range(6), 2))
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, np.ndarray]:
+    """A made-up sample of three sixes, with four tensors and two views."""
+    rng = np.random.default_rng(3)
+    arrays: dict[str, np.ndarray] = {
+        "step": np.array(400),
+        "attributes": np.array(ATTRIBUTES),
+        "targets": rng.random((3, 6, 40)) < 0.4,
+        "moved_probability": rng.random((3, 15, 40)),
+        "rms_bracket/shuffled": rng.random((3, 15, 4)),
+    }
+    for view in ("plain", "momentum"):
+        arrays |= {f"rms_gradient/{view}": rng.random((3, 6, 4)), f"rms_bracket/{view}": rng.random((3, 15, 4))}
+        arrays[f"moved/{view}"] = rng.random((3, 15, 40)) ** 3
+    return arrays
+
+
+@pytest.mark.parametrize(("of", "gradient"), [("plain", "plain"), ("momentum", "momentum"), ("shuffled", "plain")])
+def test_fits_of_sixes_are_means_over_their_pairs(drawn: dict[str, np.ndarray], of: str, gradient: str) -> None:
+    correlations, slopes, constants = [], [], []
+    for six in range(3):
+        for p, (i, j) in enumerate(SIX):
+            g = drawn[f"rms_gradient/{gradient}"][six]
+            x = 0.5 * np.log((g[i] ** 2 + g[j] ** 2) / 2)
+            y = np.log(drawn[f"rms_bracket/{of}"][six, p])
+            correlations.append(np.corrcoef(x, y)[0, 1])
+            slopes.append(np.cov(x, y)[0, 1] / np.var(x, ddof=1))
+            constants.append(float(np.mean(y - x)))
+    found = sample_statistics(drawn)
+    fit = found["shuffled"] if of == "shuffled" else found["views"][of]
+    assert fit["correlation"] == pytest.approx(mean(correlations), rel=1e-9)
+    assert fit["slope"] == pytest.approx(mean(slopes), rel=1e-9)
+    assert fit["constant"] == pytest.approx(math.exp(mean(constants)), rel=1e-9)
+    spreads = [math.exp(stdev(constants[15 * six : 15 * six + 15])) for six in range(3)]
+    assert fit["spread"] == pytest.approx(mean(spreads), rel=1e-9)
+
+
+def test_ranks_and_shares_of_sixes_are_those_of_each_six(drawn: dict[str, np.ndarray]) -> None:
+    for view in ("plain", "momentum"):
+        ranks, shares = [], []
+        for moved in drawn[f"moved/{view}"]:
+            total = {name: float(sum(moved[:, k])) for k, name in enumerate(ATTRIBUTES)}
+            order = sorted(ATTRIBUTES, key=lambda name: -total[name])
+            ranks.append([1 + order.index(name) for name in HAIR])
+            shares.append([total[name] / sum(total.values()) for name in HAIR])
+        found = sample_statistics(drawn)["views"][view]
+        assert found["hair_rank"] == pytest.approx(np.mean(ranks))
+        assert found["lead"] == mean(float({r[0], r[1]} == {1, 2}) for r in ranks)
+        assert list(found["hair_shares"].values()) == pytest.approx(np.mean(shares, axis=0))
+
+
+def test_black_and_brown_lead_where_they_have_the_first_two_ranks(drawn: dict[str, np.ndarray]) -> None:
+    moved = drawn["moved/plain"].copy()
+    black, brown, male = (ATTRIBUTES.index(name) for name in ("Black_Hair", "Brown_Hair", "Male"))
+    moved[..., [black, brown]] = 5.0
+    moved[2, :, male] = 9.0
+    assert sample_statistics(drawn | {"moved/plain": moved})["views"]["plain"]["lead"] == pytest.approx(2 / 3)
+
+
+def test_shares_of_pairs_that_disagree_are_means_over_the_pairs(drawn: dict[str, np.ndarray]) -> None:
+    found, hair = sample_statistics(drawn), [ATTRIBUTES.index(name) for name in HAIR]
+    of_hair, every = [], []
+    shares: dict[tuple[str, bool], list[float]] = {}
+    for six in range(3):
+        for p, (i, j) in enumerate(SIX):
+            a, b = drawn["targets"][six, i], drawn["targets"][six, j]
+            moved, probable = drawn["moved/plain"][six, p], drawn["moved_probability"][six, p]
+            for k, name in enumerate(ATTRIBUTES):
+                shares.setdefault((name, bool(a[k] != b[k])), []).append(moved[k] / moved.sum())
+            if list(a[hair]) != list(b[hair]):
+                of_hair.append(probable[hair].sum())
+                every.append(probable.sum())
+    for name in ATTRIBUTES:
+        assert found["agreement"][name] == pytest.approx([mean(shares[name, True]), mean(shares[name, False])])
+    assert found["probability_share_apart"] == pytest.approx(sum(of_hair) / sum(every))
+    each = [six[:, hair].sum() / six.sum() for six in drawn["moved_probability"]]
+    assert found["probability_share"] == pytest.approx(mean(each))
+
+
+def test_an_attribute_on_which_all_agree_has_no_share_of_pairs_that_disagree(drawn: dict[str, np.ndarray]) -> None:
+    targets = drawn["targets"].copy()
+    targets[..., 0] = True
+    apart, together = sample_statistics(drawn | {"targets": targets})["agreement"][ATTRIBUTES[0]]
+    assert math.isnan(apart)
+    assert together > 0

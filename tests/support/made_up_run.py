@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lie_ref.experiment.reading import SWAPS, VIEWS
+from lie_ref.experiment.reading import EVALUATION, SUMMARY, SWAPS, VIEWS
 from lie_ref.images.labels import HAIR
 
 ALL_STEPS = (0, 10, 30, 100, 200, 400, 600, 1000, 1500, 2000, 3000, 4000, 5000)
@@ -18,11 +18,6 @@ HOSTILE = '<script>alert("&")</script>'
 ATTRIBUTES = [*HAIR, HOSTILE, *(f"Attribute_{k}" for k in range(35))]
 PAIRS = list(itertools.combinations(range(6), 2))
 TENSORS = 20
-KEYS = ("id", "claim", "statistic", "value", "low", "high", "verdict", "runs", "note")
-FINDINGS = [
-    ("1a", f"Brackets follow gradients {HOSTILE}", "correlation", 0.975, 0.96, 0.99, "holds", 5, "from step 100"),
-    ("2", "Hair colours are moved most", "mean rank", None, None, None, "undecided", 1, ""),
-]
 PASSES = [
     {"network": network, "mini_batches": k, "epsilon": epsilon, "cosine": cosines, "ratio": ratios}
     for network in ("as trained", HOSTILE)
@@ -61,6 +56,7 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
         "mean_correlation": 0.953,
         "attributes": [{"name": name, "rank": k, "mean_abs_logit_change": 0.5} for name, k in rank.items()],
         "hair_ranks": {name: rank[name] for name in HAIR},
+        "expansion": {"reach": [1e-4, 3e-5, 1e-3], "error": [0.2, 0.4, 0.3], "cosine": [0.9, 0.8, 0.9]},
         "checks": {
             "hvp_modes": 2.1e-15,
             "richardson": 3.4e-10,
@@ -69,7 +65,7 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
         },
     }
     evaluation = {
-        "format": np.array("lie-ref-evaluation/3"),
+        "format": np.array(EVALUATION),
         "step": np.array(step),
         "pairs": np.array(PAIRS),
         "x": images,
@@ -95,7 +91,7 @@ def make_run(run: Path, steps: tuple[int, ...] = (0, 100), images: np.ndarray | 
         points.append(point)
         np.savez(run / "evaluation" / f"step_{step:06d}.npz", **evaluation)
     summary = {
-        "format": "lie-ref-run/1",
+        "format": SUMMARY,
         "dataset": "made-up faces",
         "preset": "mxresnet-tiny",
         "steps": steps[-1],
@@ -104,7 +100,6 @@ def make_run(run: Path, steps: tuple[int, ...] = (0, 100), images: np.ndarray | 
         "attributes": ATTRIBUTES,
         "rms_gradient": "the root mean square of both examples’ RMS gradients, for each tensor",
         "checkpoints": points,
-        "findings": [dict(zip(KEYS, finding, strict=True)) for finding in FINDINGS],
         "passes": PASSES,
     }
     (run / "summary.json").write_text(json.dumps(summary))
