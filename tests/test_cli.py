@@ -126,7 +126,8 @@ def test_resuming_a_finished_run_prints_its_headlines_and_its_page(cache, run_co
     assert run("experiment", *SMALL_OPTIONS, "--cache", str(cache), "--out", str(run_copy), "--resume") == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "data: synthetic faces, seed 0, 400 images"
-    assert shown[2:-1] == headlines(run_copy)
+    assert shown[2] == "mxresnet-tiny takes about 0.8 GiB of memory"
+    assert shown[3:-1] == headlines(run_copy)
     assert shown[-1] == f"page: {run_copy / 'report.html'}"
 
 

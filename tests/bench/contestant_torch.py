@@ -1,4 +1,4 @@
-"""PyTorch: torch.func for derivatives of single examples, eager mode for training, two threads."""
+"""PyTorch: torch.func for derivatives of single examples, in two threads; eager mode for training, in one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def peer(preset: str, n: int) -> Peer:
 
 
 def training(preset: str, batch: int, steps: int, lr: float, betas: tuple[float, float]) -> dict[str, Part]:
-    """Training steps with Adam, in both memory formats."""
+    """Training steps with Adam, in both memory formats, in one thread: runs are trained side by side."""
 
     def trainer(dtype: type, memory_format: Any) -> Callable[[int], Arrays]:
         p = problem(preset, batch, dtype)
@@ -61,11 +61,13 @@ def training(preset: str, batch: int, steps: int, lr: float, betas: tuple[float,
         adam = torch.optim.Adam(net.parameters(), lr, betas)
 
         def advance(steps: int) -> Arrays:
+            torch.set_num_threads(1)
             for _ in range(steps):
                 adam.zero_grad()
                 loss = F.binary_cross_entropy_with_logits(net(x), y)
                 loss.backward()
                 adam.step()
+            torch.set_num_threads(THREADS)
             means = {name: adam.state[value]["exp_avg"] for name, value in net.named_parameters()}
             return step_results(loss.detach(), mean=means, param=parameters(net), buffer=statistics(net))
 
