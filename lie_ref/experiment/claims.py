@@ -59,8 +59,8 @@ def agreement(names: Sequence[str] | None, run: Run) -> list[float]:
         for name, pair in point["agreement"].items():
             if names is None or name in names:
                 shares.setdefault(name, []).append(pair)
-    ratios = [np.divide(*np.mean(pairs, axis=0)) for pairs in shares.values()]
-    logs = [math.log2(ratio) for ratio in ratios if math.isfinite(ratio)]
+    means = [np.mean(pairs, axis=0).tolist() for pairs in shares.values()]
+    logs = [math.log2(apart / together) for apart, together in means if apart > 0 and together > 0]
     return [sum(logs) / len(logs)] if logs else []
 
 

@@ -46,20 +46,20 @@ def try_orders(settings: Settings, model: Model, dataset: Dataset, checkpoint: C
     held_out = problem(rng.permutation(dataset.indices("validation"))[:HELD_OUT])
     optimizers: dict[str, Optimizer] = {"sgd": PLAIN, "adam": checkpoint.adam(settings.betas)}
     found = []
-    swapped = {
-        "examples": problem(rows[: 2 * PAIRS]),
-        "mini-batches": problem(rows[: 2 * PAIRS * settings.batch], settings.batch),
-    }
+    pairs, batches = min(PAIRS, len(rows) // settings.batch // 2), min(BATCHES, len(rows) // settings.batch)
+    swapped = {"examples": problem(rows[: 2 * PAIRS])}
+    if pairs:
+        swapped["mini-batches"] = problem(rows[: 2 * pairs * settings.batch], settings.batch)
     for kind, of in swapped.items():
         for name, optimizer in optimizers.items():
             for epsilon in (*EPSILONS, settings.lr):
                 predicted, real = zip(*_swaps(of, held_out, optimizer, epsilon), strict=True)
                 common = {"step": checkpoint.step, "kind": kind, "optimizer": name, "epsilon": epsilon}
                 found.append(common | {"predicted": list(predicted), "real": list(real)})
-    batches = problem(rows[: BATCHES * settings.batch], settings.batch).astype(np.float32)
+    whole = problem(rows[: batches * settings.batch], settings.batch).astype(np.float32)
     for name, optimizer in optimizers.items():
         common = {"step": checkpoint.step, "kind": "passes", "optimizer": name, "epsilon": settings.lr}
-        found.append(common | _passes(batches, held_out.astype(np.float32), optimizer, settings.lr, rng))
+        found.append(common | _passes(whole, held_out.astype(np.float32), optimizer, settings.lr, rng))
     return found
 
 

@@ -38,7 +38,8 @@ def draw(rng: np.random.Generator, hair: Array, sixes: int = SIXES) -> tuple[Arr
     """
     mixed = rng.permutation(len(hair))
     parts = np.array_split(mixed[np.argsort(hair[mixed], kind="stable")], SIX)
-    columns = [np.resize(rng.permutation(part), sixes) for part in parts]
+    often = [range(-(-sixes // len(part))) for part in parts]  # more than once if there are few examples
+    columns = [np.concatenate([rng.permutation(of) for _ in n])[:sixes] for of, n in zip(parts, often, strict=True)]
     examples = np.stack(columns, axis=1)
     others = [np.setdiff1d(mixed, six) for six in examples]
     return examples, np.stack([rng.choice(rest, WATCHED, replace=False) for rest in others])

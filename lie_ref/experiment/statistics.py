@@ -69,7 +69,7 @@ def sample_statistics(arrays: Arrays) -> dict[str, Any]:
         "views": {view: _view_statistics(arrays, view, hair) for view in views},
         "shuffled": _fits(arrays["rms_bracket/shuffled"], arrays["rms_gradient/plain"]),
         "probability_share": _shares(probability)[:, hair].sum(axis=1).mean(),
-        "probability_share_apart": probability[apart][:, hair].sum() / probability[apart].sum(),
+        "probability_share_apart": _ratio(probability[apart][:, hair].sum(), probability[apart].sum()),
         "agreement": _agreement(arrays["moved/plain"], disagree, attributes),
         **(from_json(str(arrays["checks"]), "checks") if "checks" in arrays else {}),
     }
@@ -102,6 +102,10 @@ def _fits(rms_bracket: Array, rms_gradient: Array) -> dict[str, float]:
         "constant": float(np.exp(logs.mean())),
         "spread": float(np.exp(logs.std(axis=1, ddof=1)).mean()),
     }
+
+
+def _ratio(a: float, b: float) -> float:
+    return float(a / b) if b else math.nan
 
 
 def _shares(moved: Array) -> Array:

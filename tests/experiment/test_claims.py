@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lie_ref.experiment.claims import CLAIMS, COMPARED, agreement_by_attribute, compare, found_in
+from lie_ref.experiment.claims import CLAIMS, COMPARED, agreement, agreement_by_attribute, compare, found_in
 from lie_ref.experiment.expansion import NETWORKS
 from lie_ref.images.labels import HAIR
 from lie_ref.study.verdicts import judged
 
 NAMES = [*HAIR, "Bald", "Young"]
 RNG = np.random.default_rng(4)
-STEPS = (100, 200, 400, 1000)
+STEPS = (100, 200, 400, 1000, 5000)
 LR = 5e-3
 
 
@@ -63,7 +63,7 @@ def make_run() -> dict[str, Any]:
         ],
         "orders": [
             make_trial(step, kind, optimizer, epsilon)
-            for step in (400, 1000)
+            for step in (400, 5000)
             for kind, epsilon in trials
             for optimizer in ("sgd", "adam")
         ],
@@ -145,14 +145,40 @@ def test_agreement_is_the_logarithm_of_a_ratio_of_shares() -> None:
         )
 
 
+@pytest.mark.filterwarnings("error")
 def test_an_attribute_on_which_no_pair_disagrees_is_left_out() -> None:
     runs = copy.deepcopy(RUNS)
     for point in runs[0]["checkpoints"]:
         point["agreement"]["Bald"][0] = math.nan
     rest = [name for name in NAMES if name != "Bald"]
-    expected = [mean(ratio(run, name) for name in (rest if run is RUNS[0] else NAMES)) for run in RUNS]
+    expected = [mean(ratio(run, name) for name in (rest if run is runs[0] else NAMES)) for run in runs]
     assert value("2i", runs) == pytest.approx(mean(expected))
+    assert agreement(["Bald"], runs[0]) == []
     assert agreement_by_attribute(runs)["Bald"]["value"] == pytest.approx(mean(ratio(run, "Bald") for run in RUNS[1:]))
+
+
+def test_an_attribute_that_no_run_tells_about_has_no_number() -> None:
+    runs = copy.deepcopy(RUNS)
+    for point in (point for run in runs for point in run["checkpoints"]):
+        point["agreement"]["Bald"] = [0.1, math.nan]
+    assert agreement_by_attribute(runs)["Bald"] == {"value": None, "low": None, "high": None}
+    one = agreement_by_attribute(RUNS[:1])["Bald"]  # a single run has no interval
+    assert one == {"value": pytest.approx(ratio(RUNS[0], "Bald")), "low": None, "high": None}
+
+
+def test_equal_shares_are_a_tie_and_twice_the_share_is_one() -> None:
+    run = copy.deepcopy(RUNS[0])
+    for point in run["checkpoints"]:
+        point["agreement"] = {"Bald": [0.04, 0.04], "Young": [0.04, 0.02]}
+    assert agreement(["Bald"], run) == [0]
+    assert agreement(["Young"], run) == [1]
+    assert agreement(None, run) == [0.5]
+    tied = judged({"": [entry for entry in found_in([run, run]) if entry["id"] == "2i"]})
+    assert tied[""][0]["verdict"] == "holds"
+    run["checkpoints"][-1]["agreement"]["Young"] = run["checkpoints"][-2]["agreement"]["Young"] = [0.04, 0.04]
+    run["checkpoints"][-3]["agreement"]["Young"] = [0.04, 0.04]
+    tied = judged({"": [entry for entry in found_in([run, run]) if entry["id"] == "2i"]})
+    assert (tied[""][0]["value"], tied[""][0]["verdict"]) == (0, "undecided")
 
 
 def test_passes_are_judged_by_their_cosines_over_the_most_mini_batches() -> None:
@@ -174,6 +200,18 @@ def test_passes_are_judged_by_their_cosines_over_the_most_mini_batches() -> None
     assert value("5d") == cosine("average pool", 1e-3)
 
 
+def test_a_cosine_that_is_not_finite_leaves_the_claim_undecided_or_failed() -> None:
+    """ε may be too long a step; JSON then has null."""
+    runs = copy.deepcopy(RUNS)
+    for run in runs:
+        for of in run["passes"]:
+            of["cosine"] = [1.0, None] if of["mini_batches"] == 8 else [1.0]
+    found = {entry["id"]: entry for entry in judged({"": found_in(runs)})[""]}
+    for key in ("5a", "5b", "5c", "5d"):
+        assert (found[key]["value"], found[key]["verdict"]) == (1.0, "undecided")
+        assert found[key]["note"] == "3 of 6 values undefined"
+
+
 def trials(run: dict[str, Any], *wanted: Any) -> list[dict[str, Any]]:
     return [of for of in run["orders"] if (of["kind"], of["optimizer"], of["epsilon"]) == wanted]
 
@@ -192,6 +230,26 @@ def test_foretold_changes_are_compared_by_their_cosine_and_passes_by_their_corre
         for run in RUNS
     ]
     assert value("6f") == pytest.approx(mean(each))
+
+
+@pytest.mark.filterwarnings("error")
+def test_orders_without_any_predicted_or_real_change_are_undefined() -> None:
+    runs = copy.deepcopy(RUNS)
+    trials(runs[0], "examples", "sgd", 1e-5)[0]["predicted"] = [0.0] * 5
+    trials(runs[1], "passes", "sgd", LR)[1]["real"] = [0.25] * 5  # all orders are alike
+    found = {entry["id"]: entry for entry in found_in(runs)}
+    for key in ("6a", "6f"):
+        assert (found[key]["runs"], found[key]["note"]) == (3, "1 of 6 values undefined")
+
+
+def test_what_only_shifts_or_scales_the_predictions_of_passes_leaves_their_correlation_at_one() -> None:
+    runs = copy.deepcopy(RUNS)
+    for of in (of for run in runs for of in trials(run, "passes", "sgd", LR)):
+        of["predicted"] = [7 + 2 * real for real in of["real"]]
+    for of in (of for run in runs for of in trials(run, "examples", "sgd", 1e-5)):
+        of["predicted"] = [-3 * real for real in of["real"]]
+    assert value("6f", runs) == pytest.approx(1)
+    assert value("6a", runs) == pytest.approx(-1)
 
 
 def test_the_best_order_is_compared_with_its_reverse_and_with_random_orders() -> None:
@@ -217,7 +275,28 @@ def test_a_reach_of_nothing_is_undefined_and_cannot_hold() -> None:
     for point in runs[0]["checkpoints"][:1]:
         point["expansion"]["as trained"]["reach"] = [0.0, 0.0, 0.1]
     found = next(entry for entry in found_in(runs) if entry["id"] == "8a")
-    assert (found["undefined"], found["note"]) == (True, "1 of 12 values undefined")
+    assert (found["undefined"], found["note"]) == (True, "1 of 15 values undefined")
+
+
+def test_one_checkpoint_tells_nothing_about_the_spread_over_training() -> None:
+    runs = [run | {"checkpoints": run["checkpoints"][:1]} for run in RUNS]
+    assert value("1d", runs) is None
+    assert value("1c", runs) == pytest.approx(mean(run["checkpoints"][0]["views"]["plain"]["spread"] for run in RUNS))
+
+
+def test_checkpoints_before_step_100_do_not_count() -> None:
+    runs = [run | {"checkpoints": [make_point(0), make_point(30), *run["checkpoints"]]} for run in RUNS]
+    assert found_in(runs) == found_in(RUNS)
+
+
+def test_a_claim_holds_where_all_runs_are_within_its_bounds_and_fails_where_they_are_beyond() -> None:
+    runs = copy.deepcopy(RUNS)
+    for correlation, verdict in ((0.95, "holds"), (0.85, "fails")):
+        for n, point in enumerate(point for run in runs for point in run["checkpoints"]):
+            point["views"]["plain"]["correlation"] = correlation + 1e-3 * math.sin(n)
+        found = {entry["id"]: entry for entry in judged({"": found_in(runs)})[""]}
+        assert found["1a"]["verdict"] == verdict
+        assert found["1a"]["low"] < found["1a"]["value"] < found["1a"]["high"]
 
 
 def test_claims_without_late_checkpoints_passes_or_orders_have_no_number() -> None:
@@ -240,3 +319,27 @@ def test_shares_of_hair_are_compared_at_steps_that_both_runs_have() -> None:
     assert judged({"": [compare(claim, others, RUNS, key)]})[""][0]["verdict"] == "fails"
     early = [run | {"checkpoints": run["checkpoints"][:2]} for run in RUNS]
     assert compare(claim, early, early, key)["value"] is None
+
+
+def test_a_difference_of_shares_is_the_mean_over_runs_and_late_steps() -> None:
+    for claim, _, _, key in COMPARED:
+        found = compare(claim, RUNS, RUNS[::-1], key)
+        late = [[p[key] for p in run["checkpoints"] if p["step"] >= 400] for run in RUNS]
+        apart = [mean(a - b for a, b in zip(*both, strict=True)) for both in zip(late, late[::-1], strict=True)]
+        assert found["value"] == pytest.approx(mean(apart), abs=1e-15)
+        assert found["error"] == pytest.approx(stdev(apart) / math.sqrt(3))
+
+
+def test_equal_shares_decide_nothing_and_an_undefined_one_lets_no_claim_hold() -> None:
+    claim, _, _, key = COMPARED[1]
+    assert claim.low == 0
+    same = judged({"": [compare(claim, RUNS, copy.deepcopy(RUNS), key)]})[""][0]
+    assert (same["value"], same["error"], same["verdict"]) == (0, 0, "undecided")
+    more = copy.deepcopy(RUNS)
+    for point in (point for run in more for point in run["checkpoints"]):
+        point[key] += 0.1
+    assert judged({"": [compare(claim, more, RUNS, key)]})[""][0]["verdict"] == "holds"
+    more[0]["checkpoints"][-1][key] = math.nan
+    found = judged({"": [compare(claim, more, RUNS, key)]})[""][0]
+    assert (found["verdict"], found["undefined"]) == ("undecided", True)
+    assert found["value"] == pytest.approx(0.1)

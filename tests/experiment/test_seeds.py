@@ -11,27 +11,43 @@ import numpy as np
 import pytest
 from small import SMALL
 
+import lie_ref
 from lie_ref.experiment import sample as sampling
 from lie_ref.experiment import seeds as study
 from lie_ref.experiment.claims import CLAIMS
+from lie_ref.experiment.run import read_trained
 from lie_ref.experiment.seeds import VARIANTS, judge, read_study_run, run_study, study_run, study_table
 from lie_ref.experiment.settings import Settings
+from lie_ref.images.dataset import Dataset
 from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz
 from lie_ref.machine.workers import workers
 
-FEW = replace(SMALL, steps=2, batch=32)
+FEW = replace(SMALL, steps=2, batch=8)
 SHIPPED = {name: dict(variants) for name, variants in VARIANTS.items()}  # tests shorten the list
+# Two sixes are sampled from step 1 on, and few orders of few mini-batches are tried at step 2.
+HURRIED = [
+    *(("seeds", name, value) for name, value in (("SETTLED", 1), ("LATE", 1), ("TRIED", (2,)))),
+    *(("orders", name, value) for name, value in (("PAIRS", 1), ("BATCHES", 2), ("RANDOM", 2), ("HELD_OUT", 8))),
+    ("orders", "EPSILONS", (1e-5,)),
+    ("expansion", "EPSILONS", (1e-5, 1e-3)),
+    ("examination", "MINI_BATCHES", 2),
+    ("examination", "EPSILONS", (1e-1, 1e-3, 1e-7)),
+]
+HURRY = f"""
+from importlib import import_module
+for module, name, value in {HURRIED}:
+    setattr(import_module("lie_ref.experiment." + module), name, value)
+import_module("lie_ref.experiment.sample").draw.__defaults__ = (2,)
+"""  # for worker processes, which do not see what a test has changed
 
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
-    """Two variants only; sample two sixes from step 1 on, and try orders of few mini-batches at step 2."""
+    """Two variants only, and what `HURRIED` says."""
     patch.setitem(VARIANTS, "faces", {name: SHIPPED["faces"][name] for name in ("plain", "exclusive")})
-    for name, value in (("SETTLED", 1), ("LATE", 1), ("TRIED", (2,))):
-        patch.setattr(study, name, value)
+    for module, name, value in HURRIED:
+        patch.setattr(f"lie_ref.experiment.{module}.{name}", value)
     patch.setattr(sampling.draw, "__defaults__", (2,))
-    for name, value in (("PAIRS", 1), ("BATCHES", 2), ("RANDOM", 2), ("HELD_OUT", 8)):
-        patch.setattr(study.try_orders.__module__ + "." + name, value)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +63,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a run or of a study: name → bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*") if path.name != ".lock"}
 
 
 def test_each_variant_is_a_run_with_its_own_settings(finished: Path) -> None:
@@ -75,13 +96,28 @@ def test_only_plain_runs_are_sampled_under_adam_and_try_orders(finished: Path) -
     assert {of["kind"] for of in run["orders"]} == {"examples", "mini-batches", "passes"}
 
 
-def test_the_checks_are_about_the_examples_of_the_first_six(finished: Path) -> None:
-    arrays = read_npz(finished / "faces/plain/seed-0/samples/step_000002.npz")
+def test_the_checks_are_about_the_examples_of_the_first_six(finished: Path, faces: Dataset) -> None:
+    """At the learning rate, the error of the bracket of its first two examples, from real steps in float64."""
+    run, model = finished / "faces/plain/seed-0", lie_ref.preset("mxresnet-tiny")
+    arrays, state = read_npz(run / "samples/step_000002.npz"), read_trained(run, model, 2)
+    params, buffers = ({name: a.astype(float) for name, a in of.items()} for of in (state.params, state.buffers))
+    x, y = faces.batch(arrays["examples"][0], np.float64)
+    seen, _ = faces.batch(arrays["watched"][0], np.float64)
+
+    def logits(order: tuple[int, int]) -> np.ndarray:
+        theta = params
+        for i in order:
+            g = lie_ref.gradients(model, theta, buffers, x[i : i + 1], y[i : i + 1])
+            theta = {name: t - FEW.lr * g[name][0] for name, t in theta.items()}
+        return model.apply(theta, buffers, seen)
+
+    bracket = lie_ref.brackets(model, params, buffers, x, y, [(0, 1)])
+    predicted = lie_ref.push_forward(model, params, buffers, seen, bracket)
+    real = (logits((0, 1)) - logits((1, 0))) / FEW.lr**2
     checks = json.loads(str(arrays["checks"]))
-    assert checks["mini_batches"] < 1e-12
-    smooth = checks["expansion"]["average pool"]
-    assert min(smooth["reach"]) >= 1e-5
-    assert all(np.isfinite(smooth["error"]))
+    found = checks["expansion"]["as trained"]["error"][0]
+    assert found == pytest.approx(np.linalg.norm(real - predicted[0]) / np.linalg.norm(predicted), rel=1e-6)
+    assert 0 < checks["mini_batches"] < 1e-12
 
 
 def test_a_run_that_is_only_compared_takes_fewer_steps(
@@ -99,6 +135,18 @@ def test_the_findings_are_written_to_the_summary(finished: Path) -> None:
     found = summary["sets"]["faces"]
     assert [entry["id"] for entry in found] == sorted([*(claim.id for claim in CLAIMS), "3a", "3d"])
     assert {entry["verdict"] for entry in found} == {"undecided"}  # one run decides nothing
+    # Claims about checkpoints from step 100 on have no number here, those about passes and orders have.
+    assert {entry["id"][0] for entry in found if entry["value"] is not None} == {"5", "6"}
+    value = {entry["id"]: entry["value"] for entry in found}
+    cosines = {
+        (of["network"], of["epsilon"]): of["cosine"]
+        for of in json.loads((finished / "faces/plain/seed-0/passes.json").read_text())
+    }
+    assert value["5a"] == pytest.approx(np.mean(cosines["as trained", 1e-1]))
+    assert value["5d"] == pytest.approx(np.mean(cosines["average pool", 1e-3]))
+    for of in json.loads((finished / "faces/plain/seed-0/orders/step_000002.json").read_text()):
+        if (of["kind"], of["optimizer"]) == ("passes", "adam"):
+            assert value["6i"] == pytest.approx(of["best"] - of["reverse"])
     assert len(summary["agreement"]["faces"]) == 40
 
 
@@ -115,16 +163,43 @@ def test_a_finished_study_is_not_run_again(finished: Path, quick: None, cache: P
     assert (finished / "summary.json").read_text() == text
 
 
+@pytest.mark.parametrize("at", ["sample", "try_orders", "compare_orders"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
+    finished: Path, quick: None, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study, at, stop)
+        with pytest.raises(KeyboardInterrupt):
+            study_run(FEW, tmp_path, cache, plain=True)
+    kept = {path: path.stat().st_mtime_ns for part in ("samples", "orders") for path in tmp_path.glob(f"{part}/*")}
+    assert len(kept) == ["sample", "try_orders", "compare_orders"].index(at)
+    study_run(FEW, tmp_path, cache, plain=True)
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    assert contents(tmp_path) == contents(finished / "faces/plain/seed-0")
+
+
+def test_a_run_whose_last_checkpoint_is_missing_trains_on_to_the_same_bytes(
     finished: Path, quick: None, tmp_path: Path, cache: Path
 ) -> None:
-    whole = finished / "faces/plain/seed-0"
+    whole = finished / "faces/exclusive/seed-0"
     run = Path(shutil.copytree(whole, tmp_path / "run"))
-    for name in ("checkpoints/step_000002.npz", "samples/step_000002.npz", "orders/step_000002.json", "passes.json"):
+    for name in ("checkpoints/step_000002.npz", "samples/step_000002.npz"):
         (run / name).unlink()
-    study_run(replace(FEW, celeba=None), run, cache, plain=True)
-    for path in whole.rglob("*.*"):
-        assert (run / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
+    study_run(replace(FEW, exclusive_hair=True), run, cache, plain=False)
+    assert contents(run) == contents(whole)
+
+
+def test_a_run_with_other_settings_is_not_continued(finished: Path, quick: None, cache: Path) -> None:
+    run = finished / "faces/plain/seed-0"
+    with pytest.raises(InputError, match=r"the run has lr 0\.005, not 0\.1; give the same options"):
+        study_run(replace(FEW, lr=0.1), run, cache, plain=True)
+
+
+def test_a_run_without_files_has_nothing_to_judge(tmp_path: Path) -> None:
+    assert read_study_run(tmp_path) == {"checkpoints": [], "passes": [], "orders": []}
 
 
 def test_a_damaged_sample_is_named(finished: Path, tmp_path: Path) -> None:
@@ -135,19 +210,14 @@ def test_a_damaged_sample_is_named(finished: Path, tmp_path: Path) -> None:
         read_study_run(run)
 
 
-def test_runs_in_worker_processes_have_the_same_bits(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_runs_in_worker_processes_have_the_same_findings_and_bits(
+    finished: Path, quick: None, tmp_path: Path, cache: Path
 ) -> None:
-    """Workers do not see what a test has changed, so the runs end before their first sample."""
-    monkeypatch.setitem(VARIANTS, "faces", {name: SHIPPED["faces"][name] for name in ("clear", "exclusive")})
-    monkeypatch.setattr(study, "judge", lambda *_: {})
     with workers(2) as executor:
-        run_study(FEW, 1, tmp_path / "a", cache, executor)
-    run_study(FEW, 1, tmp_path / "b", cache)
-    files = [str(path.relative_to(tmp_path / "a")) for path in (tmp_path / "a").rglob("*.*")]
-    assert len(files) > 4
-    for name in files:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+        for _ in range(2):  # each time the child that has waited longest
+            executor.submit(exec, HURRY, {}).result()
+        run_study(FEW, 1, tmp_path, cache, executor)
+    assert contents(tmp_path) == contents(finished)
 
 
 def test_the_table_has_a_line_per_finding_and_a_column_per_set(finished: Path) -> None:
@@ -159,9 +229,43 @@ def test_the_table_has_a_line_per_finding_and_a_column_per_set(finished: Path) -
     assert all(line.startswith("| ") and line.count("|") == 7 for line in lines)
 
 
-def test_a_study_without_runs_is_refused(tmp_path: Path, cache: Path) -> None:
-    with pytest.raises(InputError, match="--seeds: expected an integer >= 1, got 0"):
-        run_study(SMALL, 0, tmp_path, cache)
+@pytest.mark.parametrize(
+    ("seeds", "message"), [(0, "expected an integer >= 1, got 0"), (1001, "expected at most 1000, got 1001")]
+)
+def test_a_study_without_runs_or_of_too_many_is_refused(tmp_path: Path, cache: Path, seeds: int, message: str) -> None:
+    with pytest.raises(InputError, match=f"--seeds: {message}"):
+        run_study(SMALL, seeds, tmp_path, cache)
+
+
+def test_each_seed_has_a_run_of_every_variant_with_its_settings(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On synthetic faces all five variants, on CelebA two, and all of the first seed before the second."""
+    done: list[tuple[str, Settings, bool]] = []
+
+    def record(settings: Settings, out: Path, cache: Path, plain: bool) -> None:
+        done.append((str(out.relative_to(tmp_path.resolve())), settings, plain))
+
+    monkeypatch.setattr(study, "study_run", record)
+    monkeypatch.setattr(study, "judge", lambda *_: {})
+    monkeypatch.setattr(Settings, "open_images", lambda *_: None)
+    given = replace(SMALL, celeba="somewhere", seed=77)
+    run_study(given, 2, tmp_path, cache)
+    expected = []
+    for seed in range(2):
+        celeba = replace(given, seed=seed)
+        faces = replace(celeba, celeba=None)
+        runs = {
+            "celeba/plain": celeba,
+            "celeba/exclusive": replace(celeba, exclusive_hair=True),
+            "faces/plain": faces,
+            "faces/exclusive": replace(faces, exclusive_hair=True),
+            "faces/independent": replace(faces, independent_hair=True),
+            "faces/clear": replace(faces, ambiguity=0.0),
+            "faces/ambiguous": replace(faces, ambiguity=2.0),
+        }
+        expected += [(f"{name}/seed-{seed}", of, name.endswith("/plain")) for name, of in runs.items()]
+    assert done == expected
 
 
 def test_a_study_that_could_not_begin_fails_in_the_same_way_again(tmp_path: Path, cache: Path) -> None:

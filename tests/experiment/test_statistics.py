@@ -286,3 +286,58 @@ def test_an_attribute_on_which_all_agree_has_no_share_of_pairs_that_disagree(dra
     apart, together = sample_statistics(drawn | {"targets": targets})["agreement"][ATTRIBUTES[0]]
     assert math.isnan(apart)
     assert together > 0
+
+
+def test_a_tensor_without_a_gradient_is_left_out_of_the_fits_of_sixes(drawn: dict[str, np.ndarray]) -> None:
+    zero = {name: np.concatenate([a, 0 * a[..., :2]], axis=-1) for name, a in drawn.items() if name.startswith("rms")}
+    assert sample_statistics(drawn | zero) == sample_statistics(drawn)
+
+
+@pytest.mark.parametrize(("tensors", "defined"), [(2, False), (3, True)])
+def test_sixes_have_a_fit_with_at_least_three_tensors(
+    drawn: dict[str, np.ndarray], tensors: int, defined: bool
+) -> None:
+    few = {name: a[..., :tensors] for name, a in drawn.items() if name.startswith("rms")}
+    found = sample_statistics(drawn | few)
+    for of in (found["shuffled"], *found["views"].values()):
+        assert {math.isfinite(of[key]) for key in ("correlation", "slope", "constant", "spread")} == {defined}
+
+
+def test_hair_is_found_by_its_name_wherever_it_stands(drawn: dict[str, np.ndarray]) -> None:
+    order = np.random.default_rng(5).permutation(40)
+    moved = {name: a[..., order] for name, a in drawn.items() if name == "targets" or name.startswith("moved")}
+    found = sample_statistics(drawn | moved | {"attributes": np.array(ATTRIBUTES)[order]})
+    expected = sample_statistics(drawn)
+    for view in ("plain", "momentum"):
+        for key in ("hair_rank", "lead", "hair_shares"):
+            assert found["views"][view][key] == pytest.approx(expected["views"][view][key])
+    for key in ("probability_share", "probability_share_apart"):
+        assert found[key] == pytest.approx(expected[key])
+    assert found["agreement"] == {name: pytest.approx(expected["agreement"][name]) for name in ATTRIBUTES}
+
+
+def test_hair_shares_of_equal_changes_are_one_of_forty(drawn: dict[str, np.ndarray]) -> None:
+    """Attributes that tie are ranked in the order of the file: none of the hair colours is among the first two."""
+    same = {name: np.ones_like(a) for name, a in drawn.items() if name.startswith("moved")}
+    found = sample_statistics(drawn | same)
+    assert list(found["views"]["plain"]["hair_shares"].values()) == pytest.approx([1 / 40] * 4)
+    assert found["views"]["plain"]["hair_rank"] == mean(1 + ATTRIBUTES.index(name) for name in HAIR)
+    assert found["views"]["plain"]["lead"] == 0
+    assert found["probability_share"] == pytest.approx(4 / 40)
+    assert found["agreement"]["Bald"] == pytest.approx([1 / 40] * 2)
+
+
+def test_without_pairs_that_disagree_on_hair_their_share_is_undefined(drawn: dict[str, np.ndarray]) -> None:
+    targets = drawn["targets"].copy()
+    targets[..., [ATTRIBUTES.index(name) for name in HAIR]] = False
+    with np.errstate(invalid="ignore"):
+        found = sample_statistics(drawn | {"targets": targets})
+    assert math.isnan(found["probability_share_apart"])
+    assert math.isfinite(found["probability_share"])
+
+
+def test_the_step_the_views_and_the_checks_are_those_of_the_file(drawn: dict[str, np.ndarray]) -> None:
+    found = sample_statistics(drawn | {"checks": np.array('{"mini_batches": 1e-15, "expansion": {}}')})
+    assert (found["step"], list(found["views"])) == (400, ["plain", "momentum"])
+    assert (found["mini_batches"], found["expansion"]) == (1e-15, {})
+    assert not {"mini_batches", "expansion"} & sample_statistics(drawn).keys()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, permutations
 
 import numpy as np
@@ -67,6 +69,50 @@ def test_passes_over_2_4_and_more_mini_batches_are_compared_in_reverse_and_rando
         (k, epsilon, 1 if k == 2 else 2) for k in (2, 4) for epsilon in (1e-2, 1e-3)
     ]
     assert compare_passes(mini_batches(MLP, 1), [0.1], np.random.default_rng(0)) == []
+
+
+def test_cosines_and_ratios_are_those_of_steps_in_the_reverse_and_in_an_order_of_the_generator() -> None:
+    p, e = mini_batches(MLP, 4), 0.05
+    (found,) = (of for of in compare_passes(p, [e], np.random.default_rng(3)) if of["mini_batches"] == 4)
+
+    def after(order: Sequence[int]) -> np.ndarray:
+        theta = p.params
+        for b in order:
+            g = lie_ref.gradients(MLP, theta, p.buffers, p.x[b], p.y[b])
+            theta = {name: t - e * g[name].mean(axis=0) for name, t in theta.items()}
+        return np.concatenate([t.ravel() for t in theta.values()])
+
+    for n, order in enumerate(([3, 2, 1, 0], np.random.default_rng(3).permutation(4).tolist())):
+        assert order != [0, 1, 2, 3]
+        pairs = [(b, a) for a, b in combinations(range(4), 2) if order.index(a) > order.index(b)]
+        brackets = lie_ref.batch_brackets(MLP, p.params, p.buffers, p.x, p.y, pairs)
+        predicted = np.concatenate([b.sum(axis=0).ravel() for b in brackets.values()])
+        truth = (after(order) - after(range(4))) / e**2
+        sizes = np.linalg.norm(truth), np.linalg.norm(predicted)
+        assert found["cosine"][n] == pytest.approx(truth @ predicted / sizes[0] / sizes[1], rel=1e-9)
+        assert found["ratio"][n] == pytest.approx(sizes[0] / sizes[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norm_is_in_the_mode_of_the_problem(training: bool) -> None:
+    p = replace(mini_batches(NET, 2), training=training)
+    field = vector_field(loss_of(NET, p.buffers, p.x[1], p.y[1], training=training))
+    moved = pass_displacement(p, (1,), 0.5)
+    brackets = lie_ref.batch_brackets(NET, p.params, p.buffers, p.x, p.y, [(1, 0)], training=training)
+    predicted = predicted_change(p, np.array([[1, 0]]))
+    for name, v in field(p.params).items():
+        np.testing.assert_allclose(moved[name], 0.5 * v, rtol=1e-9, atol=1e-12 * np.abs(v).max())
+        size = np.abs(brackets[name]).max()
+        np.testing.assert_allclose(predicted[name], brackets[name], rtol=1e-9, atol=1e-12 * size)
+
+
+def test_orders_that_come_out_as_given_are_not_compared() -> None:
+    class Given:
+        def permutation(self, k: int) -> np.ndarray:
+            return np.arange(k)
+
+    found = compare_passes(mini_batches(MLP, 4), [0.1], Given())  # type: ignore[arg-type]
+    assert [len(of["cosine"]) for of in found] == [len(of["ratio"]) for of in found] == [1, 1]
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
