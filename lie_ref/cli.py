@@ -153,7 +153,7 @@ def _parser() -> Parser:
         type=int,
         default=SEEDS,
         metavar="N",
-        help="runs of each kind, with seeds from 0 (default: %(default)s; the README has 10)",
+        help="runs of each kind, with seeds from 0 (default: %(default)s; a long study has 10)",
     )
     text = f"number of training steps, at most {COMPARED_STEPS} in runs that are only compared"
     _add_options(findings, default, [("steps", int, text), ("faces", int, "number of synthetic faces")])

@@ -7,7 +7,6 @@ stratified by hair: of the test examples, sorted by the colour of their hair, ea
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from ..fast import engine
 from ..fast.dual import Dual
 from ..images.dataset import Dataset
 from ..images.labels import HAIR
-from ..measure.evaluation import Swaps, optimizer_swaps, plain_swaps, shuffled_rms
+from ..measure.evaluation import optimizer_swaps, plain_swaps, shuffled_rms
 from ..study.checkpoint import Checkpoint
 from .exclusive import attribute_probabilities
 from .reading import SAMPLE
@@ -38,8 +37,10 @@ def draw(rng: np.random.Generator, hair: Array, sixes: int = SIXES) -> tuple[Arr
     """
     mixed = rng.permutation(len(hair))
     parts = np.array_split(mixed[np.argsort(hair[mixed], kind="stable")], SIX)
-    often = [range(-(-sixes // len(part))) for part in parts]  # more than once if there are few examples
-    columns = [np.concatenate([rng.permutation(of) for _ in n])[:sixes] for of, n in zip(parts, often, strict=True)]
+    columns = []
+    for part in parts:
+        often = -(-sixes // len(part))  # more than once if there are few examples
+        columns.append(np.concatenate([rng.permutation(part) for _ in range(often)])[:sixes])
     examples = np.stack(columns, axis=1)
     others = [np.setdiff1d(mixed, six) for six in examples]
     return examples, np.stack([rng.choice(rest, WATCHED, replace=False) for rest in others])
@@ -81,7 +82,9 @@ def sample(settings: Settings, model: Model, dataset: Dataset, checkpoint: Check
         swaps = {"plain": plain_swaps(solution)}
         swaps |= {view: optimizer_swaps(solution, *optimizers[view]) for view in views}
         for view, of in swaps.items():
-            _collect(found, view, of)
+            found[f"rms_gradient/{view}"].append(of.rms_gradient)
+            found[f"rms_bracket/{view}"].append(of.rms_bracket)
+            found[f"moved/{view}"].append(np.abs(of.logit_delta).mean(axis=1))
         found["rms_bracket/shuffled"].append(shuffled_rms(solution, settings.rng("shuffled", number)))
         z = Dual(engine.logits(solution.problem, seen), swaps["plain"].logit_delta)
         found["moved_probability"].append(np.abs(attribute_probabilities(z, exclusive).tangent).mean(axis=1))
@@ -94,9 +97,3 @@ def sample(settings: Settings, model: Model, dataset: Dataset, checkpoint: Check
         "format": np.array(SAMPLE),
         "step": np.array(checkpoint.step),
     }
-
-
-def _collect(found: dict[str, list[Any]], view: str, swaps: Swaps) -> None:
-    found[f"rms_gradient/{view}"].append(swaps.rms_gradient)
-    found[f"rms_bracket/{view}"].append(swaps.rms_bracket)
-    found[f"moved/{view}"].append(np.abs(swaps.logit_delta).mean(axis=1))

@@ -48,7 +48,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set cha
         "ambiguous": {"ambiguity": 2.0},
     },
 }
-SEEDS = 4  # as many as take an hour where a training step of the smallest network takes 50 ms
+SEEDS = 3  # by `_cost` they take 50 minutes if a training step takes 50 ms and two runs go on at a time
 COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is lowest by then (CelebA 1,500, faces 2,000)
 TRIED = (400, 5000)  # steps at which orders are tried
 SAMPLE, ORDERS, PASSES = 450, 1400, 700  # what a sample, trying orders, and comparing passes cost, in training steps
@@ -146,6 +146,11 @@ def read_study_run(out: Path) -> Run:
     }
 
 
+def study_table(summary: dict[str, Any]) -> list[str]:
+    """The lines of a Markdown table with the findings of a study."""
+    return table({SETS[name]: found for name, found in summary["sets"].items()})
+
+
 def _cost(settings: Settings, variant: str) -> int:
     """What a run costs, in training steps, by what was measured with the smallest network."""
     if variant != "plain":
@@ -154,11 +159,6 @@ def _cost(settings: Settings, variant: str) -> int:
     sampled = sum(step >= SETTLED for step in settings.checkpoints)
     tried = sum(step in TRIED for step in settings.checkpoints)
     return settings.steps + SAMPLE * sampled + ORDERS * tried + PASSES
-
-
-def study_table(summary: dict[str, Any]) -> list[str]:
-    """The lines of a Markdown table with the findings of a study."""
-    return table({SETS[name]: found for name, found in summary["sets"].items()})
 
 
 def _run(settings: Settings, name: str, variant: str, seed: int, out: Path, cache: Path) -> None:

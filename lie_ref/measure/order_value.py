@@ -36,8 +36,10 @@ def order_value(
     """⟨∇L, [v_i, v_j]⟩ for all pairs of n examples, where L is the mean loss on (x_val, y_val): (n, n), antisymmetric.
 
     Times ε², it is the loss after i, then j minus the loss after j, then i.  If it is negative, i first is better.
-    Batch-norm is in evaluation mode.  Raises ValueError or TypeError for arrays that do not fit, and ValueError for
-    a result that is not finite, unless `errors` is "ignore".
+    x is (n, channels, height, width) or (n, features), y is (n, n_out), or (n,) integers for "softmax"; x_val and y_val
+    likewise, for any number of examples.  Batch-norm is in evaluation mode, and the result has the dtype of the
+    parameters.  Raises ValueError or TypeError for arrays that do not fit, and ValueError for a result that is not
+    finite, unless `errors` is "ignore".
 
     >>> from lie_ref import brackets, gradients, mlp
     >>> state = mlp([2, 3, 1]), *mlp([2, 3, 1]).init(seed=0)

@@ -141,13 +141,17 @@ def _risk(entry: dict[str, Any]) -> float:
 
 
 def _distance(entry: dict[str, Any]) -> float:
-    """How far the number lies within the bounds, or beyond them if negative; 0 for a tie, which is no verdict."""
+    """How far the number lies within the bounds, or beyond them if negative; 0 if it can have no verdict.
+
+    That is a tie, or a claim that would hold but for a value that is undefined.
+    """
     if entry["value"] is None:
         return 0.0
     low, high = entry["bounds"]
     distance = min(entry["value"] - low, high - entry["value"])
     nearest = min(entry["bounds"], key=lambda bound: abs(entry["value"] - bound))
-    return 0.0 if abs(distance) <= TIE * max(1.0, abs(nearest)) else float(distance)
+    tie = abs(distance) <= TIE * max(1.0, abs(nearest))
+    return 0.0 if tie or (entry["undefined"] and distance > 0) else float(distance)
 
 
 def _verdict(entry: dict[str, Any], level: float) -> dict[str, Any]:
@@ -160,7 +164,7 @@ def _verdict(entry: dict[str, Any], level: float) -> dict[str, Any]:
     found["detectable"] = half + student(2 * FOUND - 1, degrees) * entry["error"]
     if abs(distance) > half:
         found["verdict"] = "holds" if distance > 0 else "fails"
-    return found | ({"verdict": "undecided"} if found["verdict"] == "holds" and entry["undefined"] else {})
+    return found
 
 
 def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:

@@ -74,6 +74,13 @@ def test_a_claim_with_an_undefined_value_cannot_hold() -> None:
     assert alone(CLAIM, [[0.1, None], [0.1, None]])["verdict"] == "fails"
 
 
+def test_a_claim_that_cannot_hold_does_not_count_as_decided() -> None:
+    sure, undefined = [[0.9], [0.91], [0.92]], [[0.9], [0.91], [0.92, None]]
+    found = judged({"": [finding(CLAIM, sure), finding(CLAIM, undefined)]})[""]
+    assert [entry["verdict"] for entry in found] == ["holds", "undecided"]
+    assert found[0]["level"] == 1 - 0.05 * 1 / 2
+
+
 def test_the_level_is_that_of_benjamini_and_yekutieli() -> None:
     """Three of four claims are decided at the level 1 − 0.05 · 3 / 4, found here by trying all numbers of claims."""
     means = [[1.0, 1.1, 1.2], [0.7, 0.75, 0.8], [0.3, 0.35, 0.38], [0.4, 0.5, 0.7]]
@@ -104,7 +111,7 @@ def test_the_detectable_effect_is_found_four_times_in_five() -> None:
 
 
 def study(rng: np.random.Generator, runs: int, sixes: int, skewed: bool) -> list[list[float]]:
-    """Simulated values of a statistic with the true mean 0: an effect of each run, and one of each of its own sixes."""
+    """A simulated statistic whose true mean is 0: each value is the effect of its run plus that of its six."""
     draw: Callable[..., Any] = (lambda *shape: rng.exponential(1, shape) - 1) if skewed else rng.standard_normal
     values = rng.standard_normal((runs, 1)) * 0.5 + (draw(runs, sixes) if skewed else draw((runs, sixes)))
     return [of.tolist() for of in values]
