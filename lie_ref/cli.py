@@ -146,8 +146,7 @@ def _parser() -> Parser:
     _add_executor(experiment, "checkpoints to evaluate", "a process beside that which trains")
 
     findings = command("findings", _findings, "run the experiment with several seeds and judge the published claims")
-    findings.add_argument("--celeba", metavar="DIR", help="folder or zip of CelebA (default: only synthetic faces)")
-    findings.add_argument("--subset", action="store_true", help="accept a folder that holds only some of the images")
+    _add_source(findings)
     findings.add_argument(
         "--seeds",
         type=int,
@@ -156,7 +155,14 @@ def _parser() -> Parser:
         help="runs of each kind, with seeds from 0 (default: %(default)s; a long study has 10)",
     )
     text = f"number of training steps, at most {COMPARED_STEPS} in runs that are only compared"
-    _add_options(findings, default, [("steps", int, text), ("faces", int, "number of synthetic faces")])
+    # fmt: off
+    _add_options(findings, default, (
+        ("faces", int, "number of synthetic faces"),
+        ("size", int, "height and width of the images in pixels"),
+        ("preset", str, f"network, one of {', '.join(PRESETS)}"),
+        ("steps", int, text),
+    ))
+    # fmt: on
     _add_folders(findings, "findings", "; finished runs in it are not done again")
     _add_executor(findings, "runs")
 
@@ -292,14 +298,11 @@ def _add_folders(parser: Parser, name: str, kept: str = "") -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
 
 
-def _chosen(options: argparse.Namespace, kind: type, both: bool = False) -> dict[str, Any]:
-    """The given settings of this kind.  Raises InputError for options of a source of images that is not used.
-
-    `both` says that synthetic faces are used beside CelebA.
-    """
+def _chosen(options: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """The given settings of this kind.  Raises InputError for options of a source of images that is not used."""
     given = vars(options)
     for name in ("faces", "ambiguity", "independent_hair"):
-        if options.celeba is not None and name in given and not both:
+        if options.celeba is not None and name in given:
             raise InputError(f"--{name.replace('_', '-')}: is for synthetic faces, not for --celeba")
     for name in ("subset", "skip_bad"):
         if options.celeba is None and given.get(name):
@@ -317,7 +320,7 @@ def _experiment(options: argparse.Namespace) -> None:
 
 
 def _findings(options: argparse.Namespace) -> None:
-    settings = Settings(**_chosen(options, Settings, both=True))
+    settings = Settings(**_chosen(options, Settings))
     with _executor(options, workers) as executor:
         found = run_study(settings, options.seeds, options.out, options.cache, executor)
     print("\n".join(study_table(found)))

@@ -19,8 +19,12 @@ from small import SMALL_OPTIONS
 from lie_ref import cli, oracle
 from lie_ref.cli import main
 from lie_ref.core.networks import PRESETS
+from lie_ref.diet.settings import PRESETS as PRESETS_OF_DIETS
+from lie_ref.diet.settings import DietSettings
 from lie_ref.experiment.printout import headlines
+from lie_ref.experiment.settings import Settings
 from lie_ref.images.labels import ATTRIBUTES
+from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz
 
 REFUSED = {  # a command, or an option of a small experiment: its error message
@@ -62,7 +66,9 @@ REFUSED = {  # a command, or an option of a small experiment: its error message
     "findings --celeba nowhere": "lie-ref: nowhere: no such folder",
     "findings --subset": "lie-ref: --subset: is for --celeba, which is not given",
     "findings --seeds 0": "lie-ref: --seeds: expected an integer >= 1, got 0",
-    "findings --celeba nowhere --faces 100": "lie-ref: --faces: expected an integer >= 320, got 100",
+    "findings --faces 100": "lie-ref: --faces: expected an integer >= 320, got 100",
+    "findings --celeba nowhere --faces 400": "lie-ref: --faces: is for synthetic faces, not for --celeba",
+    "findings --preset nothing": "lie-ref: --preset: expected one of mxresnet-tiny",
     "findings --steps -1": "lie-ref: --steps: expected an integer >= 0, got -1",
     "experiment --celeba nowhere --faces 10000": "lie-ref: --faces: is for synthetic faces, not for --celeba",
     "report": "lie-ref report: the following arguments are required: RUN",
@@ -120,6 +126,28 @@ def test_help_shows_every_default(capsys):
     shown = capsys.readouterr().out
     for default in ("10000", "64", "mxresnet-tiny", "5000", "0.005", "runs/experiment", "runs/cache"):
         assert f"(default: {default})" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("runner", "settings"),
+    [
+        ("run_study", Settings(faces=400, size=16, preset="mxresnet-small", steps=7)),
+        ("run_study", Settings(celeba="DIR", subset=True, skip_bad=True)),
+        ("run_diet", DietSettings(celeba="DIR", **PRESETS_OF_DIETS["paper"])),
+        ("run_diet", DietSettings(**PRESETS_OF_DIETS["quick"], tasks=("hair",), noise=0.0, lr=1e-3)),
+    ],
+)
+def test_the_command_in_a_record_has_the_settings_of_the_study(runner, settings, tmp_path, monkeypatch, capsys):
+    given = []
+
+    def capture(settings, *_):
+        given.append(settings)
+        raise InputError("seen")
+
+    monkeypatch.setattr(cli, runner, capture)
+    name = {"run_study": "findings", "run_diet": "diet"}[runner]
+    assert main([*settings.command(name).split()[1:], "--out", str(tmp_path)]) == 2
+    assert (given, capsys.readouterr().err) == ([settings], "lie-ref: seen\n")
 
 
 def test_resuming_a_finished_run_prints_its_headlines_and_its_page(cache, run_copy, capsys):

@@ -91,13 +91,13 @@ def _chart(figure: Figure, level: float | None = None) -> str:
 
 
 def _pruning_charts(task: Task) -> Iterator[str]:
-    """For each score a chart of the accuracy with its highest and lowest examples, random ones, and all of them."""
+    """For each score a chart of the accuracy with its highest examples, random ones, and all of them."""
     curves: dict[tuple[str | None, str], Curve] = defaultdict(list)
     for entry in sorted(task["pruning"], key=lambda entry: float(entry["fraction"])):
         curves[entry["score"], entry["end"]].append((entry["fraction"], entry["accuracy"]["values"]))
     level = task["pruning"][0]["accuracy"]["value"]
     for score in dict.fromkeys(entry["score"] for entry in task["pruning"] if entry["score"]):
-        of = {end: curves[score if end != "random" else None, end] for end in ("random", "lowest", "highest")}
+        of = {end: curves[score if end != "random" else None, end] for end in ("random", "highest")}
         ticks = {fraction: f"{fraction:.0%}" for fraction, _ in of["random"]}
         chart = _chart((f"Accuracy by the fraction kept, {score}", "examples kept", ticks, of), level)
         yield f"<figure>{chart}<figcaption>{escape(score)}</figcaption></figure>"

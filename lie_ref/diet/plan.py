@@ -44,13 +44,12 @@ def score_runs(settings: DietSettings) -> list[ScoreRun]:
 
 
 def subsets(settings: DietSettings) -> list[Subset]:
-    """The subsets to train on: all examples, then for each fraction a random one and those that scores select.
+    """The subsets to train on: all examples, then for each fraction a random one, and those with the highest scores.
 
-    Early scores select both ends, GraNd and EL2N at initialisation only the highest.
+    The scores are the early ones, and GraNd at initialisation.
     """
-    at_start = [(f"{score}/start", "highest") for score in settings.scores if score in ("grand", "el2n")]
-    early = [(key, end) for key in score_keys(settings.scores, ["early"]) for end in ("highest", "lowest")]
-    ends: list[tuple[str | None, str]] = [(None, "random"), *at_start, *early]
+    at_start = ["grand/start"] if "grand" in settings.scores else []
+    ends = [(None, "random"), *((key, "highest") for key in at_start + score_keys(settings.scores, ["early"]))]
     return [(None, "all", 1.0), *((key, end, fraction) for fraction in settings.fractions for key, end in ends)]
 
 
@@ -91,7 +90,7 @@ def _retrainings(settings: DietSettings, task: Task, scores: dict[bool, Arrays],
     """The trainings with one seed, on every subset and every window."""
     n, wanted = len(task.rows), []  # (name, noisy, score, where the examples start, their fraction)
     for key, end, fraction in subsets(settings):
-        wanted.append((subset_name(key, end, fraction), False, key, 1.0 if end == "highest" else 0.0, fraction))
+        wanted.append((subset_name(key, end, fraction), False, key, 1.0, fraction))
     for noisy, offset in product(scores, settings.offsets):
         wanted.append((window_name(noisy, offset), noisy, ORDER, offset, settings.window))
     shuffled = settings.rng("choices", number).permutation(n)

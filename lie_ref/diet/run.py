@@ -1,6 +1,6 @@
 """Runs a data diet from end to end: data, scores, retrainings, results and page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
@@ -13,7 +13,7 @@ from ..machine.errors import InputError
 from ..machine.files import from_json, make_folders, to_json, write_npz, write_text
 from ..machine.progress import Progress
 from ..machine.workers import completed
-from ..study.folder import check_config, held_folder, own_files, with_versions, write_config
+from ..study.folder import check_config, held_folder, own_files, recorded, with_versions, write_config
 from ..study.verdicts import judged, table
 from .claims import ACCURACY, found_in
 from .jobs import Job, Work
@@ -35,14 +35,15 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
     process works in `out`.
     """
     settings = settings.checked()
-    with held_folder(out):
+    with held_folder(out), recorded(out, settings.command("diet")) as record:
         dataset = settings.open_images(cache)
         work = Work(settings, dataset.cache, out.resolve())
         tasks = work.tasks
         for name in settings.tasks:
             check_sizes(settings, tasks[name, False])
         _begin(out, settings, dataset)
-        files = do(score_runs(settings), work, "scoring runs", executor)
+        record()
+        files = do(score_runs(settings), work, "scoring runs", executor, record)
         false = {name: task.false_labels(tasks[name, False]) for (name, noisy), task in tasks.items() if noisy}
         jobs: list[Job] = []
         for name in settings.tasks:
@@ -52,7 +53,7 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
             if name in false:
                 arrays |= {"false": false[name], **{f"noisy/{key}": score for key, score in scores[True].items()}}
             write_npz(out / f"scores-{name}.npz", arrays)
-        files |= do(jobs, work, "retrainings", executor)
+        files |= do(jobs, work, "retrainings", executor, record)
         found = [task_results(settings, tasks[name, False], false.get(name), files) for name in settings.tasks]
         verdicts = judged({task["task"]: found_in(task) for task in found})
         found = [task | {"findings": verdicts[task["task"]]} for task in found]
@@ -64,13 +65,19 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
         return results
 
 
-def do(jobs: Sequence[Job], work: Work, label: str, executor: Executor | None) -> dict[str, Arrays]:
-    """Do the jobs that have no file yet, with a progress bar; returns the arrays of all of them by name."""
+def do(
+    jobs: Sequence[Job], work: Work, label: str, executor: Executor | None, record: Callable[[], None]
+) -> dict[str, Arrays]:
+    """Do the jobs that have no file yet, with a progress bar, and call `record` after each.
+
+    Returns the arrays of all jobs by name.
+    """
     done = {job.name: job.read(work) for job in jobs if job.path(work).exists()}
     left = [job for job in jobs if job.name not in done]
     with Progress(len(jobs), label, start=len(done)) as bar:
         for _ in completed(executor, [partial(job.perform, work) for job in left]):
             bar.advance()
+            record()
     return done | {job.name: job.read(work) for job in left}
 
 

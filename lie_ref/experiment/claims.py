@@ -77,17 +77,18 @@ def _trials(run: Run, kind: str, optimizer: str, epsilon: float) -> list[dict[st
     return [of for of in run["orders"] if (of["kind"], of["optimizer"], of["epsilon"]) == wanted]
 
 
-def _foretold(kind: str, optimizer: str, epsilon: float, run: Run) -> list[float]:
-    """The cosine of the predicted and the real changes of held-out loss, at each step at which orders were tried.
+def foretold(of: dict[str, Any]) -> float:
+    """The cosine of the predicted and the real changes of held-out loss.
 
     For whole passes it is their correlation, because both are relative to an arbitrary order.
     """
-    found = []
-    for of in _trials(run, kind, optimizer, epsilon):
-        predicted, real = (np.array(of[key]) - (np.mean(of[key]) if kind == "passes" else 0) for key in PAIR)
-        sizes = np.linalg.norm(predicted) * np.linalg.norm(real)
-        found.append(float(predicted @ real / sizes) if sizes else math.nan)
-    return found
+    predicted, real = (np.array(of[key]) - (np.mean(of[key]) if of["kind"] == "passes" else 0) for key in PAIR)
+    sizes = np.linalg.norm(predicted) * np.linalg.norm(real)
+    return float(predicted @ real / sizes) if sizes else math.nan
+
+
+def _foretold(kind: str, optimizer: str, epsilon: float, run: Run) -> list[float]:
+    return [foretold(of) for of in _trials(run, kind, optimizer, epsilon)]
 
 
 def _best(other: str, optimizer: str, epsilon: float, run: Run) -> list[float]:
@@ -96,14 +97,15 @@ def _best(other: str, optimizer: str, epsilon: float, run: Run) -> list[float]:
     return [entry["best"] - (entry["reverse"] if other == "reverse" else np.mean(entry["real"])) for entry in of]
 
 
-def _reach(network: str, run: Run) -> list[float]:
-    """The decimal logarithm of the median ε up to which the expansion holds, at each checkpoint."""
-    reached = [np.median(point["expansion"][network]["reach"]) for point in _late(run, SETTLED)]
-    return [math.log10(epsilon) if epsilon else math.nan for epsilon in reached]
+def reach(network: str, point: Point) -> float:
+    """The decimal logarithm of the median ε up to which the expansion holds at a checkpoint."""
+    epsilon = np.median(point["expansion"][network]["reach"])
+    return math.log10(epsilon) if epsilon else math.nan
 
 
-def _error(network: str, run: Run) -> list[float]:
-    return [float(np.median(point["expansion"][network]["error"])) for point in _late(run, SETTLED)]
+def error(network: str, point: Point) -> float:
+    """The median relative error of the predicted changes of the logits, at the learning rate."""
+    return float(np.median(point["expansion"][network]["error"]))
 
 
 PAIR = ("predicted", "real")
@@ -170,14 +172,14 @@ CLAIMS = (
           partial(_best, "reverse", "adam", LR), high=0.0),
     Claim("8a", "A bracket predicts what a real swap does to logits, within 10 %, up to ε = 0.005",
           "log₁₀ of the largest ε (median of three pairs), steps ≥ 100",
-          partial(_reach, "as trained"), low=math.log10(LR)),
+          _at(SETTLED, partial(reach, "as trained")), low=math.log10(LR)),
     Claim("8b", "… with an average in place of the max-pool", "the same, with the same weights",
-          partial(_reach, "average pool"), low=math.log10(LR)),
-    Claim("8c", "… with ReLU in place of Mish", "the same", partial(_reach, "relu"), low=math.log10(LR)),
-    Claim("8d", "… with both", "the same", partial(_reach, "average pool and relu"), low=math.log10(LR)),
+          _at(SETTLED, partial(reach, "average pool")), low=math.log10(LR)),
+    Claim("8c", "… with ReLU in place of Mish", "the same", _at(SETTLED, partial(reach, "relu")), low=math.log10(LR)),
+    Claim("8d", "… with both", "the same", _at(SETTLED, partial(reach, "average pool and relu")), low=math.log10(LR)),
     Claim("8e", "At ε = 0.005 more than half of a predicted effect on the logits is real",
-          "relative error of the prediction (median of three pairs), steps ≥ 100", partial(_error, "as trained"),
-          high=0.5),
+          "relative error of the prediction (median of three pairs), steps ≥ 100",
+          _at(SETTLED, partial(error, "as trained")), high=0.5),
 )
 
 _HAIR_SHARE = "difference in hair’s share of all absolute changes of probability, steps 400 to 2,000"

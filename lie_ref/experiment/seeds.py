@@ -1,11 +1,10 @@
 """Judges the published claims: trains with several seeds, losses and kinds of faces, and gives a verdict on each claim.
 
-Each run has a folder of its own, SET/VARIANT/seed-N; a finished run is not done again.  A run trains as `lie-ref
+Each run has a folder of its own, VARIANT/seed-N; a finished run is not done again.  A run trains as `lie-ref
 experiment` does, and its checkpoints are sampled: see `sample`.  Runs other than plain ones are only compared with
 others and train for fewer steps.  All findings go to `summary.json` of the study.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -25,10 +24,11 @@ from ..machine.threads import threads
 from ..machine.workers import completed
 from ..measure.crosschecks import mini_batch_error
 from ..study.checkpoint import Checkpoint
-from ..study.folder import held_folder
+from ..study.folder import held_folder, recorded
 from ..study.training import seconds_per_step
 from ..study.verdicts import judged, table
 from .claims import COMPARED, LATE, SETTLED, Run, agreement_by_attribute, compare, found_in
+from .curves import curves
 from .expansion import NETWORKS, expansion, variant
 from .orders import try_orders
 from .reading import VIEWS, read_orders, read_passes, read_sample, readable
@@ -37,19 +37,15 @@ from .sample import sample
 from .settings import Settings
 from .statistics import sample_statistics
 
-SETS = {"celeba": "CelebA", "faces": "synthetic faces"}
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # what each run of a set changes
-    "celeba": {"plain": {}, "exclusive": {"exclusive_hair": True}},
-    "faces": {
-        "plain": {},
-        "exclusive": {"exclusive_hair": True},
-        "independent": {"independent_hair": True},
-        "clear": {"ambiguity": 0.0},
-        "ambiguous": {"ambiguity": 2.0},
-    },
+VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "exclusive": {"exclusive_hair": True}}  # what a run changes
+OF_FACES: dict[str, dict[str, Any]] = {  # the variants that there are of synthetic faces only
+    "independent": {"independent_hair": True},
+    "clear": {"ambiguity": 0.0},
+    "ambiguous": {"ambiguity": 2.0},
 }
-SEEDS = 3  # by `_cost` they take 50 minutes if a training step takes 50 ms and two runs go on at a time
+SEEDS = 6  # by `_cost` they take 50 minutes on synthetic faces if a step takes 50 ms and two runs go on at a time
 COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is lowest by then (CelebA 1,500, faces 2,000)
+SAMPLED = (100, 400, 1000, 2000, 3000, 5000)  # steps at which checkpoints are sampled
 TRIED = (400, 5000)  # steps at which orders are tried
 SAMPLE, ORDERS, PASSES = 450, 1400, 700  # what a sample, trying orders, and comparing passes cost, in training steps
 
@@ -59,47 +55,52 @@ def run_study(
 ) -> dict[str, Any]:
     """Do or finish all runs of the study in the folder `out`; return the contents of its `summary.json`.
 
-    Without `settings.celeba` there are only the runs on synthetic faces.  Each run is a piece of work for any
-    `concurrent.futures.Executor` whose workers see the same files; without one, they are done in this process.  Raises
-    InputError as `run_experiment` does.
+    The runs go to any `concurrent.futures.Executor` whose workers see the same files; without one, they are done in
+    this process.  Raises InputError as `run_experiment` does.
     """
     if not 1 <= seeds <= 1000:
         expected = "an integer >= 1" if seeds < 1 else "at most 1000"
         raise InputError(f"--seeds: expected {expected}, got {shortened(seeds)}")
     settings = settings.checked()
-    sets = [name for name in SETS if name == "faces" or settings.celeba]
-    runs = [(name, variant, seed) for seed in range(seeds) for name in sets for variant in VARIANTS[name]]
-    with held_folder(out):
+    runs = [(variant, seed) for seed in range(seeds) for variant in variants(settings)]
+    with held_folder(out), recorded(out, settings.command("findings", seeds=seeds)) as record:
         if settings.celeba:
             settings.open_images(cache)  # here, so that they are decoded by all processors
-        steps = sum(_cost(settings, variant) for _, variant, _ in runs)
+        steps = sum(_cost(settings, variant) for variant, _ in runs)
         seconds = steps * seconds_per_step(preset(settings.preset), settings.size, settings.batch)
         at_once = threads() if executor else 1
         print(f"{len(runs)} runs take about {clock(seconds / at_once)} if none is done and {at_once} go on at a time")
+        record()
         work = [partial(_run, settings, *run, out.resolve(), cache.resolve()) for run in runs]
         for done, _ in enumerate(completed(executor, work), start=1):
             print(f"runs done: {done} of {len(work)}", flush=True)
-        return judge(settings, sets, seeds, out)
+            record()
+        return judge(settings, seeds, out)
 
 
-def judge(settings: Settings, sets: Sequence[str], seeds: int, out: Path) -> dict[str, Any]:
+def variants(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The variants that a study of these images trains: name → the settings that it changes."""
+    return VARIANTS if settings.celeba else VARIANTS | OF_FACES
+
+
+def judge(settings: Settings, seeds: int, out: Path) -> dict[str, Any]:
     """Judge the claims by all runs of a study, together, and write its `summary.json`."""
-    found, agreements = {}, {}
-    for name in sets:
-        runs = {
-            variant: [read_study_run(out / name / variant / f"seed-{seed}") for seed in range(seeds)]
-            for variant in VARIANTS[name]
-        }
-        pairs = [(claim, runs[a], runs[b], key) for claim, a, b, key in COMPARED if {a, b} <= runs.keys()]
-        found[name] = [*found_in(runs["plain"]), *(compare(*pair) for pair in pairs)]
-        agreements[name] = agreement_by_attribute(runs["plain"])
+    runs = {
+        variant: [read_study_run(out / variant / f"seed-{seed}") for seed in range(seeds)]
+        for variant in variants(settings)
+    }
+    pairs = [(claim, runs[a], runs[b], key) for claim, a, b, key in COMPARED if {a, b} <= runs.keys()]
+    found = [*found_in(runs["plain"]), *(compare(*pair) for pair in pairs)]
+    (found,) = judged({"": sorted(found, key=lambda finding: str(finding["id"]))}).values()
     summary: dict[str, Any] = {
-        "format": "lie-ref-findings/2",
+        "format": "lie-ref-findings/3",
+        "images": "CelebA" if settings.celeba else "synthetic faces",
         "preset": settings.preset,
         "seeds": list(range(seeds)),
         "steps": settings.steps,
-        "sets": {name: sorted(of, key=lambda finding: str(finding["id"])) for name, of in judged(found).items()},
-        "agreement": agreements,
+        "findings": found,
+        "agreement": agreement_by_attribute(runs["plain"]),
+        "curves": curves(runs),
     }
     text = to_json(summary, indent=1)
     write_text(out / "summary.json", text + "\n")
@@ -118,7 +119,7 @@ def study_run(settings: Settings, out: Path, cache: Path, plain: bool) -> None:
         make_folders(out / "samples", out / "orders")
         for step in train(settings, model, dataset, out):
             path, orders = out / "samples" / f"step_{step:06d}.npz", out / "orders" / f"step_{step:06d}.json"
-            if step >= (SETTLED if plain else LATE) and not path.exists():
+            if step in _sampled(plain) and not path.exists():
                 state = read_trained(out, model, step)
                 arrays = sample(settings, model, dataset, state, VIEWS[1:] if plain else ())
                 if plain:
@@ -148,25 +149,29 @@ def read_study_run(out: Path) -> Run:
 
 def study_table(summary: dict[str, Any]) -> list[str]:
     """The lines of a Markdown table with the findings of a study."""
-    return table({SETS[name]: found for name, found in summary["sets"].items()})
+    return table({f"{summary['images']} (seeds: {len(summary['seeds'])})": summary["findings"]})
+
+
+def _sampled(plain: bool) -> list[int]:
+    """The steps at which a run is sampled: from those on to which claims apply."""
+    return [step for step in SAMPLED if step >= (SETTLED if plain else LATE)]
 
 
 def _cost(settings: Settings, variant: str) -> int:
     """What a run costs, in training steps, by what was measured with the smallest network."""
     if variant != "plain":
         steps = min(settings.steps, COMPARED_STEPS)
-        return steps + SAMPLE // 3 * sum(LATE <= step <= steps for step in settings.checkpoints)
-    sampled = sum(step >= SETTLED for step in settings.checkpoints)
+        return steps + SAMPLE // 3 * sum(step <= steps for step in _sampled(plain=False))
+    sampled = sum(step <= settings.steps for step in _sampled(plain=True))
     tried = sum(step in TRIED for step in settings.checkpoints)
     return settings.steps + SAMPLE * sampled + ORDERS * tried + PASSES
 
 
-def _run(settings: Settings, name: str, variant: str, seed: int, out: Path, cache: Path) -> None:
+def _run(settings: Settings, variant: str, seed: int, out: Path, cache: Path) -> None:
     """Do or finish one run of the study."""
-    print(f"{SETS[name]}, {variant}, seed {seed}", flush=True)
-    source = settings.celeba if name == "celeba" else None
-    settings = replace(settings, celeba=source, seed=seed, **VARIANTS[name][variant])
-    study_run(settings, out / name / variant / f"seed-{seed}", cache, plain=variant == "plain")
+    print(f"{variant}, seed {seed}", flush=True)
+    settings = replace(settings, seed=seed, **variants(settings)[variant])
+    study_run(settings, out / variant / f"seed-{seed}", cache, plain=variant == "plain")
 
 
 def _checks(

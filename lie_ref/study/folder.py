@@ -2,10 +2,11 @@
 
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from ..machine.errors import InputError
@@ -27,6 +28,30 @@ def held_folder(folder: Path) -> Iterator[None]:
     """Make the folder of a run and keep other processes out of it.  An error leaves no folder that is still empty."""
     with new_folder(folder), locked(folder / ".lock", str(folder)):
         yield
+
+
+@contextmanager
+def recorded(out: Path, command: str) -> Iterator[Callable[[], None]]:
+    """Keep `record.json` in the folder of a study: its command, the versions, and the seconds that all starts took.
+
+    Whoever calls what this yields at the start and after each piece of work loses little time to a kill.  Raises
+    InputError for a record that is damaged.
+    """
+    path, began = out / "record.json", monotonic()
+    try:
+        before = float(read_json(path)["seconds"]) if path.exists() else 0.0
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the record of a study ({error}); delete it") from error
+
+    def record() -> None:
+        found = with_versions({"command": command, "seconds": round(before + monotonic() - began)})
+        write_text(path, json.dumps(found, indent=1) + "\n")
+
+    try:
+        yield record
+    finally:
+        if path.exists():  # work has begun
+            record()
 
 
 def own_files(out: Path, patterns: Sequence[str], suffix: str = "") -> list[Path]:

@@ -1,7 +1,8 @@
 """The settings of a run that both studies have: images, optimizer and number of steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,19 @@ class StudySettings:
                 raise InputError(f"--{option}: expected what takes at most {MOST >> 30} GiB, got {took}")
         if not 0 < self.lr < float("inf"):
             raise InputError(f"--lr: expected a number > 0, got {self.lr}")
+
+    def command(self, name: str, **more: Any) -> str:
+        """The command line that has these settings, with DIR for the folder of CelebA.
+
+        >>> StudySettings(celeba="/data", batch=16).command("findings", seeds=10)
+        'lie-ref findings --celeba DIR --batch 16 --seeds 10'
+        """
+        chosen = {of.name: getattr(self, of.name) for of in fields(self) if getattr(self, of.name) != of.default}
+        words = ["lie-ref", name]
+        for key, value in (chosen | ({"celeba": "DIR"} if self.celeba else {}) | more).items():
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{key.replace('_', '-')}", *(str(of) for of in values if of is not True)]
+        return " ".join(words)
 
     def rng(self, purpose: str, number: int = 0) -> np.random.Generator:
         """The `stream` of these settings for one purpose."""

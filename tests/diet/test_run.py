@@ -64,7 +64,7 @@ def test_a_diet_writes_results_scores_and_page(finished: Path) -> None:
     scores = read_npz(finished / "scores-hair.npz")
     assert len(scores["rows"]) == len(scores["el2n/early"]) == len(scores["noisy/el2n/early"]) == task["examples"]
     assert scores["false"].sum() == task["false_labels"]
-    assert {entry["end"] for entry in task["pruning"]} == {"all", "random", "highest", "lowest"}
+    assert {entry["end"] for entry in task["pruning"]} == {"all", "random", "highest"}
     for entry in task["pruning"]:
         assert all(0 <= value <= 1 for value in entry["accuracy"]["values"])
         assert len(entry["accuracy"]["values"]) == 2
@@ -237,7 +237,7 @@ def test_the_page_has_no_script_and_loads_nothing(finished: Path) -> None:
     tags = re.findall(r"<(\w+)", page)
     assert "script" not in tags
     assert tags.count("img") == 2 * 8 * 9  # both ends of 9 scores
-    assert tags.count("svg") == 3 + 3  # the three scores that select; windows, velocities, barriers
+    assert tags.count("svg") == 2 + 3  # the two scores that select; windows, velocities, barriers
     loaded = re.findall(r"""\s(?:src|href|data)\s*=\s*["']?([^"'\s>]*)""", page)
     assert len(loaded) == tags.count("img")
     assert all(address.startswith("data:image/png;base64,") for address in loaded)

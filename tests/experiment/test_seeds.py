@@ -24,10 +24,10 @@ from lie_ref.machine.files import read_npz
 from lie_ref.machine.workers import workers
 
 FEW = replace(SMALL, steps=2, batch=8)
-SHIPPED = {name: dict(variants) for name, variants in VARIANTS.items()}  # tests shorten the list
 # Two sixes are sampled from step 1 on, and few orders of few mini-batches are tried at step 2.
 HURRIED = [
-    *(("seeds", name, value) for name, value in (("SETTLED", 1), ("LATE", 1), ("TRIED", (2,)))),
+    *(("seeds", name, value) for name, value in (("SETTLED", 1), ("LATE", 1), ("SAMPLED", (1, 2)), ("TRIED", (2,)))),
+    ("seeds", "OF_FACES", {}),
     *(("orders", name, value) for name, value in (("PAIRS", 1), ("BATCHES", 2), ("RANDOM", 2), ("HELD_OUT", 8))),
     ("orders", "EPSILONS", (1e-5,)),
     ("expansion", "EPSILONS", (1e-5, 1e-3)),
@@ -43,8 +43,7 @@ import_module("lie_ref.experiment.sample").draw.__defaults__ = (2,)
 
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
-    """Two variants only, and what `HURRIED` says."""
-    patch.setitem(VARIANTS, "faces", {name: SHIPPED["faces"][name] for name in ("plain", "exclusive")})
+    """What `HURRIED` says, such as two variants only."""
     for module, name, value in HURRIED:
         patch.setattr(f"lie_ref.experiment.{module}.{name}", value)
     patch.setattr(sampling.draw, "__defaults__", (2,))
@@ -67,12 +66,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """The files of a run or of a study: name → bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*") if path.name != ".lock"}
+    others = (".lock", "record.json")  # the record has the time that the study took
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*") if path.name not in others}
 
 
 def test_each_variant_is_a_run_with_its_own_settings(finished: Path) -> None:
     for variant in ("plain", "exclusive"):
-        changes, run = SHIPPED["faces"][variant], finished / "faces" / variant / "seed-0"
+        changes, run = VARIANTS[variant], finished / variant / "seed-0"
         config = json.loads((run / "config.json").read_text())
         assert {key: config[key] for key in changes} == changes
         assert (config["seed"], config["steps"], config["celeba"]) == (0, 2, None)
@@ -82,7 +82,7 @@ def test_each_variant_is_a_run_with_its_own_settings(finished: Path) -> None:
 
 
 def test_only_plain_runs_are_sampled_under_adam_and_try_orders(finished: Path) -> None:
-    plain, exclusive = (finished / "faces" / variant / "seed-0" for variant in ("plain", "exclusive"))
+    plain, exclusive = (finished / variant / "seed-0" for variant in ("plain", "exclusive"))
     views = [
         {name.split("/")[1] for name in read_npz(run / "samples/step_000002.npz") if name.startswith("moved/")}
         for run in (plain, exclusive)
@@ -98,7 +98,7 @@ def test_only_plain_runs_are_sampled_under_adam_and_try_orders(finished: Path) -
 
 def test_the_checks_are_about_the_examples_of_the_first_six(finished: Path, faces: Dataset) -> None:
     """At the learning rate, the error of the bracket of its first two examples, from real steps in float64."""
-    run, model = finished / "faces/plain/seed-0", lie_ref.preset("mxresnet-tiny")
+    run, model = finished / "plain/seed-0", lie_ref.preset("mxresnet-tiny")
     arrays, state = read_npz(run / "samples/step_000002.npz"), read_trained(run, model, 2)
     params, buffers = ({name: a.astype(float) for name, a in of.items()} for of in (state.params, state.buffers))
     x, y = faces.batch(arrays["examples"][0], np.float64)
@@ -131,8 +131,9 @@ def test_a_run_that_is_only_compared_takes_fewer_steps(
 
 def test_the_findings_are_written_to_the_summary(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
-    assert (summary["format"], summary["seeds"], list(summary["sets"])) == ("lie-ref-findings/2", [0], ["faces"])
-    found = summary["sets"]["faces"]
+    assert (summary["format"], summary["seeds"], summary["steps"]) == ("lie-ref-findings/3", [0], 2)
+    assert (summary["images"], summary["preset"]) == ("synthetic faces", "mxresnet-tiny")
+    found = summary["findings"]
     assert [entry["id"] for entry in found] == sorted([*(claim.id for claim in CLAIMS), "3a", "3d"])
     assert {entry["verdict"] for entry in found} == {"undecided"}  # one run decides nothing
     # Claims about checkpoints from step 100 on have no number here, those about passes and orders have.
@@ -140,20 +141,21 @@ def test_the_findings_are_written_to_the_summary(finished: Path) -> None:
     value = {entry["id"]: entry["value"] for entry in found}
     cosines = {
         (of["network"], of["epsilon"]): of["cosine"]
-        for of in json.loads((finished / "faces/plain/seed-0/passes.json").read_text())
+        for of in json.loads((finished / "plain/seed-0/passes.json").read_text())
     }
     assert value["5a"] == pytest.approx(np.mean(cosines["as trained", 1e-1]))
     assert value["5d"] == pytest.approx(np.mean(cosines["average pool", 1e-3]))
-    for of in json.loads((finished / "faces/plain/seed-0/orders/step_000002.json").read_text()):
+    for of in json.loads((finished / "plain/seed-0/orders/step_000002.json").read_text()):
         if (of["kind"], of["optimizer"]) == ("passes", "adam"):
             assert value["6i"] == pytest.approx(of["best"] - of["reverse"])
-    assert len(summary["agreement"]["faces"]) == 40
+    assert len(summary["agreement"]) == 40
+    assert {key: len(curve) for key, curve in summary["curves"].items()} == {"orders": 10, "hair": 0, "reach": 0}
 
 
 def test_a_finished_study_is_not_run_again(finished: Path, quick: None, cache: Path) -> None:
     def times() -> dict[Path, int]:
         return {
-            path: path.stat().st_mtime_ns for part in ("samples", "orders") for path in finished.glob(f"*/*/*/{part}/*")
+            path: path.stat().st_mtime_ns for part in ("samples", "orders") for path in finished.glob(f"*/*/{part}/*")
         }
 
     before, text = times(), (finished / "summary.json").read_text()
@@ -178,13 +180,13 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
     assert len(kept) == ["sample", "try_orders", "compare_orders"].index(at)
     study_run(FEW, tmp_path, cache, plain=True)
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
-    assert contents(tmp_path) == contents(finished / "faces/plain/seed-0")
+    assert contents(tmp_path) == contents(finished / "plain/seed-0")
 
 
 def test_a_run_whose_last_checkpoint_is_missing_trains_on_to_the_same_bytes(
     finished: Path, quick: None, tmp_path: Path, cache: Path
 ) -> None:
-    whole = finished / "faces/exclusive/seed-0"
+    whole = finished / "exclusive/seed-0"
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     for name in ("checkpoints/step_000002.npz", "samples/step_000002.npz"):
         (run / name).unlink()
@@ -193,7 +195,7 @@ def test_a_run_whose_last_checkpoint_is_missing_trains_on_to_the_same_bytes(
 
 
 def test_a_run_with_other_settings_is_not_continued(finished: Path, quick: None, cache: Path) -> None:
-    run = finished / "faces/plain/seed-0"
+    run = finished / "plain/seed-0"
     with pytest.raises(InputError, match=r"the run has lr 0\.005, not 0\.1; give the same options"):
         study_run(replace(FEW, lr=0.1), run, cache, plain=True)
 
@@ -203,7 +205,7 @@ def test_a_run_without_files_has_nothing_to_judge(tmp_path: Path) -> None:
 
 
 def test_a_damaged_sample_is_named(finished: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(finished / "faces/plain/seed-0", tmp_path / "run"))
+    run = Path(shutil.copytree(finished / "plain/seed-0", tmp_path / "run"))
     arrays = read_npz(run / "samples/step_000002.npz")
     np.savez(run / "samples/step_000002.npz", **{name: a for name, a in arrays.items() if name != "targets"})
     with pytest.raises(InputError, match=r"run/samples/step_000002.npz: cannot be read \('targets' is missing\)"):
@@ -220,13 +222,20 @@ def test_runs_in_worker_processes_have_the_same_findings_and_bits(
     assert contents(tmp_path) == contents(finished)
 
 
-def test_the_table_has_a_line_per_finding_and_a_column_per_set(finished: Path) -> None:
+def test_the_table_has_a_line_per_finding(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
-    head, rule, *lines = study_table(summary | {"sets": {"celeba": [], **summary["sets"]}})
-    assert head == "| | claim | statistic | holds if | CelebA | synthetic faces |"
-    assert rule.count("---") == 6
-    lines = lines[: len(summary["sets"]["faces"])]
-    assert all(line.startswith("| ") and line.count("|") == 7 for line in lines)
+    head, rule, *lines = study_table(summary)
+    assert head == "| | claim | statistic | holds if | synthetic faces (seeds: 1) |"
+    assert rule.count("---") == 5
+    lines = lines[: len(summary["findings"])]
+    assert all(line.startswith("| ") and line.count("|") == 6 for line in lines)
+
+
+def test_the_record_has_the_command_the_versions_and_the_time_of_all_starts(finished: Path, tmp_path: Path) -> None:
+    record = json.loads((finished / "record.json").read_text())
+    assert record["command"] == "lie-ref findings --faces 400 --size 16 --steps 2 --batch 8 --seeds 1"
+    assert set(record["versions"]) == {"python", "lie-ref", "numpy", "autograd", "pillow"}
+    assert 0 < record["seconds"] < 3600
 
 
 @pytest.mark.parametrize(
@@ -240,7 +249,7 @@ def test_a_study_without_runs_or_of_too_many_is_refused(tmp_path: Path, cache: P
 def test_each_seed_has_a_run_of_every_variant_with_its_settings(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On synthetic faces all five variants, on CelebA two, and all of the first seed before the second."""
+    """On synthetic faces five variants, on CelebA two, and all of the first seed before the second."""
     done: list[tuple[str, Settings, bool]] = []
 
     def record(settings: Settings, out: Path, cache: Path, plain: bool) -> None:
@@ -249,23 +258,22 @@ def test_each_seed_has_a_run_of_every_variant_with_its_settings(
     monkeypatch.setattr(study, "study_run", record)
     monkeypatch.setattr(study, "judge", lambda *_: {})
     monkeypatch.setattr(Settings, "open_images", lambda *_: None)
-    given = replace(SMALL, celeba="somewhere", seed=77)
-    run_study(given, 2, tmp_path, cache)
-    expected = []
-    for seed in range(2):
-        celeba = replace(given, seed=seed)
-        faces = replace(celeba, celeba=None)
-        runs = {
-            "celeba/plain": celeba,
-            "celeba/exclusive": replace(celeba, exclusive_hair=True),
-            "faces/plain": faces,
-            "faces/exclusive": replace(faces, exclusive_hair=True),
-            "faces/independent": replace(faces, independent_hair=True),
-            "faces/clear": replace(faces, ambiguity=0.0),
-            "faces/ambiguous": replace(faces, ambiguity=2.0),
-        }
-        expected += [(f"{name}/seed-{seed}", of, name.endswith("/plain")) for name, of in runs.items()]
-    assert done == expected
+    monkeypatch.setattr(study, "seconds_per_step", lambda *_: 0.1)
+    for celeba in ("somewhere", None):
+        given, expected = replace(SMALL, celeba=celeba, seed=77), []
+        done.clear()
+        run_study(given, 2, tmp_path, cache)
+        for seed in range(2):
+            plain = replace(given, seed=seed)
+            runs = {"plain": plain, "exclusive": replace(plain, exclusive_hair=True)}
+            if not celeba:
+                runs |= {
+                    "independent": replace(plain, independent_hair=True),
+                    "clear": replace(plain, ambiguity=0.0),
+                    "ambiguous": replace(plain, ambiguity=2.0),
+                }
+            expected += [(f"{name}/seed-{seed}", of, name == "plain") for name, of in runs.items()]
+        assert done == expected
 
 
 def test_a_study_that_could_not_begin_fails_in_the_same_way_again(tmp_path: Path, cache: Path) -> None:
@@ -281,10 +289,10 @@ def test_the_study_says_about_how_long_it_takes_before_it_begins(
     monkeypatch.setattr(study, "judge", lambda *_: {})
     monkeypatch.setattr(study, "seconds_per_step", lambda *_: 0.1)
     run_study(replace(SMALL, steps=5000), 2, tmp_path, cache)
-    # A plain run: 5,000 steps, 10 samples, orders at two steps, passes; four others: 2,000 steps and 5 smaller samples.
-    steps = 2 * (5000 + 10 * 450 + 2 * 1400 + 700) + 2 * 4 * (2000 + 5 * 150)
-    assert steps == 48000
-    assert capsys.readouterr().out.startswith("10 runs take about 1:20:00 if none is done and 1 go on at a time\n")
+    # A plain run: 5,000 steps, 6 samples, orders at two steps, passes; four others: 2,000 steps and 3 smaller samples.
+    steps = 2 * (5000 + 6 * 450 + 2 * 1400 + 700) + 2 * 4 * (2000 + 3 * 150)
+    assert steps == 42000
+    assert capsys.readouterr().out.startswith("10 runs take about 1:10:00 if none is done and 1 go on at a time\n")
 
 
 def test_variants_are_compared_in_the_order_of_their_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,9 +305,10 @@ def test_variants_are_compared_in_the_order_of_their_claims(tmp_path: Path, monk
         return {"checkpoints": [point], "passes": [], "orders": []}
 
     monkeypatch.setattr(study, "read_study_run", made_up)
-    monkeypatch.setattr(study, "found_in", lambda runs: [])
-    found = judge(Settings(celeba="somewhere"), ["celeba", "faces"], 2, tmp_path)["sets"]
+    for name in ("found_in", "curves"):
+        monkeypatch.setattr(study, name, lambda runs: [])
+    faces, celeba = (judge(Settings(celeba=given), 2, tmp_path)["findings"] for given in (None, "somewhere"))
     pairs = {"3a": ("exclusive", "plain"), "3b": ("plain", "independent"), "3c": ("ambiguous", "clear")}
     expected = {key: (order.index(a) - order.index(b)) / 10 for key, (a, b) in pairs.items()} | {"3d": 0.2}
-    assert {entry["id"]: entry["value"] for entry in found["faces"]} == pytest.approx(expected)
-    assert [(entry["id"], entry["runs"]) for entry in found["celeba"]] == [("3a", 2), ("3d", 2)]
+    assert {entry["id"]: entry["value"] for entry in faces} == pytest.approx(expected)
+    assert [(entry["id"], entry["runs"]) for entry in celeba] == [("3a", 2), ("3d", 2)]
