@@ -1,15 +1,17 @@
-# make test          run the tests                       (CELEBA=DIR adds the tests on real images)
-# make experiment    run the experiment, draw its page   (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" are passed on)
-# make findings      judge the published claims by runs with several seeds, in about an hour (CELEBA, STEPS, OUT, ARGS)
-# make diet          find out which examples matter, and train without the others (CELEBA, OUT, ARGS)
+# make test          run the tests: 2 to 8 minutes (CELEBA=DIR adds the tests on real images)
+# make experiment    run the experiment, draw its page: 3 to 15 minutes (CELEBA=DIR, STEPS=N, OUT=DIR, ARGS="…" are passed on)
+# make findings      judge the published claims by runs with several seeds: an hour (CELEBA, STEPS, OUT, ARGS)
+# make diet          find out which examples matter, and train without the others: half an hour (CELEBA, OUT, ARGS)
 # make certify       recompute the certified digits of the test vectors, in multiple and extended precision (EVERY=5)
 # make test-peers    run the tests against PyTorch and JAX, and on Dask and MPI (installs them)
 # make test-browser  run the tests of the pages in Chromium (installs it and its driver by apt-get, if they are missing)
 # make test-oldest   run the fast tests of the source distribution with the oldest NumPy, autograd and Pillow it allows
 # make bench         measure the speed of lie_ref beside PyTorch and JAX (installs both; ARGS="--quick" is short)
+# make tables        write the READMEs' tables and figures from data/results (ARGS="RUN NAME" takes a study in first)
 # make picture       make the README's picture from a run on synthetic faces (OUT=DIR; needs Chromium, as test-browser)
 # make mutants       change the code in 7,000 places and list those that no test notices (hours; ARGS="NAME…" is less)
 # make lint          check formatting, style and types
+# make clean         delete what was installed or built; `make clean-runs` deletes all runs, and says what they were
 #
 # Each works in a fresh clone with Python >= 3.10, make and a package index, and sets up `.venv` first.
 
@@ -22,6 +24,9 @@ MPI := mpi4py==4.1.2 mpich==5.0.2
 SELENIUM := selenium==4.51.0
 MUTMUT := mutmut==3.8.1
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+help:
+	@sed -n '/^# make /s/^# //p' Makefile
 
 test: $(BIN)/installed-test
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not torch and not jax and not dask and not mpi and not browser"
@@ -46,6 +51,9 @@ test-oldest: $(BIN)/installed-test
 
 test-browser: browser
 	$(BIN)/python -m pytest -q -m browser
+
+tables: $(BIN)/installed-test
+	$(BIN)/python -m tests.readme_tables $(ARGS)
 
 picture: browser
 	test -f "$(or $(OUT),runs/experiment)/summary.json" || $(MAKE) experiment
@@ -95,7 +103,10 @@ $(BIN)/installed-test $(BIN)/installed-lint: $(BIN)/installed-%: $(BIN)/installe
 	touch $@
 
 clean:
-	rm -rf .venv runs build mutants *.egg-info
+	rm -rf .venv build mutants *.egg-info
 
-.PHONY: test test-peers test-oldest test-browser browser picture bench certify experiment findings diet mutants lint \
-	clean
+clean-runs:
+	@if [ -d runs ]; then du -sh runs/* && rm -r runs && echo "all of it is deleted"; else echo "there is no folder runs"; fi
+
+.PHONY: test test-peers test-oldest test-browser browser tables picture bench certify experiment findings diet mutants lint \
+	help clean clean-runs

@@ -12,10 +12,11 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from threading import Timer
 from typing import Any, NoReturn
@@ -33,7 +34,7 @@ from .experiment.printout import headlines
 from .experiment.run import run_experiment
 from .experiment.seeds import COMPARED_STEPS, SEEDS, run_study, study_table
 from .experiment.settings import Settings
-from .machine.errors import InputError, one_line
+from .machine.errors import InputError, nearest, one_line
 from .machine.files import check_new_file, to_json, write_text
 from .machine.process import interrupt_on_sigterm, keep_freed_memory
 from .machine.workers import executor_of, workers
@@ -46,10 +47,26 @@ PATIENCE = 2.0  # seconds before `verify` says that it is at work
 WAIT = "lie-ref verify: still at work; with 11 million parameters, a comparison with the known bugs takes a minute"
 
 
+OVERVIEW = {  # what one wants: the commands for it, and about how long each takes
+    "check your own code": {"check": "seconds to minutes", "verify": "seconds", "reference": "seconds"},
+    "see order-dependence in a training run": {
+        "experiment": "3 to 15 minutes",
+        "report": "seconds",
+        "findings": "an hour",
+        "brackets": "4 to 60 ms a pair",
+    },
+    "know which examples matter": {"diet": "half an hour"},
+    "change the package": {"vectors": "minutes"},
+}
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
+        if found := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
+            names = [name for of in OVERVIEW.values() for name in of]
+            message = f"expected a command, one of {', '.join(names)}; {nearest(found[1], names)}"
         words = re.sub(r"(\S{99})\S{2,}", r"\1…", one_line(message))
         self.exit(2, f"{self.prog}: {words[:500]}\n")
 
@@ -112,11 +129,15 @@ def _forget_output() -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="lie-ref", description="Exact Lie brackets of training examples.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = Parser(prog="lie-ref", usage="lie-ref COMMAND …", formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"lie-ref {version('lie-ref')}")
+    parser.set_defaults(command=lambda _: parser.print_help())
+    commands = parser.add_subparsers(prog="lie-ref", metavar="COMMAND", help=argparse.SUPPRESS)
+    texts: dict[str, str] = {}
 
     def command(name: str, run: Any, text: str) -> Parser:
-        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        texts[name] = text
+        added = commands.add_parser(name, description=f"{text[0].upper()}{text[1:]}.")
         added.set_defaults(command=run)
         return added
 
@@ -193,7 +214,7 @@ def _parser() -> Parser:
         ("spawns", int, "steps at which two children leave their parent run"),
         ("points", int, "points on the line between two children, both ends included"),
         ("kernel-examples", int, "examples per band used for the kernel"),
-    ))
+    ), diet.PRESETS)
     # fmt: on
     _add_folders(selecting, "diet", "; finished jobs in it are not done again")
     _add_executor(selecting, "jobs")
@@ -230,7 +251,17 @@ def _parser() -> Parser:
 
     vectors = command("vectors", _vectors, "write the test vectors anew")
     vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the vectors")
+    parser.description = _overview(texts)
     return parser
+
+
+def _overview(texts: Mapping[str, str]) -> str:
+    """What there is to do, and how long it takes on two cores; `texts` say what each command does."""
+    lines = ["Exact Lie brackets of training examples.  Times are those of the defaults on two cores."]
+    for purpose, commands in OVERVIEW.items():
+        lines += ["", f"to {purpose}:"]
+        lines += [f"  {name:<11} {texts[name]} ({time})" for name, time in commands.items()]
+    return "\n".join([*lines, "", "`lie-ref COMMAND --help` says more about each."])
 
 
 def _add_json(parser: Parser) -> None:
@@ -275,18 +306,26 @@ def _add_source(parser: Parser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
 
 
-def _add_options(parser: Parser, settings: Any, table: Sequence[tuple[str, type, str]]) -> None:
-    """Add options for fields of the settings, which have the defaults.  Only options that are given are passed on."""
+def _add_options(
+    parser: Parser, settings: Any, table: Sequence[tuple[str, type, str]], presets: Mapping[str, Mapping[str, Any]] = {}
+) -> None:
+    """Add options for fields of the settings, which have the defaults, and what each of the presets changes.
+
+    Only options that are given are passed on.
+    """
     for name, kind, text in table:
-        value = getattr(settings, name.replace("-", "_"))
+        field = name.replace("-", "_")
+        value = getattr(settings, field)
         many: dict[str, Any] = {"nargs": "+"} if isinstance(value, tuple) else {}
-        shown = " ".join(map(str, value)) if many else value
+        values = {"default": value} | {preset: of[field] for preset, of in presets.items() if field in of}
+        words = {preset: " ".join(map(str, of)) if many else of for preset, of in values.items()}
+        shown = "; ".join(f"{preset}: {of}" for preset, of in words.items())
         parser.add_argument(
             f"--{name}",
             type=kind,
             default=argparse.SUPPRESS,
             metavar={str: "NAME", int: "N", float: "X"}[kind],
-            help=f"{text} (default: {shown})",
+            help=f"{text} ({shown})",
             **many,
         )
 

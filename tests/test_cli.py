@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from small import SMALL_OPTIONS
 
+import lie_ref
 from lie_ref import cli, oracle
 from lie_ref.cli import main
 from lie_ref.core.networks import PRESETS
@@ -52,14 +53,14 @@ REFUSED = {  # a command, or an option of a small experiment: its error message
     f"--steps {1000 * 'a'}": f"lie-ref experiment: argument --steps: invalid int value: '{98 * 'a'}…\n",
     f"--preset {1000 * 'a'}": f"lie-ref: --preset: expected one of {', '.join(PRESETS)}, got '{98 * 'a'}…\n",
     "--preset \a\x1b[31m": f"lie-ref: --preset: expected one of {', '.join(PRESETS)}, got '\\x07\\x1b[31m'\n",
-    "\a\x1b[31m": r"lie-ref: argument COMMAND: invalid choice: '\x07\x1b[31m' (choose from ",
+    "\a\x1b[31m": "lie-ref: expected a command, one of check, verify, reference, ",
     f"--{1000 * 'a'}": f"lie-ref: unrecognized arguments: --{97 * 'a'}…\n",
     "findings --seeds 1001": "lie-ref: --seeds: expected at most 1000, got 1001",
     "diet --points 1001": "lie-ref: --points: expected at most 1000, got 1001",
     "diet --retrainings 901": "lie-ref: --retrainings: expected at most 900, got 901",
     "--colour red": "lie-ref: unrecognized arguments: --colour red",
-    "paint": "lie-ref: argument COMMAND: invalid choice: 'paint' (choose from ",
-    "": "lie-ref: the following arguments are required: COMMAND",
+    "exprimnt": "lie-ref: expected a command, one of check, verify, reference, experiment, report, findings, brackets, "
+    "diet, vectors; the nearest to 'exprimnt' is 'experiment'",
     "experiment --celeba nowhere": "lie-ref: nowhere: no such folder",
     "experiment --celeba nowhere --ambiguity 0": "lie-ref: --ambiguity: is for synthetic faces, not for --celeba",
     "experiment --celeba nowhere --independent-hair": "lie-ref: --independent-hair: is for synthetic faces, not for ",
@@ -126,6 +127,27 @@ def test_help_shows_every_default(capsys):
     shown = capsys.readouterr().out
     for default in ("10000", "64", "mxresnet-tiny", "5000", "0.005", "runs/experiment", "runs/cache"):
         assert f"(default: {default})" in " ".join(shown.split())
+
+
+def test_help_shows_what_a_preset_changes(capsys):
+    assert run("diet", "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for defaults in ("(default: 500; quick: 30; paper: 1600)", "(default: 0.6 0.2; quick: 0.6 0.3)", "(default: 0.15)"):
+        assert defaults in shown
+
+
+def test_without_a_command_it_says_what_there_is_to_do(capsys):
+    assert run() == 0
+    shown = capsys.readouterr().out
+    (commands,) = (
+        action.choices for action in cli._parser()._actions if action.dest == "==SUPPRESS==" and action.choices
+    )
+    assert set(re.findall(r"^  ([a-z]+) +\w.*\)$", shown, re.MULTILINE)) == set(commands)
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"lie-ref {lie_ref.__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,8 @@ COMPARED = (  # claim, its runs, those beside them, and the share that is compar
            _HAIR_SHARE, low=0.0), "ambiguous", "clear", "probability_share"),
     (Claim("3d", "3a for swaps of examples with different hair", _APART, high=0.0),
      "exclusive", "plain", "probability_share_apart"),
+    (Claim("3e", "3a by 0.03 or more", _HAIR_SHARE, high=-0.03), "exclusive", "plain", "probability_share"),
+    (Claim("3f", "3d by 0.03 or more", _APART, high=-0.03), "exclusive", "plain", "probability_share_apart"),
 )
 # fmt: on
 
