@@ -34,6 +34,7 @@ from .experiment.printout import headlines
 from .experiment.run import run_experiment
 from .experiment.seeds import COMPARED_STEPS, SEEDS, run_study, study_table
 from .experiment.settings import Settings
+from .images.doctor import MISSING, PROBLEM, diagnosis
 from .machine.errors import InputError, nearest, one_line
 from .machine.files import check_new_file, to_json, write_text
 from .machine.process import interrupt_on_sigterm, keep_freed_memory
@@ -56,6 +57,7 @@ OVERVIEW = {  # what one wants: the commands for it, and about how long each tak
         "brackets": "4 to 60 ms a pair",
     },
     "know which examples matter": {"diet": "half an hour"},
+    "use real images": {"doctor": "seconds"},
     "change the package": {"vectors": "minutes"},
 }
 
@@ -219,6 +221,11 @@ def _parser() -> Parser:
     _add_folders(selecting, "diet", "; finished jobs in it are not done again")
     _add_executor(selecting, "jobs")
 
+    doctor = command(
+        "doctor", _doctor, "say what is seen in a folder of CelebA, what would be used, and what is missing"
+    )
+    doctor.add_argument("folder", type=Path, metavar="DIR", help="folder or zip of CelebA")
+
     report = command("report", _report, "draw the page of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
 
@@ -371,6 +378,16 @@ def _diet(options: argparse.Namespace) -> None:
         results = run_diet(settings, options.out, options.cache, executor)
     print("\n".join(diet_headlines(results)))
     print(f"page: {options.out / 'report.html'}")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    seen = [*diagnosis(options.folder)]
+    print("\n".join(f"{what:<12}{text}" for what, text in seen))
+    found = {what for what, _ in seen}
+    if PROBLEM in found:
+        return 2
+    print(f'ready: make experiment CELEBA="{options.folder}"{" ARGS=--subset" if MISSING in found else ""}')
+    return 0
 
 
 def _report(options: argparse.Namespace) -> None:

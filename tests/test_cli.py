@@ -60,7 +60,7 @@ REFUSED = {  # a command, or an option of a small experiment: its error message
     "diet --retrainings 901": "lie-ref: --retrainings: expected at most 900, got 901",
     "--colour red": "lie-ref: unrecognized arguments: --colour red",
     "exprimnt": "lie-ref: expected a command, one of check, verify, reference, experiment, report, findings, brackets, "
-    "diet, vectors; the nearest to 'exprimnt' is 'experiment'",
+    "diet, doctor, vectors; the nearest to 'exprimnt' is 'experiment'",
     "experiment --celeba nowhere": "lie-ref: nowhere: no such folder",
     "experiment --celeba nowhere --ambiguity 0": "lie-ref: --ambiguity: is for synthetic faces, not for --celeba",
     "experiment --celeba nowhere --independent-hair": "lie-ref: --independent-hair: is for synthetic faces, not for ",

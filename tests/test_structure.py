@@ -27,7 +27,7 @@ BELOW = {
     "diet": ("core", "fast", "images", "machine", "measure", "study"),
     "": ("blackbox", "core", "machine", "measure", "oracle", "primitives"),  # the package itself, with the public names
     "all_pairs": ("core", "fast", "machine", "measure", "oracle"),
-    "cli": ("all_pairs", "blackbox", "core", "diet", "experiment", "machine", "oracle"),
+    "cli": ("all_pairs", "blackbox", "core", "diet", "experiment", "images", "machine", "oracle"),
     "__main__": ("cli",),
 }
 BESIDE = {"bench", "browser", "certificates", "peers", "support"}  # folders of tests that mirror no room
@@ -88,7 +88,7 @@ def test_tests_lie_in_folders_that_mirror_the_package() -> None:
         assert not parts or parts[0] in BESIDE or (PACKAGE / Path(*parts)).is_dir()
 
 
-@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 15_620), (TESTS, 21_100)])
+@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 16_400), (TESTS, 22_400)])
 def test_the_code_stays_within_its_budget_of_lines(folder: Path, most: int) -> None:
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
     assert 0 < lines <= most

@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +15,27 @@ from .lists import NO_PARTITION, TextFile, counterparts, find_list, read_attribu
 from .pictures import read_picture
 from .sources import IMAGES, Source, image_sources, open_zips, places, shown
 
+NO_ATTRIBUTES = "no list_attr_celeba.txt or .csv in it or its sub-folders Anno, Eval, Img"
+NO_IMAGES = f"no images, expected a folder {IMAGES[0]} or {IMAGES[0]}.zip in it or in Img"
 DECODER = "2"  # goes up when the same files are decoded to other pixels
+
+
+class Found(NamedTuple):
+    """What was found of CelebA, None for what was not, and what is wrong with zips that cannot be opened."""
+
+    attributes: TextFile | None
+    partition: TextFile | None
+    source: Source | None
+    damaged: Sequence[str]
+
+
+def find(folder: Path) -> Found:
+    """Look for CelebA's lists and images; of several places with images, the one with most of them is taken."""
+    folders, zips = places(folder)
+    archives, damaged = open_zips(zips)
+    attributes, partition = (find_list(folders, archives, stem) for stem in ("list_attr_celeba", "list_eval_partition"))
+    source = max(image_sources(folders, archives), key=lambda source: len(source.files), default=None)
+    return Found(attributes, partition, source, damaged)
 
 
 def celeba_dataset(folder: Path, cache: Path, size: int = 64, subset: bool = False, skip_bad: bool = False) -> Dataset:
@@ -25,16 +47,13 @@ def celeba_dataset(folder: Path, cache: Path, size: int = 64, subset: bool = Fal
     list's order (80 / 10 / 10 %).  `subset` takes the listed images that are there; `skip_bad` drops images that cannot
     be read.  `InputError` names the file and the place that cannot be used.
     """
-    folders, zips = places(folder)
-    archives, damaged = open_zips(zips)
-    attributes, partition = (find_list(folders, archives, stem) for stem in ("list_attr_celeba", "list_eval_partition"))
-    source = max(image_sources(folders, archives), key=lambda source: len(source.files), default=None)
+    attributes, partition, source, damaged = find(folder)
     if damaged and (attributes is None or source is None):
         raise InputError(damaged[0])
     if attributes is None:
-        raise InputError(f"{folder}: no list_attr_celeba.txt or .csv in it or its sub-folders Anno, Eval, Img")
+        raise InputError(f"{folder}: {NO_ATTRIBUTES}")
     if source is None:
-        raise InputError(f"{folder}: no images, expected a folder {IMAGES[0]} or {IMAGES[0]}.zip in it or in Img")
+        raise InputError(f"{folder}: {NO_IMAGES}")
     options = "-subset" * subset + "-skip-bad" * skip_bad
     home = cache / f"celeba-{size}{options}-{_fingerprint(attributes, partition, source)}"
     if home.exists():
