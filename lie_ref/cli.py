@@ -29,6 +29,7 @@ from .core.networks import PRESETS
 from .diet import settings as diet
 from .diet.run import headlines as diet_headlines
 from .diet.run import run_diet
+from .experiment.demo import demo
 from .experiment.page import render
 from .experiment.printout import headlines
 from .experiment.run import run_experiment
@@ -49,6 +50,7 @@ WAIT = "lie-ref verify: still at work; with 11 million parameters, a comparison 
 
 
 OVERVIEW = {  # what one wants: the commands for it, and about how long each takes
+    "see what this is": {"demo": "half a minute"},
     "check your own code": {"check": "seconds to minutes", "verify": "seconds", "reference": "seconds"},
     "see order-dependence in a training run": {
         "experiment": "3 to 15 minutes",
@@ -144,6 +146,8 @@ def _parser() -> Parser:
         return added
 
     default = Settings()
+    showing = command("demo", _demo, "show what lie_ref does, with the Python that does it, and draw a page")
+    _add_folders(showing, "demo")
     experiment = command("experiment", _experiment, "train a network, compute brackets at checkpoints, draw the page")
     _add_source(experiment)
     # fmt: off
@@ -355,6 +359,10 @@ def _chosen(options: argparse.Namespace, kind: type) -> dict[str, Any]:
             raise InputError(f"--{name.replace('_', '-')}: is for --celeba, which is not given")
     names = {field.name for field in fields(kind)} & given.keys()
     return {name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in names}
+
+
+def _demo(options: argparse.Namespace) -> None:
+    demo(options.out, options.cache)
 
 
 def _experiment(options: argparse.Namespace) -> None:

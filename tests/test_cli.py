@@ -22,6 +22,7 @@ from lie_ref.cli import main
 from lie_ref.core.networks import PRESETS
 from lie_ref.diet.settings import PRESETS as PRESETS_OF_DIETS
 from lie_ref.diet.settings import DietSettings
+from lie_ref.experiment.demo import STEPS
 from lie_ref.experiment.printout import headlines
 from lie_ref.experiment.settings import Settings
 from lie_ref.images.labels import ATTRIBUTES
@@ -53,14 +54,14 @@ REFUSED = {  # a command, or an option of a small experiment: its error message
     f"--steps {1000 * 'a'}": f"lie-ref experiment: argument --steps: invalid int value: '{98 * 'a'}…\n",
     f"--preset {1000 * 'a'}": f"lie-ref: --preset: expected one of {', '.join(PRESETS)}, got '{98 * 'a'}…\n",
     "--preset \a\x1b[31m": f"lie-ref: --preset: expected one of {', '.join(PRESETS)}, got '\\x07\\x1b[31m'\n",
-    "\a\x1b[31m": "lie-ref: expected a command, one of check, verify, reference, ",
+    "\a\x1b[31m": "lie-ref: expected a command, one of demo, check, verify, ",
     f"--{1000 * 'a'}": f"lie-ref: unrecognized arguments: --{97 * 'a'}…\n",
     "findings --seeds 1001": "lie-ref: --seeds: expected at most 1000, got 1001",
     "diet --points 1001": "lie-ref: --points: expected at most 1000, got 1001",
     "diet --retrainings 901": "lie-ref: --retrainings: expected at most 900, got 901",
     "--colour red": "lie-ref: unrecognized arguments: --colour red",
-    "exprimnt": "lie-ref: expected a command, one of check, verify, reference, experiment, report, findings, brackets, "
-    "diet, doctor, vectors; the nearest to 'exprimnt' is 'experiment'",
+    "exprimnt": "lie-ref: expected a command, one of demo, check, verify, reference, experiment, report, findings, "
+    "brackets, diet, doctor, vectors; the nearest to 'exprimnt' is 'experiment'",
     "experiment --celeba nowhere": "lie-ref: nowhere: no such folder",
     "experiment --celeba nowhere --ambiguity 0": "lie-ref: --ambiguity: is for synthetic faces, not for --celeba",
     "experiment --celeba nowhere --independent-hair": "lie-ref: --independent-hair: is for synthetic faces, not for ",
@@ -276,3 +277,18 @@ def test_a_closed_pipe_on_standard_output_causes_no_message(buffering, tmp_path)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_the_demo_shows_code_and_what_it_prints(tmp_path, cache, capsys):
+    assert run("demo", "--out", str(tmp_path / "demo"), "--cache", str(cache)) == 0
+    shown = capsys.readouterr().out
+    for said in (
+        "norm of the bracket: 2.9326",
+        "step size 0.001: the swap over its square is the bracket but for 4e-04",
+        "agrees: True to 12 digits",
+        "agrees: False because of: pair-order-swapped sign-swapped",
+    ):
+        assert said in shown
+    code = [line[4:] for line in shown.splitlines() if line.startswith("    ")]
+    assert code == [line for _, step in STEPS for line in step.strip().splitlines()]
+    assert (tmp_path / "demo" / "report.html").exists()
