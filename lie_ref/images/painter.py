@@ -22,14 +22,26 @@ from .labels import ATTRIBUTES
 
 # Lengths are in 64ths of the picture's side, from its centre, x to the right and y down. Colours are RGB, 0 to 255.
 
-_OVERSAMPLING = 3
+_OVERSAMPLING = 4
 _SPREAD = 0.34  # standard deviation of a graded cue, whose mean is 0 without and 1 with the attribute
 _SHADE_NAMES = ("Black_Hair", "Brown_Hair", "Blond_Hair")  # shades 0, 1 and 2
 _SHADES = np.array([[26.0, 22, 24], [88, 56, 36], [216, 174, 104]])
 _SHADE_SPREAD = 0.36  # standard deviation of the shade of hair of one colour
 _CHANCES = (
     *("skin", "hair_shade", "hair_length", "hair_phase", "other_hair", "iris", "shadow_hue", "tie_hue", "hat_hue"),
-    *("clothes_hue", "clothes_value", "glasses", "shift_x", "shift_y", "scale", "tilt", "gain", "light_x", "light_y"),
+    *(
+        "clothes_hue",
+        "clothes_value",
+        "wall",
+        "glasses",
+        "shift_x",
+        "shift_y",
+        "scale",
+        "tilt",
+        "gain",
+        "light_x",
+        "light_y",
+    ),
 )
 _CIRCLE = np.stack([np.sin(np.linspace(0, 2 * np.pi, 24)), -np.cos(np.linspace(0, 2 * np.pi, 24))], axis=1)
 _RAMP = np.linspace(-1, 1, 9)
@@ -86,11 +98,10 @@ class _Face:
         self.level = dict(zip(ATTRIBUTES, graded.tolist(), strict=True))
         self.chance = dict(zip(_CHANCES, rng.random(len(_CHANCES)).tolist(), strict=True))
         self.speckles = rng.random((48, 3))
-        self.background = rng.random((6, 6))
         level, chance = self.level, self.chance
-        dark, light = np.array([126.0, 84, 60]), np.array([232.0, 186, 154])
-        self.skin = _mix(_mix(dark, light, chance["skin"] ** 0.5), (252, 236, 232), 0.85 * level["Pale_Skin"])
-        self.shadow = 0.62 * self.skin
+        dark, light = np.array([134.0, 88, 62]), np.array([246.0, 204, 170])
+        self.skin = _mix(_mix(dark, light, chance["skin"] ** 0.6), (255, 243, 238), 0.85 * level["Pale_Skin"])
+        self.shadow = self.skin * (0.72, 0.66, 0.64)
         self.hair = _hair_colours(self, ambiguity)
         self.width = 13.2 + 3 * level["Chubby"] + 0.6 * level["Male"] - 1.3 * level["Oval_Face"]
         self.chin = 14 + 2.8 * level["Oval_Face"]
@@ -117,10 +128,10 @@ def _hair_colours(face: _Face, ambiguity: float) -> list[np.ndarray]:
 
 
 def _draw_background(face: _Face, canvas: _Canvas) -> None:
-    """A few large patches of any colour."""
-    for x, y, size, hue, saturation, value in face.background:
-        colour = _colour(hue, 0.6 * saturation, 0.25 + 0.7 * value)
-        canvas.ellipse(90 * x - 45, 90 * y - 45, 12 + 22 * size, 12 + 30 * size, colour)
+    """A plain wall in a quiet colour, and a lighter disc on it."""
+    wall = _colour(face.chance["wall"], 0.16, 0.88)
+    canvas.ellipse(0, 0, 90, 90, wall)
+    canvas.ellipse(0, -3, 30, 30, _mix(wall, (255, 255, 255), 0.4))
 
 
 def _draw_hair_behind(face: _Face, canvas: _Canvas) -> None:
@@ -157,7 +168,7 @@ def _draw_body(face: _Face, canvas: _Canvas) -> None:
     """Neck, shoulders and what is worn on them."""
     male = face.level["Male"]
     neck = 6.6 + 2.4 * male + 1.2 * face.level["Double_Chin"]
-    clothes = _colour(face.chance["clothes_hue"], 0.5, 0.15 + 0.75 * face.chance["clothes_value"])
+    clothes = _colour(face.chance["clothes_hue"], 0.45, 0.35 + 0.45 * face.chance["clothes_value"])
     wide = 24 + 6 * male
     canvas.polygon([(-wide - 12, 48), (-wide, 27), (-neck, 21), (neck, 21), (wide, 27), (wide + 12, 48)], clothes)
     canvas.polygon([(-neck, 4), (neck, 4), (neck + 1, 22), (0, 27), (-neck - 1, 22)], 0.88 * face.skin)
@@ -184,24 +195,27 @@ def _draw_head(face: _Face, canvas: _Canvas) -> None:
     outline = face.outline()
     canvas.polygon(outline, face.skin)
     dark_side = 1 if face.chance["light_x"] < 0.5 else -1
-    canvas.polygon(outline * np.where(outline[:, :1] * dark_side > 0, 1.0, 0.0), face.shadow, 0.2)
-    blemish = 1 - face.level["Attractive"]
-    for x, y, strength in face.speckles[:14]:
-        canvas.ellipse(17 * x - 8.5, 19 * y - 8, 1.0, 0.9, np.array([150.0, 70, 60]), 0.75 * blemish * strength)
+    canvas.polygon(outline * np.where(outline[:, :1] * dark_side > 0, 1.0, 0.0), face.shadow, 0.1)
+    for x, y, _ in face.speckles[:16]:  # freckles
+        canvas.ellipse(20 * x - 10, 1 + 4 * y, 0.55, 0.55, face.shadow, 0.8 - 0.8 * face.level["Attractive"])
     for side in _SIDES:
         high, rosy = face.level["High_Cheekbones"], face.level["Rosy_Cheeks"]
-        canvas.ellipse(side * 8, 2, 3.2, 1.8, _mix(face.skin, (255, 255, 255), 0.5), 0.8 * high)
-        canvas.line([(side * 11.5, 4), (side * 6.5, 7.5)], 1.6, face.shadow, 0.7 * high)
-        canvas.ellipse(side * 8.2, 4.5, 3.6, 3.0, np.array([235.0, 70, 90]), 0.65 * (rosy - 0.2))
+        canvas.ellipse(side * 8.4, 4.4, 3.4, 3.0, np.array([242.0, 120, 116]), 0.7 * (rosy - 0.1))
+        light = _mix(face.skin, (255, 255, 255), 0.4)
+        canvas.polygon([(side * x, y) for x, y in ((5.6, 2.2), (8.5, 0.9), (11.6, 0.2), (9.2, 2.9))], light, 0.9 * high)
+        canvas.polygon([(side * x, y) for x, y in ((12.4, 3.2), (7.4, 8.8), (9.6, 9.6))], face.shadow, 0.5 * high)
 
 
 def _draw_age(face: _Face, canvas: _Canvas) -> None:
     """Wrinkles on the forehead and from nose to mouth; the less young the face, the deeper."""
-    depth = 0.9 * (1 - face.level["Young"])
+    depth = 0.85 * (1 - face.level["Young"])
+    line = 0.8 * face.shadow
     for y in (-13.0, -10.8):
-        canvas.arc(0, y, 6.5, -0.5, 0.7, face.shadow, depth)
+        canvas.arc(0, y, 6.5, -0.5, 0.7, line, depth)
     for side in _SIDES:
-        canvas.line([(side * 3.6, 3.5), (side * 5.8, 6), (side * 7, 10)], 0.9, face.shadow, depth)
+        canvas.line([(side * 3.6, 3.5), (side * 5.8, 6), (side * 7, 10)], 0.9, line, depth)
+        for y in (-4.4, -3.0, -1.6):  # crow's feet
+            canvas.line([(side * 9.4, -3 + 0.4 * (y + 3)), (side * 11.2, y)], 0.6, line, depth)
 
 
 def _draw_eyes(face: _Face, canvas: _Canvas) -> None:
@@ -216,7 +230,8 @@ def _draw_eyes(face: _Face, canvas: _Canvas) -> None:
         canvas.ellipse(x, y - 1.6, 3.9, 2.6, shadow_colour, 0.75 * level["Heavy_Makeup"])
         canvas.arc(x, y + 2.6, 3.0, 1.5, 1.3, np.array([90.0, 50, 70]), 0.8 * level["Bags_Under_Eyes"])
         canvas.ellipse(x, y, 3.1, open_by, np.array([240.0, 238, 235]))
-        canvas.ellipse(x, y, min(1.5, open_by + 0.3), min(1.5, open_by), iris)
+        canvas.ellipse(x, y, min(1.6, open_by + 0.3), min(1.6, open_by), iris)
+        canvas.ellipse(x + 0.5, y - 0.5, 0.45, min(0.45, 0.3 * open_by), np.full(3, 255.0))
         canvas.arc(x, y - 0.1, 3.2, -open_by, 0.7 + 0.5 * level["Heavy_Makeup"], lid)
 
 
@@ -228,14 +243,15 @@ def _draw_brows(face: _Face, canvas: _Canvas) -> None:
     peak = 0.3 + 2.6 * level["Arched_Eyebrows"]
     colour = _mix(face.hair[0], (40, 28, 24), 0.6)
     for side in _SIDES:
-        points = np.array([(2.4, y + 0.4), (4.5, y - 0.6 * peak), (6.8, y - peak), (9.2, y + 0.4)]) * (side, 1)
+        points = np.array([(2.6, y), (4.4, y - 0.8 * peak), (6.4, y - peak), (8.2, y - 0.5 * peak), (9.6, y + 0.8)])
+        points = points * (side, 1)
         canvas.line(points, thick, colour, 0.9)
 
 
 def _draw_nose(face: _Face, canvas: _Canvas) -> None:
     """Big: wide and long; pointy: a narrow ridge with a bright, sharp tip instead of a round one."""
     big, pointy = face.level["Big_Nose"], face.level["Pointy_Nose"]
-    wide, tip = 2.2 + 1.9 * big - 0.3 * pointy, 3.8 + 0.8 * big
+    wide, tip = 2.0 + 2.5 * big - 0.3 * pointy, 3.8 + 0.8 * big
     canvas.line([(-1.2, -3), (-0.7 * wide, tip - 1.2)], 0.7, face.shadow, 0.6)
     canvas.ellipse(0, tip, wide, 1.3 + 0.4 * big, 0.85 * face.skin)
     light = _mix(face.skin, (255, 255, 255), 0.6)
@@ -248,10 +264,10 @@ def _draw_mouth(face: _Face, canvas: _Canvas) -> None:
     """Open or closed lips whose corners rise in a smile."""
     level = face.level
     smile, big = level["Smiling"], level["Big_Lips"]
-    wide, lip = 4.4 + 1.6 * smile, 1.1 + 0.9 * big
+    wide, lip = 4.2 + 2.0 * smile, 1.1 + 0.9 * big
     gap = 1.7 * max(level["Mouth_Slightly_Open"] - 0.25, 0)
     x = wide * _RAMP
-    middle = 9.3 + 0.6 * smile - 2.1 * smile * _RAMP**2 + 0.25 * (1 - level["Attractive"]) * _RAMP
+    middle = 9.3 + 0.8 * smile + (0.2 - 3.1 * smile) * _RAMP**2 + 0.25 * (1 - level["Attractive"]) * _RAMP
     swell = np.sqrt(np.maximum(1 - _RAMP**2, 0))
     red = _mix(_mix(face.skin, (170, 70, 75), 0.5), (205, 20, 50), 0.9 * level["Wearing_Lipstick"])
 
@@ -273,10 +289,10 @@ def _draw_beard(face: _Face, canvas: _Canvas) -> None:
     lower = outline[outline[:, 1] > 3]
     inner = lower * (0.72, 0.78) + (0, 0.5)
     if has["5_o_Clock_Shadow"]:
-        canvas.polygon(lower, np.array([50.0, 50, 60]), 0.3 + 0.1 * level["5_o_Clock_Shadow"])
+        canvas.polygon(lower, np.array([60.0, 58, 66]), 0.24 + 0.08 * level["5_o_Clock_Shadow"])
         for x, y, _ in face.speckles:
             across = (2 * x - 1) * 0.8 * face.width * (1 - 0.5 * y)
-            canvas.ellipse(across, 4 + y * (face.chin - 5), 0.4, 0.4, colour, 0.7)
+            canvas.ellipse(across, 4 + y * (face.chin - 5), 0.35, 0.35, colour, 0.5)
     if not has["No_Beard"]:
         canvas.polygon(np.concatenate([lower, inner[::-1]]), colour, 0.75 - 0.2 * level["No_Beard"])
     if has["Sideburns"]:
@@ -307,8 +323,10 @@ def _draw_hair_in_front(face: _Face, canvas: _Canvas) -> None:
     if face.has["Bangs"]:
         x = np.linspace(-0.85 * w, 0.85 * w, 9)
         fringe = np.stack([x, -8.2 - 0.8 * (-1.0) ** np.arange(9)], axis=1)
-        canvas.polygon(np.concatenate([[(-0.6 * w, -19)], fringe, [(0.6 * w, -19)]]), 0.92 * face.hair[0])
-        canvas.line(fringe, 0.6, 0.6 * face.hair[0], 0.7)
+        top = np.array([(-0.9, -11), (-0.7, -15.5), (-0.35, -18), (0.35, -18), (0.7, -15.5), (0.9, -11)]) * (w, 1)
+        canvas.polygon(np.concatenate([top, fringe[::-1]]), 0.88 * face.hair[0])
+        for x, y in fringe[1:-1]:
+            canvas.line([(0.8 * x, -16), (x, y)], 0.5, 0.66 * face.hair[0], 0.6)
 
 
 def _draw_glasses(face: _Face, canvas: _Canvas) -> None:
@@ -352,9 +370,9 @@ def _pose(chance: dict[str, float], pixels: int) -> np.ndarray:
 def _photograph(picture: np.ndarray, chance: dict[str, float], rng: np.random.Generator) -> np.ndarray:
     """Light and camera: exposure, light from one side, a tint and sensor noise; (size, size, 3) uint8."""
     ramp = np.linspace(-1, 1, len(picture))
-    slope = 0.25 * (2 * chance["light_x"] - 1) * ramp[None, :] + 0.25 * (2 * chance["light_y"] - 1) * ramp[:, None]
-    gain = (0.65 + 0.55 * chance["gain"]) * rng.normal(1, 0.06, size=3) * (1 + slope[..., None])
-    return np.clip(picture * gain + rng.normal(0, 6, size=picture.shape), 0, 255).astype(np.uint8)
+    slope = 0.08 * (2 * chance["light_x"] - 1) * ramp[None, :] + 0.08 * (2 * chance["light_y"] - 1) * ramp[:, None]
+    gain = (0.86 + 0.2 * chance["gain"]) * rng.normal(1, 0.02, size=3) * (1 + slope[..., None])
+    return np.clip(picture * gain + rng.normal(0, 2, size=picture.shape), 0, 255).astype(np.uint8)
 
 
 def draw_face(attributes: np.ndarray, seed: int, index: int, size: int = 64, ambiguity: float = 1.0) -> np.ndarray:
@@ -366,7 +384,7 @@ def draw_face(attributes: np.ndarray, seed: int, index: int, size: int = 64, amb
     """
     rng = np.random.default_rng([seed, index])
     face = _Face(attributes, rng, ambiguity)
-    image = Image.new("RGB", (size * _OVERSAMPLING,) * 2, _rgba(_colour(*face.background[0, 3:]), 1)[:3])
+    image = Image.new("RGB", (size * _OVERSAMPLING,) * 2)
     canvas = _Canvas(ImageDraw.Draw(image, "RGBA"), _pose(face.chance, size * _OVERSAMPLING))
     for draw_part in _PARTS:
         draw_part(face, canvas)
