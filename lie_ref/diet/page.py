@@ -15,12 +15,14 @@ from ..machine.files import write_text
 from ..study.pages import markup
 from ..study.pages.charts import Axis, SmallChart
 from ..study.pages.markup import WORDS, cells, claim_row, interval, number, row, source, thumbnails
+from ..study.settings import command_line
 from .plan import BANDS
 from .results import how_forgotten
-from .settings import score_keys
+from .settings import DietSettings, score_keys
 
 LINES = {"lowest": "lowest", "middle": "random", "random": "random", "highest": "highest", "all": "mean"}
 LINES |= {"true labels": "lowest", "false labels": "highest"}  # name of a curve → class of its line
+PAPER = "Deep Learning on a Data Diet: Finding Important Examples Early in Training", "https://arxiv.org/abs/2107.07075"
 Task = Mapping[str, Any]  # the results of a task
 Values = Sequence[float | None]  # one for each run, as `results.json` has them
 Curve = list[tuple[Any, Values]]  # places on the horizontal axis, and the values at each
@@ -41,6 +43,7 @@ def render_diet(out: Path, results: Mapping[str, Any], dataset: Dataset) -> Path
         steps=f"{settings['steps']:,}",
         tasks="".join(_task(task, dataset) for task in results["tasks"]),
         config=markup.settings_rows(settings),
+        footer=markup.footer(command_line(DietSettings, "diet", settings), bool(settings.get("celeba")), *PAPER),
     )
     path = out / "report.html"
     write_text(path, page)

@@ -18,7 +18,7 @@ const VIEWS = {
     missingAtFirst: "",
   },
   preconditioned: {
-    label: "preconditioned",
+    label: "Adam’s scales",
     words: "Gradient steps in which each parameter is scaled as Adam scales it now, with fixed scales P. Shown is " +
       "the Lie bracket of the fields −P∇L.",
     effect: "the bracket",
@@ -27,7 +27,7 @@ const VIEWS = {
     missingAtFirst: "Adam has no preconditioner before its first step.",
   },
   momentum: {
-    label: "momentum",
+    label: "Adam with its memory",
     words: "The next two steps of Adam with its state. Shown is the effect of swapping their examples, to first " +
       "order. This is not a bracket: Adam’s state alone weighs the two examples differently.",
     effect: "the effect of the swap",
@@ -235,7 +235,7 @@ function drawWords() {
   byId("selection").textContent =
     `Step ${step}, ${words.label}: example ${i}, then ${j}, ${norm ?? "not available"}`;
   byId("missing").hidden = Boolean(shown());
-  byId("missing").textContent = `Step ${step} has no ${state.view} view. ${step === 0 ? words.missingAtFirst : ""}`;
+  byId("missing").textContent = `Step ${step} has no view “${words.label}”. ${step === 0 ? words.missingAtFirst : ""}`;
   byId("view-words").textContent = words.words;
   byId("changes-words").replaceChildren(
     element("b", {}, "Red"),

@@ -7,6 +7,7 @@ that the page carries and that are computed here.
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 from html import escape
 from pathlib import Path
 from statistics import fmean, median
@@ -21,13 +22,19 @@ from ..machine.files import write_text
 from ..study.pages import markup
 from ..study.pages.charts import Axis, Chart
 from ..study.pages.markup import WORDS, cells, heads, number, row, source, thumbnails, to_base64
+from ..study.settings import command_line
 from .exclusive import attribute_probabilities
 from .reading import SWAPS, RunFiles, evaluation_path, read_run, readable, views
+from .settings import Settings
 from .statistics import pair_fits, pair_rms_gradient, rank_attributes
 
 LOG_POINTS = 600  # points of the training loss that are drawn, spread evenly over the logarithmic axis
 LABEL_WIDTH = 58  # for the label of a step, so that labels do not touch on a narrow screen, where they are larger
 PARTS = ("train", "validation")
+POST = (
+    "Training examples are vector fields and their Lie brackets can be computed",
+    "https://pbement.com/posts/lie_brackets",
+)
 DERIVATIONS = ("richardson", "hvp_modes")  # the checks that derive the bracket a second time
 
 
@@ -68,7 +75,13 @@ def _page(run: RunFiles) -> str:
         checked=_checked(points),
         checks="".join(map(_checks_row, points)),
         config=markup.settings_rows(run.config),
+        footer=markup.footer(_command(run.config), bool(run.config.get("celeba")), *POST),
     )
+
+
+def _command(config: dict[str, Any]) -> str:
+    known = {field.name for field in fields(Settings)}
+    return command_line(Settings, "experiment", {key: value for key, value in config.items() if key in known})
 
 
 # The chart of the loss

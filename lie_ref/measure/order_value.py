@@ -5,7 +5,8 @@ therefore differs by ε² ⟨∇L, [v_i, v_j]⟩ + O(ε³).  The Hessians are sy
 
     ⟨∇L, [v_i, v_j]⟩ = ⟨∇L, H_j g_i − H_i g_j⟩ = ⟨g_i, H_j ∇L⟩ − ⟨g_j, H_i ∇L⟩
 
-and n Hessian-vector products give the values of all n (n − 1) / 2 pairs.
+and n Hessian-vector products give the values of all n (n − 1) / 2 pairs (as in Sweeney 2026, "The Geometry of
+Sequential Learning: Lie-Bracket Prediction of Transfer Order").
 """
 
 from dataclasses import replace

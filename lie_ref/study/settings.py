@@ -1,5 +1,6 @@
 """The settings of a run that both studies have: images, optimizer and number of steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,21 @@ def stream(seed: int, purpose: str, number: int = 0) -> np.random.Generator:
     (96, 7)
     """
     return np.random.default_rng([seed, number, *purpose.encode()])
+
+
+def command_line(kind: type, name: str, given: Mapping[str, Any]) -> str:
+    """The command `lie-ref NAME` that has the given settings of a kind, with DIR for the folder of CelebA.
+
+    Settings that have their default are left out.  Those in `given` that the kind does not know are options, too.
+    """
+    defaults = {field.name: field.default for field in fields(kind)}
+    words = ["lie-ref", name]
+    for key, value in given.items():
+        values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        if defaults.get(key) not in (values, value):
+            shown = ("DIR",) if key == "celeba" else tuple(str(of) for of in values if of is not True)
+            words += [f"--{key.replace('_', '-')}", *shown]
+    return " ".join(words)
 
 
 @dataclass(frozen=True)
@@ -57,17 +73,12 @@ class StudySettings:
             raise InputError(f"--lr: expected a number > 0, got {self.lr}")
 
     def command(self, name: str, **more: Any) -> str:
-        """The command line that has these settings, with DIR for the folder of CelebA.
+        """The `command_line` that has these settings, and more options.
 
         >>> StudySettings(celeba="/data", batch=16).command("findings", seeds=10)
         'lie-ref findings --celeba DIR --batch 16 --seeds 10'
         """
-        chosen = {of.name: getattr(self, of.name) for of in fields(self) if getattr(self, of.name) != of.default}
-        words = ["lie-ref", name]
-        for key, value in (chosen | ({"celeba": "DIR"} if self.celeba else {}) | more).items():
-            values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{key.replace('_', '-')}", *(str(of) for of in values if of is not True)]
-        return " ".join(words)
+        return command_line(type(self), name, vars(self) | more)
 
     def rng(self, purpose: str, number: int = 0) -> np.random.Generator:
         """The `stream` of these settings for one purpose."""

@@ -218,7 +218,7 @@ def test_a_checkpoint_or_run_that_lacks_a_view_says_so(page: Explorer, tmp_path:
     assert not page.find("#missing").is_displayed()
     page.go_to(0)
     reason = "Adam has no preconditioner before its first step."
-    assert page.find("#missing").text == f"Step 0 has no preconditioned view. {reason}"
+    assert page.find("#missing").text == f"Step 0 has no view “Adam’s scales”. {reason}"
     assert set(page.each("#matrix td:not(.same, .corner)")) == {"–"}
     page.hover(page.cell(1, 1))
     assert "change not available" in page.text("#change-readout")
@@ -229,7 +229,7 @@ def test_a_checkpoint_or_run_that_lacks_a_view_says_so(page: Explorer, tmp_path:
     for path in (run / "evaluation").iterdir():
         edit_evaluation(path, views=np.array([], str))
     page.driver.get(render(run).as_uri())
-    for view, words in (("momentum", "Step 100 has no momentum view."), ("plain", "")):
+    for view, words in (("momentum", "Step 100 has no view “Adam with its memory”."), ("plain", "")):
         page.choose("views", view)
         assert page.find("#missing").text == words
 
@@ -426,8 +426,8 @@ def test_print_is_black_on_white_and_shows_the_current_state_without_clipping(pa
     assert min(page.run(CONTRASTS))[0] >= 4.5
     assert not any(page.each(".scroll", "node.checkVisibility() && node.scrollWidth > node.clientWidth + 1"))
     assert page.run("return document.documentElement.scrollWidth") <= 700
-    assert page.find("#views").text.split() == ["Steps", "momentum"]
-    assert "momentum" in page.find("#selection").text
+    assert page.find("#views").text.split(None, 1) == ["Steps", "Adam with its memory"]
+    assert "Adam with its memory" in page.find("#selection").text
     assert page.colour(1, 1) not in ("rgba(0, 0, 0, 0)", "rgba(255, 255, 255, 1)")
     assert page.cell(1, 1).value_of_css_property("print-color-adjust") == "exact"
 

@@ -239,6 +239,7 @@ def test_the_page_has_no_script_and_loads_nothing(finished: Path) -> None:
     assert tags.count("img") == 2 * 8 * 9  # both ends of 9 scores
     assert tags.count("svg") == 2 + 3  # the two scores that select; windows, velocities, barriers
     loaded = re.findall(r"""\s(?:src|href|data)\s*=\s*["']?([^"'\s>]*)""", page)
+    assert loaded.pop() == "https://arxiv.org/abs/2107.07075"
     assert len(loaded) == tags.count("img")
     assert all(address.startswith("data:image/png;base64,") for address in loaded)
 

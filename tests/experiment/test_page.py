@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -110,11 +111,12 @@ def test_tags_are_balanced_and_identifiers_are_unique_and_complete(page: Page) -
     assert named | sought <= set(identifiers)
 
 
-def test_nothing_is_loaded_and_links_only_select_a_step(text: str, page: Page) -> None:
+def test_nothing_is_loaded_and_links_select_a_step_or_lead_to_the_work_that_is_repeated(text: str, page: Page) -> None:
     assert not re.search(r"@import|\bsrc=|url\(", text)
-    assert re.findall(r"https?://[^\"]*", text) == ["http://www.w3.org/2000/svg"]  # a name, not an address
+    post = "https://pbement.com/posts/lie_brackets"
+    assert set(re.findall(r"https?://[^\"]*", text)) == {"http://www.w3.org/2000/svg", post}  # the first is a name
     links = [attributes["href"] for _, attributes in page.tags if "href" in attributes]
-    assert set(links) == {"#step=0", "#step=100"}
+    assert set(links) == {"#step=0", "#step=100", post}
     assert all(face.startswith("data:image/png;base64,") for face in page.data["faces"])
 
 
@@ -285,3 +287,15 @@ def test_running_mean_is_the_mean_of_the_last_tenth_so_far() -> None:
     loss = np.random.default_rng(5).uniform(size=95)
     expected = [loss[k - -(-k // 10) : k].mean() for k in range(1, 96)]
     np.testing.assert_allclose(running_mean(loss), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("celeba", [None, "/somewhere/celeba"])
+def test_the_footer_has_the_command_and_for_celeba_a_warning(run: Path, tmp_path: Path, celeba: str | None) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"celeba": celeba, "seed": 3, "exclusive_hair": True}))
+    footer = render(copied).read_text(encoding="utf-8").split("<footer>")[1].split("</footer>")[0]
+    source = "--celeba DIR " if celeba else ""
+    assert f"<code>lie-ref experiment {source}--seed 3 --exclusive-hair</code>" in footer
+    assert ("may be used for research and not passed on" in footer) == bool(celeba)
+    assert "/somewhere" not in footer

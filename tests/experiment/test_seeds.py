@@ -134,7 +134,7 @@ def test_the_findings_are_written_to_the_summary(finished: Path) -> None:
     assert (summary["format"], summary["seeds"], summary["steps"]) == ("lie-ref-findings/3", [0], 2)
     assert (summary["images"], summary["preset"]) == ("synthetic faces", "mxresnet-tiny")
     found = summary["findings"]
-    assert [entry["id"] for entry in found] == sorted([*(claim.id for claim in CLAIMS), "3a", "3d"])
+    assert [entry["id"] for entry in found] == sorted([*(claim.id for claim in CLAIMS), "3a", "3d", "3e", "3f"])
     assert {entry["verdict"] for entry in found} == {"undecided"}  # one run decides nothing
     # Claims about checkpoints from step 100 on have no number here, those about passes and orders have.
     assert {entry["id"][0] for entry in found if entry["value"] is not None} == {"5", "6"}
@@ -309,6 +309,7 @@ def test_variants_are_compared_in_the_order_of_their_claims(tmp_path: Path, monk
         monkeypatch.setattr(study, name, lambda runs: [])
     faces, celeba = (judge(Settings(celeba=given), 2, tmp_path)["findings"] for given in (None, "somewhere"))
     pairs = {"3a": ("exclusive", "plain"), "3b": ("plain", "independent"), "3c": ("ambiguous", "clear")}
-    expected = {key: (order.index(a) - order.index(b)) / 10 for key, (a, b) in pairs.items()} | {"3d": 0.2}
+    expected = {key: (order.index(a) - order.index(b)) / 10 for key, (a, b) in pairs.items()}
+    expected |= {"3d": 0.2, "3e": 0.1, "3f": 0.2}
     assert {entry["id"]: entry["value"] for entry in faces} == pytest.approx(expected)
-    assert [(entry["id"], entry["runs"]) for entry in celeba] == [("3a", 2), ("3d", 2)]
+    assert [(entry["id"], entry["runs"]) for entry in celeba] == [(key, 2) for key in ("3a", "3d", "3e", "3f")]

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
+from importlib.metadata import version
 from importlib.resources import files as package_files
 from typing import Any
 
@@ -81,6 +82,13 @@ def claim_row(finding: Mapping[str, Any]) -> str:
         cells([str(finding["runs"])]),
         cells([words["note"]], WORDS),
     )
+
+
+def footer(command: str, celeba: bool, title: str, address: str) -> str:
+    """The end of a page: what made it, which work it repeats, and that faces of CelebA may not be passed on."""
+    warning = "<b>It shows faces of CelebA, which may be used for research and not passed on.</b> " * celeba
+    made = f"This page was made by <code>{escape(command)}</code> and drawn by lie_ref {version('lie-ref')}. "
+    return f'<footer><p>{made}{warning}It repeats <a href="{address}">{escape(title)}</a>.</p></footer>'
 
 
 def settings_rows(settings: Mapping[str, Any]) -> str:
