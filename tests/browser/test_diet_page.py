@@ -56,7 +56,7 @@ def test_text_has_enough_contrast(page: Page, scheme: str) -> None:
 
 def test_charts_and_images_have_names_and_charts_fit_into_their_frames(page: Page) -> None:
     charts = page.run("return [...document.querySelectorAll('svg')].map((s) => s.getAttribute('aria-label'))")
-    assert len(charts) == 7 + 3  # the scores that select; windows, velocities, barriers
+    assert len(charts) == 6 + 3  # the scores that select; windows, velocities, barriers
     assert all(charts)
     assert all(page.run("return [...document.querySelectorAll('img')].map((i) => i.alt)"))
     outside = """
@@ -82,7 +82,7 @@ def test_scrolling_tables_are_named_regions_that_the_keyboard_reaches(page: Page
 def test_tables_hold_every_number_of_the_charts(page: Page) -> None:
     script = "return [...document.querySelectorAll('details')].map((d) => d.querySelectorAll('tbody tr').length)"
     rows = page.run(script)
-    pruning = 1 + 2 * (1 + 2 + 5 * 2)  # all; two fractions of random, two scores at the start, both ends of five scores
-    gains = 2 * (2 * (2 + 5 * 2) + 2 * 2)  # over all and random; two highest bracket scores over two rivals
+    pruning = 1 + 2 * (1 + 6)  # all; two fractions of random ones, and of the highest of six scores
+    gains = 2 * (2 * 6 + 2 * 2)  # over all and random; two bracket scores over two rivals
     curves = 2 * 4 + 3 * 2 + 2 * 4  # windows; three bands over two intervals; three bands and all at two steps
     assert rows == [pruning, gains, curves]
