@@ -1,6 +1,15 @@
 """lie_ref: exact Lie brackets of training examples, in NumPy and autograd.
 
-Importing it limits OpenBLAS, and so NumPy, to one thread in this process.
+To check your own code:                 check, check_hvp, check_order, assert_brackets; oracle
+Networks:                               mlp, mxresnet, preset
+Fields and brackets of their examples:  gradients, hvps, brackets, batch_brackets, bracket_norms
+What a bracket does:                    push_forward, swap_effects, order_value, evaluate (an Evaluation)
+Fields and brackets of any function:    vector_field, lie_bracket, commutator, gradient_step,
+                                        hvp_forward_over_reverse, hvp_reverse_over_reverse; optimizers
+Which examples matter:                  scores, kernels, connectivity
+
+Each has a docstring with an example.  The command line is `lie-ref`.  Importing lie_ref limits OpenBLAS, and so NumPy,
+to one thread in this process.
 """
 
 from .machine import starting  # noqa: F401 -- half of a second before all is imported

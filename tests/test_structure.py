@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from walk import PACKAGE, Walk, imports, modules
+
+import lie_ref
 
 TESTS = Path(__file__).parent
 # Each room, a module or folder directly in lie_ref/, and the rooms that it may import.
@@ -109,3 +112,7 @@ def test_pixels_pass_through_at_most_30_functions_on_their_way_from_the_file_to_
     walk.enter(("fast.sweeps", "channels_last"), "x", returns=True)
     walk.enter(("measure.evaluation", "_swaps"), "delta")  # the changes of the logits
     assert 20 < walk.count() <= 30, sorted(function for function, names in walk.passed.items() if names)
+
+
+def test_the_help_of_the_package_lists_every_public_name() -> None:
+    assert set(lie_ref.__all__) <= set(re.findall(r"\w+", lie_ref.__doc__ or ""))

@@ -32,7 +32,7 @@ class Progress:
         self.stream = sys.stderr
         self.terminal = self.stream.isatty()
         self.began = monotonic()
-        self.patience, self.shown = patience, False
+        self.patience, self.shown = patience, -1  # what was done when it was last shown
         self.drawn = self.began + patience - REDRAW * self.terminal  # a terminal shows the bar at once
 
     def __enter__(self) -> Progress:
@@ -57,7 +57,7 @@ class Progress:
         return "  ".join([*parts, self.extra] if self.extra else parts)
 
     def _draw(self) -> None:
-        self.drawn, self.shown = monotonic(), True
+        self.drawn, self.shown = monotonic(), self.done
         if _silent:
             return
         if not self.terminal:
@@ -71,9 +71,9 @@ class Progress:
         print(f"\r{line[:width]}\x1b[K", end="", file=self.stream, flush=True)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self.patience and not self.shown:
+        if self.patience and self.shown < 0:
             return
-        if kind is None:
+        if kind is None and (self.terminal or self.shown < self.done):
             self._draw()
         if self.terminal and not _silent:
             print(file=self.stream, flush=True)

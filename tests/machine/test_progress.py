@@ -101,3 +101,12 @@ def test_a_failure_leaves_a_terminal_on_a_new_line_and_a_log_file_empty(monkeypa
     with pytest.raises(RuntimeError):
         fail()
     assert stream.getvalue().endswith("\x1b[K\n") if stream.isatty() else stream.getvalue() == ""
+
+
+def test_a_log_has_the_last_line_only_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "LINE", 0.0)
+    with Progress(2, "drawing") as bar:
+        bar.advance()
+        bar.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["1/2", "2/2"]
