@@ -75,8 +75,35 @@ def _page(run: RunFiles) -> str:
         checked=_checked(points),
         checks="".join(map(_checks_row, points)),
         config=markup.settings_rows(run.config),
+        **_answer(run),
         footer=markup.footer(_command(run.config), bool(run.config.get("celeba")), *POST),
     )
+
+
+def _answer(run: RunFiles) -> dict[str, Any]:
+    """The largest change that a swap makes at the learning rate of the run, by the last checkpoint."""
+    with readable(run.folder / "config.json"):
+        lr = float(run.config["lr"])
+    point = run.summary["checkpoints"][-1]
+    found, exclusive = run.evaluations[point["step"]], _exclusive(run)
+    before = attribute_probabilities(found["logits"], exclusive)
+    after = attribute_probabilities(found["logits"] + lr**2 * found["logit_delta"], exclusive)
+    moved = np.abs(after - before)
+    p, n, k = np.unravel_index(np.argmax(moved), moved.shape)
+    numbers = dict(zip(("first", "then", "picture"), (*found["pairs"][p].tolist(), int(n)), strict=True))
+    faces = thumbnails(found["x"][list(numbers.values())])
+    error, reach = (median(point["expansion"][key]) for key in ("error", "reach"))
+    return {
+        "answer": "Yes." if moved.max() >= 0.1 else "Yes, a little." if moved.max() >= 0.001 else "Hardly.",
+        **numbers,
+        **{f"{role}_face": uri for role, uri in zip(numbers, faces, strict=True)},
+        "lr": f"{lr:g}",
+        "changed": escape(run.summary["attributes"][k].replace("_", " ")),
+        "before": f"{before[n, k]:.1%}",
+        "after": f"{after[p, n, k]:.1%}",
+        "reach": f"up to ε = {reach:g}" if reach else "at no ε that was tried",
+        "error": f"{error:.0%}",
+    }
 
 
 def _command(config: dict[str, Any]) -> str:
@@ -129,8 +156,7 @@ def running_mean(loss: np.ndarray) -> np.ndarray:
 def _data(run: RunFiles) -> dict[str, Any]:
     """What `explorer.js` draws: numbers as JSON, and larger arrays as base64 of their little-endian bytes."""
     points, attributes = run.summary["checkpoints"], run.summary["attributes"]
-    hair = [attributes.index(name) for name in HAIR if name in attributes]
-    exclusive = hair if run.config.get("exclusive_hair") else []
+    hair, exclusive = [attributes.index(name) for name in HAIR if name in attributes], _exclusive(run)
     checkpoints = []
     for point in points:
         step, loss = point["step"], point["validation"]["loss"]
@@ -148,6 +174,12 @@ def _data(run: RunFiles) -> dict[str, Any]:
         "targets": _packed(found["y"] > 0.5, "u1"),
         "checkpoints": checkpoints,
     }
+
+
+def _exclusive(run: RunFiles) -> list[int]:
+    """The columns of the attributes that exclude each other in the loss of the run."""
+    names = run.summary["attributes"]
+    return [names.index(name) for name in HAIR if name in names] if run.config.get("exclusive_hair") else []
 
 
 def _view_data(view: Arrays, pairs: np.ndarray, attributes: list[str]) -> dict[str, Any]:

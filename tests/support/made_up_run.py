@@ -103,7 +103,7 @@ def make_run(run: Path, steps: tuple[int, ...] = (0, 100), images: np.ndarray | 
         "passes": PASSES,
     }
     (run / "summary.json").write_text(json.dumps(summary))
-    (run / "config.json").write_text(json.dumps({"preset": "mxresnet-tiny", "out": HOSTILE}))
+    (run / "config.json").write_text(json.dumps({"preset": "mxresnet-tiny", "out": HOSTILE, "lr": 0.5, "celeba": None}))
     losses = (0.25 + 0.5 * np.exp(-np.arange(steps[-1]) / 500)) * rng.lognormal(0, 0.1, steps[-1])
     rows = [f"{step},{loss}" for step, loss in enumerate(losses, 1)]
     (run / "log.csv").write_text("\n".join(["step,loss", *rows, ""]))
