@@ -1,6 +1,6 @@
 """Draws the page of a diet: one self-contained HTML file without scripts, from the results and the images."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -59,7 +59,8 @@ def _task(task: Task, dataset: Dataset) -> str:
         false_labels=f"{task['false_labels']:,}",
         false_share=f"{task['false_labels'] / task['examples']:.1%}",
         without_noise="" if task["false_labels"] else " hidden",
-        findings="".join(map(claim_row, task["findings"])),
+        answer=escape(_answer(task)),
+        findings="".join(map(claim_row, sorted(task["findings"], key=lambda of: str(of["verdict"]) == "undecided"))),
         pruning="".join(_pruning_charts(task)),
         pruning_rows="".join(map(_pruning_row, task["pruning"])),
         gain_rows="".join(map(_gain_row, task["gains"])),
@@ -71,6 +72,18 @@ def _task(task: Task, dataset: Dataset) -> str:
         correlations="".join(_correlation_rows(task, keys)),
         extremes="".join(_extremes_row(key, ends, dataset) for key, ends in task["extremes"].items()),
     )
+
+
+def _answer(task: Task) -> str:
+    """What the diet found out, in sentences: how many claims were decided, and which score finds false labels best."""
+    verdicts = Counter(finding["verdict"] for finding in task["findings"])
+    counts = f"{verdicts['holds']} hold, {verdicts['fails']} fail, and {verdicts['undecided']} are undecided"
+    words = [f"Of {len(task['findings'])} claims {counts}."]
+    if known := [entry for entry in task["noise"] if entry["value"] is not None]:
+        ranked = sorted(known, key=lambda entry: -float(entry["value"]))
+        each = ", ".join(f"{entry['score']} {entry['value']:.0%}" for entry in ranked)
+        words.append(f"How often a score is higher for a false label than for a true one: {each}.")
+    return " ".join(words)
 
 
 # Charts

@@ -267,3 +267,16 @@ def test_text_from_data_is_escaped(finished: Path, faces: Dataset, tmp_path: Pat
     assert "<b>" not in text
     assert "<i>" not in text
     assert "&lt;i&gt;Black" in text
+
+
+def test_the_page_says_first_what_was_decided_and_which_score_finds_false_labels(finished: Path) -> None:
+    (task,) = results(finished)["tasks"]
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    answer = page.split('<p class="answer">')[1].split("</p>")[0]
+    verdicts = [finding["verdict"] for finding in task["findings"]]
+    hold, fail, undecided = (verdicts.count(verdict) for verdict in ("holds", "fails", "undecided"))
+    assert answer.startswith(f"Of {len(verdicts)} claims {hold} hold, {fail} fail, and {undecided} are undecided.")
+    best = max(task["noise"], key=lambda entry: entry["value"])
+    assert f"than for a true one: {best['score']} {best['value']:.0%}" in answer
+    shown = re.findall(r'class="verdict (\w+)"', page)
+    assert shown == sorted(shown, key=lambda verdict: verdict == "undecided")
