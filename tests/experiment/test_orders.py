@@ -148,7 +148,8 @@ def passes(tiny: Tiny) -> tuple[np.ndarray, tuple[int, ...], dict[str, list[tupl
     rng = np.random.default_rng()
     rng.bit_generator.state = tiny.rng.bit_generator.state  # after the images were drawn
     drawn = {name: [tuple(rng.permutation(3).tolist()) for _ in range(4)] for name in ("sgd", "adam")}
-    return value, tuple(sorted(range(3), key=lambda a: value[a].sum())), drawn
+    best = min(permutations(range(3)), key=lambda order: sum(value[a, b] for a, b in combinations(order, 2)))
+    return value, best, drawn
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
