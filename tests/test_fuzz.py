@@ -236,7 +236,9 @@ def test_command_lines(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.chdir(files)
     monkeypatch.setattr(cli, "run_experiment", lambda settings, *_: settings.checked() and Path("page"))
     monkeypatch.setattr(cli, "headlines", lambda out: [])
-    monkeypatch.setattr(cli, "run_study", lambda settings, *_: settings.checked() and {"sets": {}})
+    study = {"images": "faces", "seeds": [], "findings": []}
+    monkeypatch.setattr(cli, "run_study", lambda settings, *_: settings.checked() and study)
+    monkeypatch.setattr(cli, "demo", lambda *_: None)
     monkeypatch.setattr(cli, "run_diet", lambda settings, *_: settings.checked() and {"tasks": []})
     monkeypatch.setattr(cli, "executor_of", contextlib.nullcontext)
     parsers = cli._parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
