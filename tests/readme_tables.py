@@ -42,9 +42,8 @@ PANEL, HEIGHT, LEGEND = 420, 260, 20  # units of a panel and of a line of the le
 
 def take(run: Path, name: str) -> None:
     """Take the results of a study and its record into `data/results`."""
-    path = run / "summary.json"
-    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
-    found = {"record": record, **json.loads(path.read_text(encoding="utf-8"))}
+    record, summary = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("record.json", "summary.json"))
+    found = {"record": record, **summary}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(found, separators=(",", ":"), ensure_ascii=False) + "\n", "utf-8")
 

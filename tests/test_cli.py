@@ -17,8 +17,9 @@ from PIL import Image
 from small import SMALL_OPTIONS
 
 import lie_ref
-from lie_ref import cli, oracle
-from lie_ref.cli import main
+from lie_ref import oracle
+from lie_ref.cli import commands, main
+from lie_ref.cli.parser import command_parser
 from lie_ref.core.networks import PRESETS
 from lie_ref.diet.settings import PRESETS as PRESETS_OF_DIETS
 from lie_ref.diet.settings import DietSettings
@@ -141,7 +142,7 @@ def test_without_a_command_it_says_what_there_is_to_do(capsys):
     assert run() == 0
     shown = capsys.readouterr().out
     (commands,) = (
-        action.choices for action in cli._parser()._actions if action.dest == "==SUPPRESS==" and action.choices
+        action.choices for action in command_parser()._actions if action.dest == "==SUPPRESS==" and action.choices
     )
     assert set(re.findall(r"^  ([a-z]+) +\w.*\)$", shown, re.MULTILINE)) == set(commands)
 
@@ -167,7 +168,7 @@ def test_the_command_in_a_record_has_the_settings_of_the_study(runner, settings,
         given.append(settings)
         raise InputError("seen")
 
-    monkeypatch.setattr(cli, runner, capture)
+    monkeypatch.setattr(commands, runner, capture)
     name = {"run_study": "findings", "run_diet": "diet"}[runner]
     assert main([*settings.command(name).split()[1:], "--out", str(tmp_path)]) == 2
     assert (given, capsys.readouterr().err) == ([settings], "lie-ref: seen\n")
@@ -261,10 +262,10 @@ def test_verify_says_that_it_is_at_work_if_it_takes_long(tmp_path, monkeypatch, 
                 thread.join()  # until it has spoken
         return oracle.verify(*arguments)
 
-    monkeypatch.setattr(cli, "PATIENCE", 0.0)
-    monkeypatch.setattr(cli, "oracle", SimpleNamespace(verify=slow))
+    monkeypatch.setattr(commands, "PATIENCE", 0.0)
+    monkeypatch.setattr(commands, "oracle", SimpleNamespace(verify=slow))
     assert run("verify", "mlp-tanh-bce", str(tmp_path / "candidate.npz")) == 0
-    assert capsys.readouterr().err == f"{cli.WAIT}\n"
+    assert capsys.readouterr().err == f"{commands.WAIT}\n"
 
 
 @pytest.mark.parametrize("buffering", [[], ["-u"]])

@@ -23,7 +23,9 @@ import pytest
 from made_up_run import make_run
 
 import lie_ref
-from lie_ref import cli, oracle
+from lie_ref import oracle
+from lie_ref.cli import commands, main
+from lie_ref.cli.parser import command_parser
 from lie_ref.experiment.page import render
 from lie_ref.experiment.printout import headlines
 from lie_ref.experiment.reading import read_orders, read_passes
@@ -234,14 +236,14 @@ def test_files_of_a_run(name: str, files: Path, tmp_path: Path) -> None:
 
 def test_command_lines(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(files)
-    monkeypatch.setattr(cli, "run_experiment", lambda settings, *_: settings.checked() and Path("page"))
-    monkeypatch.setattr(cli, "headlines", lambda out: [])
+    monkeypatch.setattr(commands, "run_experiment", lambda settings, *_: settings.checked() and Path("page"))
+    monkeypatch.setattr(commands, "headlines", lambda out: [])
     study = {"images": "faces", "seeds": [], "findings": []}
-    monkeypatch.setattr(cli, "run_study", lambda settings, *_: settings.checked() and study)
-    monkeypatch.setattr(cli, "demo", lambda *_: None)
-    monkeypatch.setattr(cli, "run_diet", lambda settings, *_: settings.checked() and {"tasks": []})
-    monkeypatch.setattr(cli, "executor_of", contextlib.nullcontext)
-    parsers = cli._parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    monkeypatch.setattr(commands, "run_study", lambda settings, *_: settings.checked() and study)
+    monkeypatch.setattr(commands, "show", lambda *_: None)
+    monkeypatch.setattr(commands, "run_diet", lambda settings, *_: settings.checked() and {"tasks": []})
+    monkeypatch.setattr(commands, "executor_of", contextlib.nullcontext)
+    parsers = command_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     options = {name: list(parser._option_string_actions) for name, parser in parsers.items()}
     del options["vectors"]  # it would write them
 
@@ -252,7 +254,7 @@ def test_command_lines(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
             option, word = picked(rng, options[command]), picked(rng, WORDS)
             words += picked(rng, [[word], [option], [option, word], [f"{option}={word}"]])
         with contextlib.suppress(SystemExit):
-            assert cli.main(words) in (0, 1, 2, 3)
+            assert main(words) in (0, 1, 2, 3)
         error = capsys.readouterr().err
         assert error.count("\n") <= 1, error
         assert len(error) < 2000

@@ -33,7 +33,7 @@ def _auroc_gain(key: str, task: Task) -> Values:
 
 def _gain(over: str, fraction: float | None, key: str, task: Task) -> Values:
     """Accuracy with the highest scores minus that with other examples; None averages over the fractions."""
-    highest = [e for e in task["gains"] if (e["score"], e["end"], e["over"]) == (key, "highest", over)]
+    highest = [e for e in task["gains"] if (e["score"], e["over"]) == (key, over)]
     gains = [entry["accuracy"]["values"] for entry in highest if fraction in (entry["fraction"], None)]
     return np.mean(gains, axis=0).tolist() if gains else []
 

@@ -111,7 +111,7 @@ def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for (score, end, fraction), entry in of.items():
         others: dict[str, Subset] = {"all": (None, "all", 1.0), "random": (None, "random", fraction)} if score else {}
-        if score in BRACKETS and end == "highest":
+        if score in BRACKETS:
             others |= {rival: (rival, end, fraction) for rival in RIVALS if (rival, end, fraction) in of}
         for over, other in others.items():
             gain = {"score": score, "end": end, "over": over, "fraction": fraction}

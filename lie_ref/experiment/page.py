@@ -84,10 +84,11 @@ def _answer(run: RunFiles) -> dict[str, Any]:
     """The largest change that a swap makes at the learning rate of the run, by the last checkpoint."""
     with readable(run.folder / "config.json"):
         lr = float(run.config["lr"])
+        squared = lr**2
     point = run.summary["checkpoints"][-1]
     found, exclusive = run.evaluations[point["step"]], _exclusive(run)
     before = attribute_probabilities(found["logits"], exclusive)
-    after = attribute_probabilities(found["logits"] + lr**2 * found["logit_delta"], exclusive)
+    after = attribute_probabilities(found["logits"] + squared * found["logit_delta"], exclusive)
     moved = np.abs(after - before)
     p, n, k = np.unravel_index(np.argmax(moved), moved.shape)
     numbers = dict(zip(("first", "then", "picture"), (*found["pairs"][p].tolist(), int(n)), strict=True))

@@ -1,54 +1,23 @@
-"""The command line, `lie-ref COMMAND` or `python -m lie_ref COMMAND`: it parses options, calls, and prints.
-
-Exit status: 0 done, or the answers agree; 1 the answers were compared and disagree; 3 they were compared, and too
-little is decided to tell; 2 input that cannot be used, or output that cannot be written (a full disk, a closed standard
-output), or not enough memory, with one line on standard error; as a shell reports it for programs that a signal ends,
-130 stopped by Ctrl-C, 143 by SIGTERM, 141 by a closed pipe on standard output, and for the last there is no line.
-"""
+"""The commands and their options, and what `lie-ref` alone says of them."""
 
 import argparse
-import io
-import os
 import re
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import fields
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from threading import Timer
 from typing import Any, NoReturn
 
-from . import oracle
-from .all_pairs import Source, write_brackets
-from .blackbox.files import check_file
-from .core.losses import LOSSES
-from .core.networks import PRESETS
-from .diet import settings as diet
-from .diet.run import headlines as diet_headlines
-from .diet.run import run_diet
-from .experiment.demo import demo
-from .experiment.page import render
-from .experiment.printout import headlines
-from .experiment.run import run_experiment
-from .experiment.seeds import COMPARED_STEPS, SEEDS, run_study, study_table
-from .experiment.settings import Settings
-from .images.doctor import MISSING, PROBLEM, diagnosis
-from .machine.errors import InputError, nearest, one_line
-from .machine.files import check_new_file, to_json, write_text
-from .machine.process import interrupt_on_sigterm, keep_freed_memory
-from .machine.workers import executor_of, workers
-from .oracle.request import read_question
-from .oracle.vector_list import write_vectors
-from .oracle.vectors import write_vector
+from ..core.losses import LOSSES
+from ..core.networks import PRESETS
+from ..diet import settings as diet
+from ..experiment.seeds import COMPARED_STEPS, SEEDS
+from ..experiment.settings import Settings
+from ..machine.errors import InputError, nearest, one_line
+from ..machine.files import check_new_file
+from . import commands
 
 WEIGHTS = ".npz of weights, under the names of a state_dict; or a checkpoint of a run"
-PATIENCE = 2.0  # seconds before `verify` says that it is at work
-WAIT = "lie-ref verify: still at work; with 11 million parameters, a comparison with the known bugs takes a minute"
-
-
 OVERVIEW = {  # what one wants: the commands for it, and about how long each takes
     "see what this is": {"demo": "half a minute"},
     "check your own code": {"check": "seconds to minutes", "verify": "seconds", "reference": "seconds"},
@@ -85,70 +54,23 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status."""
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 -- closed by the caller, who wants no messages
-    try:
-        return _run(arguments)
-    except BrokenPipeError:  # the reader of the output has seen enough
-        _forget_output()
-        return 141
-    except MemoryError as error:
-        said = f"not enough memory ({one_line(str(error) or 'MemoryError')})"
-    except InputError as error:
-        said = str(error)
-    except OSError as error:  # it names its file, such as a folder that may not be read; what is printed has no name
-        said = one_line(str(error))
-        if error.filename is None:
-            said = f"standard output: cannot be written ({error.strerror})"
-            _forget_output()
-    except KeyboardInterrupt as stop:
-        remedy = "continue an experiment with --resume, anything else with the same command"
-        print(f"lie-ref: stopped ({remedy})", file=sys.stderr)
-        return 128 + (stop.args or (signal.SIGINT,))[0]
-    print(f"lie-ref: {said}", file=sys.stderr)
-    return 2
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    interrupt_on_sigterm()
-    if sys.stdout is None:
-        raise InputError("standard output: is closed")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has − and ×
-    keep_freed_memory()
-    try:
-        options = _parser().parse_args(arguments)
-        status: int = options.command(options) or 0
-    except SystemExit:  # after --help
-        sys.stdout.flush()
-        raise
-    sys.stdout.flush()
-    return status
-
-
-def _forget_output() -> None:
-    """Drop what is printed and cannot be written, or Python complains of it when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _parser() -> Parser:
+def command_parser() -> Parser:
     parser = Parser(prog="lie-ref", usage="lie-ref COMMAND …", formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"lie-ref {version('lie-ref')}")
     parser.set_defaults(command=lambda _: parser.print_help())
-    commands = parser.add_subparsers(prog="lie-ref", metavar="COMMAND", help=argparse.SUPPRESS)
+    every = parser.add_subparsers(prog="lie-ref", metavar="COMMAND", help=argparse.SUPPRESS)
     texts: dict[str, str] = {}
 
-    def command(name: str, run: Any, text: str) -> Parser:
+    def command(name: str, text: str) -> Parser:
         texts[name] = text
-        added = commands.add_parser(name, description=f"{text[0].upper()}{text[1:]}.")
-        added.set_defaults(command=run)
+        added = every.add_parser(name, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(command=getattr(commands, name))
         return added
 
     default = Settings()
-    showing = command("demo", _demo, "show what lie_ref does, with the Python that does it, and draw a page")
+    showing = command("demo", "show what lie_ref does, with the Python that does it, and draw a page")
     _add_folders(showing, "demo")
-    experiment = command("experiment", _experiment, "train a network, compute brackets at checkpoints, draw the page")
+    experiment = command("experiment", "train a network, compute brackets at checkpoints, draw the page")
     _add_source(experiment)
     # fmt: off
     _add_options(experiment, default, (
@@ -172,7 +94,7 @@ def _parser() -> Parser:
     _add_folders(experiment, "experiment")
     _add_executor(experiment, "checkpoints to evaluate", "a process beside that which trains")
 
-    findings = command("findings", _findings, "run the experiment with several seeds and judge the published claims")
+    findings = command("findings", "run the experiment with several seeds and judge the published claims")
     _add_source(findings)
     findings.add_argument(
         "--seeds",
@@ -193,7 +115,7 @@ def _parser() -> Parser:
     _add_folders(findings, "findings", "; finished runs in it are not done again")
     _add_executor(findings, "runs")
 
-    selecting = command("diet", _diet, "score training examples, and train without those that the scores leave out")
+    selecting = command("diet", "score training examples, and train without those that the scores leave out")
     _add_source(selecting)
     text = f"settings to start from, one of {', '.join(diet.PRESETS)} (default: %(default)s)"
     selecting.add_argument("--preset", choices=list(diet.PRESETS), default="default", metavar="NAME", help=text)
@@ -225,26 +147,24 @@ def _parser() -> Parser:
     _add_folders(selecting, "diet", "; finished jobs in it are not done again")
     _add_executor(selecting, "jobs")
 
-    doctor = command(
-        "doctor", _doctor, "say what is seen in a folder of CelebA, what would be used, and what is missing"
-    )
+    doctor = command("doctor", "say what is seen in a folder of CelebA, what would be used, and what is missing")
     doctor.add_argument("folder", type=Path, metavar="DIR", help="folder or zip of CelebA")
 
-    report = command("report", _report, "draw the page of a run again")
+    report = command("report", "draw the page of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
 
-    check = command("check", _check, "run a file that defines a gradient of any network, and check brackets with it")
+    check = command("check", "run a file that defines a gradient of any network, and check brackets with it")
     text = "Python file that defines gradient, theta and a candidate; or a dict or function NAME in it that gives them"
     check.add_argument("file", metavar="FILE.py[:NAME]", help=text)
     _add_json(check)
 
-    verify = command("verify", _verify, "compare the answers of an implementation with a test vector")
+    verify = command("verify", "compare the answers of an implementation with a test vector")
     verify.add_argument("vector", metavar="VECTOR", help="name of a test vector, or the .npz of a vector or reference")
     text = "answers to compare: some or all of the outputs of the vector"
     verify.add_argument("candidate", type=Path, metavar="CANDIDATE.npz", help=text)
     _add_json(verify)
 
-    reference = command("reference", _reference, "compute the exact answers for your own weights and inputs")
+    reference = command("reference", "compute the exact answers for your own weights and inputs")
     reference.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=WEIGHTS)
     _add_question(reference, "x and y; optionally pairs (p, 2) (default: all pairs) and x_eval (default: x)")
     text = "use batch-norm in training mode, for mini-batches x (b, m, …)"
@@ -252,7 +172,8 @@ def _parser() -> Parser:
     reference.add_argument("--out", type=_new_file, required=True, metavar="R.npz", help="file for the reference")
 
     many = command(
-        "brackets", _brackets, "compute norms of the brackets among many examples of a network, and their scores"
+        "brackets",
+        "compute norms of the brackets among many examples of a network, and their scores",
     )
     many.add_argument("weights", type=Path, metavar="CHECKPOINT", help=WEIGHTS)
     _add_question(many, "x and y of the n examples")
@@ -260,7 +181,7 @@ def _parser() -> Parser:
     many.add_argument("--out", type=_new_file, required=True, metavar="N.npz", help=text)
     _add_executor(many, "blocks of brackets")
 
-    vectors = command("vectors", _vectors, "write the test vectors anew")
+    vectors = command("vectors", "write the test vectors anew")
     vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the vectors")
     parser.description = _overview(texts)
     return parser
@@ -269,9 +190,9 @@ def _parser() -> Parser:
 def _overview(texts: Mapping[str, str]) -> str:
     """What there is to do, and how long it takes on two cores; `texts` say what each command does."""
     lines = ["Exact Lie brackets of training examples.  Times are those of the defaults on two cores."]
-    for purpose, commands in OVERVIEW.items():
+    for purpose, of in OVERVIEW.items():
         lines += ["", f"to {purpose}:"]
-        lines += [f"  {name:<11} {texts[name]} ({time})" for name, time in commands.items()]
+        lines += [f"  {name:<11} {texts[name]} ({time})" for name, time in of.items()]
     return "\n".join([*lines, "", "`lie-ref COMMAND --help` says more about each."])
 
 
@@ -304,10 +225,6 @@ def _add_question(parser: Parser, inputs: str) -> None:
 def _add_executor(parser: Parser, work: str, default: str = "a process for each processor") -> None:
     text = f"function that returns the concurrent.futures.Executor for the {work} (default: {default})"
     parser.add_argument("--executor", metavar="MODULE:FACTORY", help=text)
-
-
-def _executor(options: argparse.Namespace, default: Any) -> AbstractContextManager[Any]:
-    return default() if options.executor is None else executor_of(options.executor)
 
 
 def _add_source(parser: Parser) -> None:
@@ -346,95 +263,3 @@ def _add_folders(parser: Parser, name: str, kept: str = "") -> None:
     parser.add_argument("--out", type=Path, default=Path("runs") / name, metavar="DIR", help=text)
     text = "folder for decoded images (default: %(default)s)"
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
-
-
-def _chosen(options: argparse.Namespace, kind: type) -> dict[str, Any]:
-    """The given settings of this kind.  Raises InputError for options of a source of images that is not used."""
-    given = vars(options)
-    for name in ("faces", "ambiguity", "independent_hair"):
-        if options.celeba is not None and name in given:
-            raise InputError(f"--{name.replace('_', '-')}: is for synthetic faces, not for --celeba")
-    for name in ("subset", "skip_bad"):
-        if options.celeba is None and given.get(name):
-            raise InputError(f"--{name.replace('_', '-')}: is for --celeba, which is not given")
-    names = {field.name for field in fields(kind)} & given.keys()
-    return {name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in names}
-
-
-def _demo(options: argparse.Namespace) -> None:
-    demo(options.out, options.cache)
-
-
-def _experiment(options: argparse.Namespace) -> None:
-    settings = Settings(**_chosen(options, Settings))
-    with _executor(options, partial(workers, 1)) as executor:
-        page = run_experiment(settings, options.out, options.cache, "resume" in options, "force" in options, executor)
-    print("\n".join(headlines(options.out)))
-    print(f"page: {page}")
-
-
-def _findings(options: argparse.Namespace) -> None:
-    settings = Settings(**_chosen(options, Settings))
-    with _executor(options, workers) as executor:
-        found = run_study(settings, options.seeds, options.out, options.cache, executor)
-    print("\n".join(study_table(found)))
-
-
-def _diet(options: argparse.Namespace) -> None:
-    settings = diet.DietSettings(**(diet.PRESETS[options.preset] | _chosen(options, diet.DietSettings))).checked()
-    with _executor(options, workers) as executor:
-        results = run_diet(settings, options.out, options.cache, executor)
-    print("\n".join(diet_headlines(results)))
-    print(f"page: {options.out / 'report.html'}")
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    seen = [*diagnosis(options.folder)]
-    print("\n".join(f"{what:<12}{text}" for what, text in seen))
-    found = {what for what, _ in seen}
-    if PROBLEM in found:
-        return 2
-    print(f'ready: make experiment CELEBA="{options.folder}"{" ARGS=--subset" if MISSING in found else ""}')
-    return 0
-
-
-def _report(options: argparse.Namespace) -> None:
-    print(f"page: {render(options.run)}")
-
-
-def _verify(options: argparse.Namespace) -> int:
-    waiting = Timer(PATIENCE, print, [WAIT], {"file": sys.stderr, "flush": True})
-    waiting.start()
-    try:
-        verdict = oracle.verify(options.vector, options.candidate)
-    finally:
-        waiting.cancel()
-    return _report_verdict(verdict, options.json)
-
-
-def _check(options: argparse.Namespace) -> int:
-    return _report_verdict(check_file(options.file), options.json)
-
-
-def _report_verdict(verdict: oracle.Verdict, file: Path | None) -> int:
-    if file is not None:
-        write_text(file, to_json(verdict.to_dict(), indent=1) + "\n")
-    print(verdict)
-    return {True: 0, False: 1, None: 3}[verdict.agrees]
-
-
-def _reference(options: argparse.Namespace) -> None:
-    vector = read_question(options.model, options.weights, options.inputs, options.loss, options.training)
-    write_vector(options.out, vector)
-    print(f"reference: {options.out}")
-
-
-def _brackets(options: argparse.Namespace) -> None:
-    source = Source(options.model, options.weights.resolve(), options.inputs.resolve(), options.loss)
-    with _executor(options, workers) as executor:
-        n = write_brackets(source, options.out, executor)
-    print(f"brackets: {options.out}, of {n:,} x {n:,} pairs")
-
-
-def _vectors(options: argparse.Namespace) -> None:
-    print(f"vectors: {len(write_vectors(options.out)) - 1} in {options.out}")
