@@ -43,9 +43,9 @@ OF_FACES: dict[str, dict[str, Any]] = {  # the variants that there are of synthe
     "clear": {"ambiguity": 0.0},
     "ambiguous": {"ambiguity": 2.0},
 }
-SEEDS = 6  # by `_cost` they take 50 minutes on synthetic faces if a step takes 50 ms and two runs go on at a time
+SEEDS = 6  # by `_cost` they take 58 minutes on synthetic faces if a step takes 50 ms and two runs go on at a time
 COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is lowest by then (CelebA 1,500, faces 2,000)
-SAMPLED = (100, 400, 1000, 2000, 3000, 5000)  # steps at which checkpoints are sampled
+SAMPLED = (100, 400, 600, 1000, 1500, 2000, 3000, 5000)  # steps at which checkpoints are sampled
 TRIED = (400, 5000)  # steps at which orders are tried
 SAMPLE, ORDERS, PASSES = 450, 1400, 700  # what a sample, trying orders, and comparing passes cost, in training steps
 
