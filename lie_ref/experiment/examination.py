@@ -15,6 +15,7 @@ from ..machine.files import to_json
 from ..measure.crosschecks import check_bracket, check_swaps, mini_batch_error
 from ..measure.evaluation import among_first, optimizer_swaps, plain_swaps, shuffled_rms
 from ..measure.pass_order import compare_passes
+from ..measure.square import squares
 from ..study.checkpoint import Checkpoint
 from .exclusive import attribute_probabilities
 from .expansion import NETWORKS, expansion, variant
@@ -27,6 +28,7 @@ INPUTS, EXAMPLES = 32, 6  # test examples with logits that are watched; the firs
 SCORED = 1000  # first images of each split, on which loss and accuracy are measured
 MINI_BATCHES = 8  # in a pass with a changed order
 EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7)  # learning rates of SGD in such a pass
+SQUARES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # learning rates at which squares are drawn, beside that of the run
 
 
 def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint) -> Arrays:
@@ -36,6 +38,9 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
     plain, shuffled = plain_swaps(solution), shuffled_rms(solution, settings.rng("shuffled", checkpoint.step))
     views = {view: optimizer_swaps(solution, *given) for view, given in optimizers_at(checkpoint, settings).items()}
     z, attributes = engine.logits(problem, x), dataset.attributes
+    epsilons = sorted({*SQUARES, settings.lr})
+    with np.errstate(all="ignore"):  # ε may be too long a step
+        corners, gaps = squares(problem, epsilons)
     first = replace(problem, x=x[:2], y=y[:2], pairs=problem.pairs[:1])  # the examples 0 and 1
     x_two, y_two = (a[:8].reshape(2, 4, *a.shape[1:]) for a in (x, y))  # two mini-batches
     statistics = {
@@ -55,7 +60,12 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
         "logits": z,
         "loss": problem.loss_function.definition(z, y),
         "tensor_names": np.array(list(problem.params)),
+        "tensor_sizes": np.array([p.size for p in problem.params.values()]),
         **vars(plain),
+        "rms_shuffled": shuffled,
+        "square_epsilon": np.array(epsilons),
+        "square_corners": corners,
+        "square_gap": gaps,
         "views": np.array(list(views)),
         **{f"{name}/{view}": array for view, found in views.items() for name, array in vars(found).items()},
         "x": np.ascontiguousarray(x),

@@ -1,9 +1,7 @@
-// Draws the page's data for the step, pair and view that the reader selects. It computes no findings.
-"use strict";
-
+// Draws the page's data for the step, the pair, the learning rate ε and the kind of steps that the reader selects.
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
-const { attributes, tensors, pairs, checkpoints } = data;
+const { attributes, tensors, pairs, checkpoints, epsilons } = data;
 const EXAMPLES = [...new Set(pairs.flat())].sort((a, b) => a - b);
 const PICTURES = data.faces.map((_, n) => n);
 const HAIR = new Set(data.hair);
@@ -11,28 +9,29 @@ const HAIR = new Set(data.hair);
 const VIEWS = {
   plain: {
     label: "plain",
-    words: "Steps along the negative gradient. Shown is the Lie bracket [vᵢ, vⱼ] of the fields v = −∇L.",
+    words: "Steps along the negative gradient. What a swap changes is ε² times the Lie bracket [vᵢ, vⱼ] of the fields " +
+      "v = −∇L.",
     effect: "the bracket",
     gradient: "the gradients",
-    unit: "per unit of squared learning rate",
+    order: 2,
     missingAtFirst: "",
   },
   preconditioned: {
     label: "Adam’s scales",
-    words: "Gradient steps in which each parameter is scaled as Adam scales it now, with fixed scales P. Shown is " +
-      "the Lie bracket of the fields −P∇L.",
+    words: "Gradient steps in which each parameter is scaled as Adam scales it now, with fixed scales P. What a swap " +
+      "changes is ε² times the Lie bracket of the fields −P∇L.",
     effect: "the bracket",
     gradient: "the scaled gradients",
-    unit: "per unit of squared learning rate",
+    order: 2,
     missingAtFirst: "Adam has no preconditioner before its first step.",
   },
   momentum: {
     label: "Adam with its memory",
-    words: "The next two steps of Adam with its state. Shown is the effect of swapping their examples, to first " +
+    words: "The next two steps of Adam with its state. What a swap changes is ε times the effect shown here, to first " +
       "order. This is not a bracket: Adam’s state alone weighs the two examples differently.",
     effect: "the effect of the swap",
     gradient: "Adam’s updates",
-    unit: "per unit of learning rate",
+    order: 1,
     missingAtFirst: "",
   },
 };
@@ -44,6 +43,7 @@ const state = {
   k: last,
   pair: pairs[largest(checkpoints[last].views.plain.norm)],
   view: "plain",
+  e: Math.max(0, epsilons.indexOf(data.lr)),
   scale: "step",
   sort: "none",
 };
@@ -65,7 +65,10 @@ function format(value, digits = 3) {
 }
 
 const signed = (value) => (value > 0 ? "+" : "") + format(value);
-const percent = (share) => `${(100 * share).toFixed(share > 0.01 && share < 0.99 ? 0 : 2)}\u00a0%`;
+const percent = (share, digits = share > 0.1 && share < 0.9 ? 1 : 2) => `${(100 * share).toFixed(digits)}\u00a0%`;
+/** A share that may be as small as it likes or above 1, with two significant digits. */
+const smallPercent = (share) => `${format(100 * share, 2)}\u00a0%`;
+const plainName = (a) => attributes[a].replaceAll("_", " ");
 
 // The data, which are decoded when they are first shown
 
@@ -91,17 +94,61 @@ function selected() {
   return { p, sign: pairs[p][0] === i ? 1 : -1 };
 }
 
-/** The change that the selected pair makes to a logit, as a function of picture n and attribute a. */
-function changeOfPair() {
+const epsilon = () => epsilons[state.e];
+
+/** The change that a pair makes to a logit at the selected ε, as a function of picture n and attribute a. */
+function changeOf(p, sign) {
   const view = shown();
-  const { p, sign } = selected();
   const all = values(view, "change", Int16Array);
   const start = p * PICTURES.length * attributes.length;
-  return (n, a) => sign * view.scale[p] * all[start + n * attributes.length + a];
+  const factor = sign * epsilon() ** VIEWS[state.view].order * view.scale[p];
+  return (n, a) => factor * all[start + n * attributes.length + a];
 }
 
-const probability = (n, a) => values(current(), "probabilities", Float32Array)[n * attributes.length + a];
+function changeOfPair() {
+  const { p, sign } = selected();
+  return changeOf(p, sign);
+}
+
+/** The probability of attribute a in picture n, after the logits have been changed. */
+function probability(n, a, change = () => 0) {
+  const logits = values(current(), "logits", Float32Array);
+  const weight = (k) => Math.exp(logits[n * attributes.length + k] + change(n, k));
+  const rivals = data.exclusive.includes(a) ? data.exclusive : [a];
+  return weight(a) / (1 + rivals.reduce((sum, k) => sum + weight(k), 0));
+}
+
 const target = (n, a) => values(data, "targets", Uint8Array)[n * attributes.length + a];
+
+/** How far apart the two orders of a pair end at the selected ε, in lengths of a step (root mean square of the two). */
+function gapOf(p, k = state.k) {
+  const view = shown(k);
+  if (!view) return undefined;
+  const [a, b] = pairs[p].map((n) => view.steps[n]);
+  const step = Math.sqrt((a ** 2 + b ** 2) / 2);
+  return step ? (epsilon() ** (VIEWS[state.view].order - 1) * view.norm[p]) / step : 0;
+}
+
+/** The relative errors of the predictions at each tested ε of a checkpoint: medians over the tested pairs. */
+function testedErrors({ epsilon: tested, errors } = current().expansion) {
+  const points = new Map(tested.map((at, e) => [at, median(errors.map((of) => of[e] ?? Infinity))]));
+  return [...points].sort(([a], [b]) => a - b);
+}
+
+function median(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2;
+}
+
+/** Whether the expansion holds at the selected step and ε: its `kind`, and words. */
+function validity() {
+  const found = testedErrors().find(([at]) => at === epsilon());
+  if (state.view !== "plain" || !found) return { kind: "untested", words: "not tested for these steps" };
+  const [, error] = found;
+  const kind = error <= 0.1 ? "holds" : error <= 1 ? "rough" : "fails";
+  const size = Number.isFinite(error) ? `error ${smallPercent(error)}` : "no finite result";
+  return { kind, words: { holds: `✓ holds, ${size}`, rough: `≈ rough, ${size}`, fails: `✗ fails, ${size}` }[kind] };
+}
 
 /** The RMS of the gradients and of the bracket of the selected pair, for each tensor. */
 function tensorSizes(k = state.k) {
@@ -128,6 +175,7 @@ function svg(tag, attributesOf = {}, ...children) {
 }
 
 const face = (n, alt = `example ${n}`) => element("img", { src: data.faces[n], alt, title: `example ${n}` });
+const tables = new Map();
 
 /** Make a group of radio buttons; `options` maps values to labels. */
 function makeChoice(id, options, choose) {
@@ -186,6 +234,7 @@ function makeRoving(box, cells, { point, enter }) {
 
 /** Fill the table below a picture if it is open. `rows()` returns the texts of the head and of all rows. */
 function fillTable(id, rows) {
+  tables.set(id, rows);
   const details = byId(id);
   details.querySelector("div")?.remove();
   if (!details.open) return;
@@ -204,14 +253,45 @@ function makeBar() {
   slider.max = last;
   slider.addEventListener("input", () => update({ k: Number(slider.value) }));
   byId("step-ticks").append(...checkpoints.map(({ step }) => element("span", {}, String(step))));
+  byId("play").addEventListener("click", () => play(!playing));
+  const rate = byId("epsilon");
+  rate.max = epsilons.length - 1;
+  rate.addEventListener("input", () => update({ e: Number(rate.value) }));
+  byId("epsilon-ticks").append(...epsilons.map((at) =>
+    element("span", { className: at === data.lr ? "used" : "" }, format(at, 1))));
   makeChoice("views", Object.fromEntries(Object.entries(VIEWS).map(([name, { label }]) => [name, label])),
     (view) => update({ view }));
   makeChoice("scale", SCALES, (scale) => update({ scale }));
   makeChoice("sort", SORTS, (sort) => update({ sort }));
 }
 
+let playing = 0;
+
+/** Go through the checkpoints, one each 0.9 seconds, from the first if the last one is shown; or stop. */
+function play(on) {
+  clearInterval(playing);
+  playing = 0;
+  if (on && state.k === last) update({ k: 0 });
+  if (on && last) {
+    playing = setInterval(() => {
+      update({ k: state.k + 1 });
+      if (state.k === last) play(false);
+    }, 900);
+  }
+  byId("play").textContent = playing ? "❚❚" : "▶";
+  byId("play").setAttribute("aria-label", playing ? "Stop" : "Play all checkpoints");
+}
+
 function drawBar() {
   const { step, validation } = current();
+  const { kind, words } = validity();
+  byId("epsilon").value = state.e;
+  byId("epsilon").setAttribute("aria-valuetext", `ε = ${format(epsilon())}, ${words}`);
+  byId("epsilon-name").textContent = format(epsilon());
+  byId("validity").textContent = words;
+  byId("validity").className = kind;
+  byId("explorer").dataset.kind = kind;
+  [...byId("epsilon-ticks").children].forEach((tick, e) => tick.classList.toggle("now", e === state.e));
   byId("step").value = state.k;
   byId("step").setAttribute("aria-valuetext", `step ${step}, validation loss ${format(validation)}`);
   byId("step-name").textContent = step;
@@ -231,9 +311,9 @@ function drawWords() {
   const [i, j] = state.pair;
   const { step } = current();
   const words = VIEWS[state.view];
-  const norm = shown() && `size ${format(shown().norm[selected().p])}`;
-  byId("selection").textContent =
-    `Step ${step}, ${words.label}: example ${i}, then ${j}, ${norm ?? "not available"}`;
+  const { p, sign } = selected();
+  const gap = shown() ? `${smallPercent(gapOf(p))} of a step apart` : "not available";
+  byId("selection").textContent = `Step ${step}, ${words.label}, ε = ${format(epsilon())}: example ${i}, then ${j}: ${gap}`;
   byId("missing").hidden = Boolean(shown());
   byId("missing").textContent = `Step ${step} has no view “${words.label}”. ${step === 0 ? words.missingAtFirst : ""}`;
   byId("view-words").textContent = words.words;
@@ -241,15 +321,40 @@ function drawWords() {
     element("b", {}, "Red"),
     `: the logit is higher after training on example ${i} and then on ${j} than after ${j} and then ${i}. `,
     element("b", {}, "Blue"),
-    `: it is lower. Logits are the network’s outputs before they become probabilities; the changes are given ` +
-    `${words.unit}. Rows are pictures (a bar marks the two of the pair), columns are attributes (hair colours in ` +
-    "bold).");
+    ": it is lower. Logits are the network’s outputs before they become probabilities. Rows are pictures (a bar marks " +
+    "the two of the pair; a click makes one large), columns are attributes (hair colours in bold).");
   byId("pair-faces").replaceChildren(face(i), " → ", face(j));
-  const { p, sign } = selected();
   const opposite = sign < 0 ? ` This is the negative of ${j}, then ${i}.` : "";
   byId("pair-words").textContent = shown()
-    ? `Example ${i}, then ${j}: ${words.effect} has norm ${format(shown().norm[p])}.${opposite}`
+    ? `Example ${i}, then ${j}: ${words.effect} has norm ${format(shown().norm[p])}, a step has norm ` +
+      `${format(Math.hypot(...[i, j].map((n) => shown().steps[n])) / Math.SQRT2)}. So at ε = ${format(epsilon())} the ` +
+      `two orders end ${gap}.${opposite}`
     : `Example ${i}, then ${j}: nothing to show at this step.`;
+  byId("sizes-says").textContent = sizesSentence();
+  byId("changes-says").textContent = changesSentence();
+}
+
+function sizesSentence() {
+  if (!shown()) return "Nothing is known at this step.";
+  const gaps = pairs.map((_, p) => gapOf(p));
+  const [most, least] = [largest(gaps), gaps.indexOf(Math.min(...gaps))];
+  const of = (p) => `examples ${pairs[p].join(" and ")} (${smallPercent(gaps[p])} of a step)`;
+  return `At ε = ${format(epsilon())} order matters most to ${of(most)} and least to ${of(least)}.`;
+}
+
+function changesSentence() {
+  if (!shown()) return "Nothing is known at this step.";
+  const change = changeOfPair();
+  let most = { size: -1 };
+  for (const n of PICTURES) {
+    for (const a of attributes.keys()) {
+      const [from, to] = [probability(n, a), probability(n, a, change)];
+      if (Math.abs(to - from) > most.size) most = { size: Math.abs(to - from), n, a, from, to };
+    }
+  }
+  const digits = Math.min(8, Math.max(1, Math.ceil(-Math.log10(100 * most.size || 1)) + 1));
+  return `The order of this pair changes most the probability of ${plainName(most.a)} in picture ${most.n}: from ` +
+    `${percent(most.from, digits)} to ${percent(most.to, digits)}.`;
 }
 
 // The matrix of sizes
@@ -281,15 +386,15 @@ function makeMatrix() {
 
 function drawMatrix() {
   const norms = new Map();
-  pairs.forEach(([i, j], p) => [`${i} ${j}`, `${j} ${i}`].forEach((key) => norms.set(key, shown()?.norm[p])));
+  pairs.forEach(([i, j], p) => [`${i} ${j}`, `${j} ${i}`].forEach((key) => norms.set(key, gapOf(p))));
   const steps = state.scale === "all" ? checkpoints.keys() : [state.k];
-  const limit = Math.max(...[...steps].flatMap((k) => shown(k)?.norm ?? [0])) || 1;
+  const limit = Math.max(...[...steps].flatMap((k) => pairs.map((_, p) => gapOf(p, k) ?? 0))) || 1;
   for (const cell of matrixCells.flat()) {
     const [i, j] = [Number(cell.dataset.i), Number(cell.dataset.j)];
     const norm = i === j ? 0 : norms.get(`${i} ${j}`);
-    const size = norm === undefined ? "not available" : format(norm);
+    const size = norm === undefined ? "not available" : `${smallPercent(norm)} of a step`;
     const isSelected = i === state.pair[0] && j === state.pair[1];
-    cell.textContent = format(norm, 2);
+    cell.textContent = norm ? `${format(100 * norm, 2)}%` : format(norm, 2);
     cell.style.setProperty("--share", (norm ?? 0) / limit);
     cell.setAttribute("aria-label", i === j ? `example ${i} with itself: 0`
       : `example ${i}, then ${j}: ${size}${i > j ? ", the negative" : ""}`);
@@ -299,8 +404,8 @@ function drawMatrix() {
   byId("matrix").querySelectorAll("th").forEach((th, n) => {
     th.classList.toggle("on", state.pair[n < EXAMPLES.length ? 1 : 0] === EXAMPLES[n % EXAMPLES.length]);
   });
-  fillTable("matrix-table", () => [["first", "second", "norm"],
-    ...pairs.map(([i, j], p) => [String(i), String(j), format(shown()?.norm[p])])]);
+  fillTable("matrix-table", () => [["first", "second", "norm", "% of a step apart"],
+    ...pairs.map(([i, j], p) => [i, j, format(shown()?.norm[p]), format(shown() && 100 * gapOf(p))].map(String))]);
 }
 
 // The heat map of changes
@@ -327,7 +432,8 @@ function makeHeatMap() {
   const cells = rows.map((row) => row.cells);
   heat = { heads, rows, cells, at: null, order: null };
   table.addEventListener("pointerover", ({ target }) => target.matches("td") && pointAt(target));
-  makeRoving(table, () => cells, { point: pointAt });
+  table.addEventListener("click", ({ target }) => openPicture(target));
+  makeRoving(table, () => cells, { point: pointAt, enter: openPicture });
 }
 
 /** The rows and columns in the order of display. */
@@ -350,7 +456,7 @@ function heatOrder(change) {
 function heatLimit() {
   const { p } = selected();
   const steps = state.scale === "all" ? [...checkpoints.keys()] : [state.k];
-  return 32767 * Math.max(...steps.map((k) => shown(k)?.scale[p] ?? 0));
+  return 32767 * epsilon() ** VIEWS[state.view].order * Math.max(...steps.map((k) => shown(k)?.scale[p] ?? 0));
 }
 
 function drawHeatMap() {
@@ -373,8 +479,8 @@ function drawHeatMap() {
     });
   });
   const [low, high] = byId("colours").querySelectorAll("span");
-  low.textContent = shown() ? `−${format(limit)}` : "–";
-  high.textContent = shown() ? `+${format(limit)}` : "–";
+  low.textContent = shown() ? `−${format(limit)} logits` : "–";
+  high.textContent = shown() ? `+${format(limit)} logits` : "–";
   if (heat.at) pointAt(heat.at);
   fillTable("heat-table", () => [["example", ...heat.order.columns.map((a) => attributes[a])],
     ...heat.order.rows.map((n) =>
@@ -382,8 +488,27 @@ function drawHeatMap() {
 }
 
 function changeWords(value, n, a) {
-  const change = shown() ? `change ${signed(value)}` : "change not available";
-  return `${change} · target ${target(n, a) ? "yes" : "no"}, predicted ${percent(probability(n, a))}`;
+  const change = shown() ? `change ${signed(value)} logits` : "change not available";
+  return `${change} · label ${target(n, a) ? "yes" : "no"}, predicted ${percent(probability(n, a))}`;
+}
+
+/** Show the picture of a row of the heat map large, with its labels, and its probabilities before and after. */
+function openPicture(node) {
+  const r = heat.rows.findIndex(({ head }) => head.parentElement.contains(node));
+  if (r < 0) return;
+  const n = heat.order.rows[r];
+  const change = shown() ? changeOfPair() : () => 0;
+  const row = (texts, tag) => element("tr", {}, ...texts.map((text) => element(tag, {}, text)));
+  const body = [...attributes.keys()].sort((a, b) => Math.abs(change(n, b)) - Math.abs(change(n, a))).map((a) => row([
+    plainName(a), target(n, a) ? "yes" : "no", percent(probability(n, a)), percent(probability(n, a, change)), signed(change(n, a)),
+  ], "td"));
+  const head = row(["attribute", "label", "predicted", "with the change", "change in logits"], "th");
+  byId("picture-name").textContent = `Picture ${n} at step ${current().step}, ε = ${format(epsilon())}`;
+  byId("picture-words").textContent = `What training on example ${state.pair.join(" and then on ")}, and not the other ` +
+    "way round, changes in this picture, by the bracket.";
+  byId("picture-face").replaceChildren(face(n));
+  byId("picture-table").replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
+  byId("picture").showModal();
 }
 
 /** Show the value of a cell of the heat map, and mark its row and column. */
@@ -398,281 +523,3 @@ function pointAt(cell) {
   byId("change-readout").replaceChildren(face(n, ""), element("span", {}, element("b", {}, attributes[a]),
     ` of example ${n}: ${changeWords(value, n, a)}`));
 }
-
-// Bracket against gradient
-
-const PLOT = { width: 460, height: 300, left: 78, bottom: 48, top: 8, right: 10 };
-const SMALL = { width: 110, height: 80 };
-let plot, small;
-
-/** The ranges of the axes, in decades, for the tensors of the selected pair at all checkpoints; null without any. */
-function lawRange() {
-  const points = checkpoints.flatMap((_, k) => tensorSizes(k)).filter(isOnAxes);
-  if (!points.length) return null;
-  const range = (key) => {
-    const logs = points.map((point) => Math.log10(point[key]));
-    return [Math.min(...logs) - 0.15, Math.max(...logs) + 0.15];
-  };
-  return { x: range("gradient"), y: range("bracket") };
-}
-
-const isOnAxes = ({ gradient, bracket }) => gradient > 0 && bracket > 0;
-
-/** A function that gives the place of a tensor in a picture of the size of `box`. */
-function placeIn({ width, height }, { x, y }) {
-  return ({ gradient, bracket }) => [
-    (width * (Math.log10(gradient) - x[0])) / (x[1] - x[0]),
-    (height * (y[1] - Math.log10(bracket))) / (y[1] - y[0]),
-  ];
-}
-
-/** The path of bracket = c · gradient, across the picture. */
-function fitPath(constant, box, range) {
-  if (!(constant > 0)) return "";
-  const ends = range.x.map((x) => ({ gradient: 10 ** x, bracket: constant * 10 ** x })).map(placeIn(box, range));
-  return "M" + ends.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L");
-}
-
-function makeScatter() {
-  const { width, height, left, bottom, top, right } = PLOT;
-  const frame = svg("path", { class: "grid" });
-  const fit = svg("path", { class: "fit" });
-  const circles = tensors.map(() => svg("circle", { r: 4.5, tabindex: -1, role: "img" }));
-  const labels = svg("g");
-  const inner = svg("svg", { width, height }, fit, ...circles);
-  plot = { frame, fit, circles, labels };
-  const viewBox = [-left, -top, width + left + right, height + top + bottom].join(" ");
-  const label = "RMS of the bracket against RMS of the gradients, one point per tensor";
-  byId("scatter").append(
-    svg("svg", { class: "plot", viewBox, role: "group", "aria-label": label }, frame, labels, inner));
-  circles.forEach((circle, t) => circle.addEventListener("pointerenter", () => pointAtTensor(t)));
-  const drawn = () => tensorSizes().map((size, t) => ({ ...size, circle: circles[t] })).filter(isOnAxes);
-  const fromLeft = () => drawn().sort((a, b) => a.gradient - b.gradient).map(({ circle }) => circle);
-  plot.settle = makeRoving(byId("scatter"), () => [fromLeft()],
-    { point: (circle) => pointAtTensor(circles.indexOf(circle)) });
-}
-
-function makeMultiples() {
-  small = checkpoints.map(({ step }, k) => {
-    const [fit, points] = ["fit", "points"].map((name) => svg("path", { class: name }));
-    const parts = { fit, points, words: element("span") };
-    const { width, height } = SMALL;
-    const picture = svg("svg", { class: "small", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-      svg("path", { class: "frame", d: `M0 0H${width}V${height}H0Z` }), points, fit);
-    parts.button = element("button", { type: "button", tabIndex: -1, onclick: () => update({ k }) },
-      element("b", {}, `step ${step}`), picture, parts.words);
-    return parts;
-  });
-  byId("multiples").append(...small.map(({ button }) => button));
-  makeRoving(byId("multiples"), () => [small.map(({ button }) => button)], {});
-}
-
-function drawLaw() {
-  const { p } = selected();
-  const { effect, gradient } = VIEWS[state.view];
-  const range = lawRange();
-  const fit = shown()?.fits[p];
-  const line = fit?.constant > 0
-    ? `On the line, the former is ${format(fit.constant)} times the latter. The correlation of the logarithms is ` +
-      `${format(fit.correlation)}.`
-    : "At this step, no line could be fitted.";
-  byId("law-words").textContent = "Each point is a parameter tensor of the network (the weights or the biases of a " +
-    `layer): the root mean square (RMS) of ${effect} against that of ${gradient}, for the selected pair. Both axes ` +
-    `are logarithmic. ${line}`;
-  drawScatter(range, fit);
-  drawMultiples(range);
-  fillTable("scatter-table", () => [["tensor", `RMS of ${gradient}`, `RMS of ${effect}`],
-    ...tensorSizes().map((row) => [row.name, format(row.gradient), format(row.bracket)])]);
-  fillTable("multiples-table", () => [["step", "constant c", "correlation"], ...checkpoints.map(({ step }, k) =>
-    [String(step), format(shown(k)?.fits[p].constant), format(shown(k)?.fits[p].correlation)])]);
-}
-
-function drawScatter(range, fit) {
-  const { width, height } = PLOT;
-  const { effect, gradient } = VIEWS[state.view];
-  const sizes = tensorSizes();
-  plot.circles.forEach((circle, t) => {
-    const size = sizes[t];
-    circle.style.display = size && isOnAxes(size) ? "" : "none";
-    circle.setAttribute("aria-label", tensorWords(t));
-    if (!size || !isOnAxes(size)) return;
-    const [x, y] = placeIn(PLOT, range)(size);
-    circle.style.transform = `translate(${x}px, ${y}px)`;
-  });
-  plot.fit.setAttribute("d", range ? fitPath(fit?.constant, PLOT, range) : "");
-  let grid = `M0 0H${width}V${height}H0Z`;
-  const text = (content, at) => svg("text", at, content);
-  const labels = [
-    text(`RMS of ${gradient}`, { x: width / 2, y: height + 42, class: "middle" }),
-    text(`RMS of ${effect}`, { transform: `translate(-60 ${height / 2}) rotate(-90)`, class: "middle" }),
-  ];
-  for (const tick of range ? ticks(range.x) : []) {
-    const x = (width * (tick - range.x[0])) / (range.x[1] - range.x[0]);
-    grid += `M${x.toFixed(1)} 0V${height}`;
-    labels.push(text(format(10 ** tick), { x, y: height + 20, class: "middle" }));
-  }
-  for (const tick of range ? ticks(range.y) : []) {
-    const y = (height * (range.y[1] - tick)) / (range.y[1] - range.y[0]);
-    grid += `M0 ${y.toFixed(1)}H${width}`;
-    labels.push(text(format(10 ** tick), { x: -8, y: y + 5, class: "end" }));
-  }
-  plot.frame.setAttribute("d", grid);
-  plot.labels.replaceChildren(...labels);
-  plot.settle();
-  if (plot.at !== undefined) pointAtTensor(plot.at);
-}
-
-/** The ticks of an axis, as logarithms: whole decades, and values between them on a short axis. */
-function ticks([low, high]) {
-  const every = Math.ceil((high - low) / 6);
-  const digits = high - low < 2 ? [1, 2, 5] : [1];
-  const all = [];
-  for (let decade = Math.floor(low); decade <= high; decade++) {
-    if (decade % every === 0) all.push(...digits.map((digit) => decade + Math.log10(digit)));
-  }
-  return all.filter((tick) => low <= tick && tick <= high);
-}
-
-function tensorWords(t) {
-  const size = tensorSizes()[t];
-  const { effect, gradient } = VIEWS[state.view];
-  const words = size ? `: RMS of ${effect} ${format(size.bracket)}, RMS of ${gradient} ${format(size.gradient)}` : "";
-  return tensors[t] + words;
-}
-
-/** Show the name and sizes of a tensor of the scatter plot. */
-function pointAtTensor(t) {
-  plot.at = t;
-  plot.circles.forEach((circle, k) => circle.classList.toggle("on", k === t));
-  byId("tensor-readout").textContent = tensorWords(t);
-}
-
-function drawMultiples(range) {
-  const { p } = selected();
-  small.forEach(({ button, fit, points, words }, k) => {
-    const found = shown(k)?.fits[p];
-    const dots = tensorSizes(k).filter(isOnAxes).map(placeIn(SMALL, range ?? {}));
-    points.setAttribute("d", dots.map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join(""));
-    fit.setAttribute("d", range ? fitPath(found?.constant, SMALL, range) : "");
-    words.textContent = found ? `c ${format(found.constant)} · r ${format(found.correlation, 2)}` : "not available";
-    button.setAttribute("aria-current", k === state.k);
-  });
-}
-
-// The ranks of the attributes
-
-const BUMP = { width: 720, line: 15, top: 26, left: 34, right: 170 };
-let bump;
-
-const bumpX = (k) => (last ? (BUMP.width * k) / last : BUMP.width / 2);
-
-function makeBump() {
-  const { width, line, top, left, right } = BUMP;
-  const height = line * (attributes.length - 1);
-  const now = svg("rect", { class: "now", y: -top, width: 40, height: height + top + 10, rx: 4 });
-  const lines = attributes.map(makeBumpLine);
-  const steps = checkpoints.map(({ step }, k) =>
-    svg("text", { class: "middle", x: bumpX(k), y: -top + 14 }, String(step)));
-  const ranks = [1, 10, 20, 30, 40].filter((rank) => rank <= attributes.length)
-    .map((rank) => svg("text", { class: "end axis", x: -10, y: line * (rank - 1) + 4 }, String(rank)));
-  bump = { now, lines };
-  const drawn = [...lines].sort((a, b) => a.group.classList.contains("hair") - b.group.classList.contains("hair"));
-  const viewBox = [-left, -top - 4, left + width + right, height + top + 20].join(" ");
-  const label = "Ranks of the attributes at each checkpoint";
-  byId("bump").append(svg("svg", { class: "bump", viewBox, role: "group", "aria-label": label },
-    now, ...steps, ...ranks, ...drawn.map(({ group }) => group)));
-  makeRoving(byId("bump"), () => byLastRank().map((a) => [lines[a].group]),
-    { point: (group) => pointAtAttribute(lines.findIndex((parts) => parts.group === group)) });
-}
-
-/** The line of an attribute, its name, and below them a wider line that is easier to point at. */
-function makeBumpLine(name, a) {
-  const [hit, line] = ["hit", "line"].map((kind) => svg("path", { class: kind }));
-  const text = svg("text", { x: BUMP.width + 26 }, name);
-  const group = svg("g", { tabindex: -1, role: "img", class: HAIR.has(a) ? "hair" : "" }, hit, line, text);
-  if (HAIR.has(a)) line.style.stroke = `var(--${name})`;
-  group.addEventListener("pointerenter", () => pointAtAttribute(a));
-  return { group, hit, line, text };
-}
-
-const ranksOf = (a) => checkpoints.map((_, k) => shown(k)?.ranks[a]);
-const byLastRank = () => attributes.map((_, a) => a).sort((a, b) => (ranksOf(a)[last] ?? a) - (ranksOf(b)[last] ?? b));
-
-function drawBump() {
-  const { line } = BUMP;
-  bump.now.setAttribute("x", bumpX(state.k) - 20);
-  bump.lines.forEach((parts, a) => {
-    const ranks = ranksOf(a);
-    const points = ranks.flatMap((rank, k) => (rank ? [[bumpX(k), line * (rank - 1)]] : []));
-    const d = points.map(([x, y], m) => (m ? `L${x.toFixed(1)} ${y}` : `M${x.toFixed(1)} ${y}h.01`)).join("");
-    parts.line.setAttribute("d", d);
-    parts.hit.setAttribute("d", d);
-    parts.text.setAttribute("y", line * ((ranks[last] ?? a + 1) - 1) + 4);
-    parts.group.setAttribute("aria-label", rankWords(a));
-  });
-  if (bump.at !== undefined) pointAtAttribute(bump.at);
-  fillTable("bump-table", () => [["attribute", ...checkpoints.map(({ step }) => `step ${step}`)],
-    ...byLastRank().map((a) => [attributes[a], ...ranksOf(a).map((rank) => String(rank ?? "–"))])]);
-}
-
-function rankWords(a) {
-  const rank = shown()?.ranks[a];
-  const place = rank ? `rank ${rank}, mean |logit change| ${format(shown().means[a])}` : "rank not available";
-  return `${attributes[a]}: ${place} at step ${current().step}`;
-}
-
-/** Show the name and rank of an attribute of the bump chart. */
-function pointAtAttribute(a) {
-  bump.at = a;
-  bump.lines.forEach(({ group }, other) => group.classList.toggle("on", other === a));
-  byId("rank-readout").textContent = rankWords(a);
-}
-
-// The state and its permalink
-
-function draw() {
-  drawBar();
-  drawWords();
-  drawMatrix();
-  drawHeatMap();
-  drawLaw();
-  drawBump();
-}
-
-function update(changes) {
-  Object.assign(state, changes);
-  draw();
-  const { pair, view, scale, sort } = state;
-  const parts = { step: current().step, pair: pair.join("-"), view, scale, sort };
-  history.replaceState(null, "", `#${new URLSearchParams(parts)}`);
-}
-
-/** The parts of the state that the page's fragment names, without those that do not exist. */
-function fragmentState() {
-  const parts = new URLSearchParams(location.hash.slice(1));
-  const found = {};
-  const k = checkpoints.findIndex(({ step }) => String(step) === parts.get("step"));
-  if (k >= 0) found.k = k;
-  const pair = pairs.flatMap(([i, j]) => [[i, j], [j, i]]).find((ends) => ends.join("-") === parts.get("pair"));
-  if (pair) found.pair = pair;
-  for (const [key, options] of Object.entries({ view: VIEWS, scale: SCALES, sort: SORTS })) {
-    if (Object.hasOwn(options, parts.get(key))) found[key] = parts.get(key);
-  }
-  return found;
-}
-
-function start() {
-  for (const node of document.querySelectorAll("#bar, #explorer, .scripted")) node.hidden = false;
-  makeBar();
-  makeMatrix();
-  makeHeatMap();
-  makeScatter();
-  makeMultiples();
-  makeBump();
-  for (const details of document.querySelectorAll("#explorer details")) details.addEventListener("toggle", draw);
-  addEventListener("hashchange", () => update(fragmentState()));
-  Object.assign(state, fragmentState());
-  draw();
-}
-
-start();

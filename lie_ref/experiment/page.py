@@ -1,12 +1,12 @@
 """Draws the page of a run: one self-contained HTML file, made from nothing but the files in the run's folder.
 
-This module draws whatever concerns the whole run.  `explorer.js` draws what depends on the reader's choices, from data
-that the page carries and that are computed here.
+This module draws whatever concerns the whole run.  The scripts draw what depends on the reader's choices, from data that
+the page carries and that are computed here.
 """
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from html import escape
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..core.types import Arrays
 from ..images.labels import HAIR
 from ..machine.files import write_text
 from ..study.pages import markup
-from ..study.pages.charts import Axis, Chart
+from ..study.pages.charts import Axis, Chart, SmallChart
 from ..study.pages.markup import WORDS, cells, heads, number, row, source, thumbnails, to_base64
 from ..study.settings import command_line
 from .exclusive import attribute_probabilities
@@ -51,7 +51,8 @@ def render(run: Path) -> Path:
 
 def _page(run: RunFiles) -> str:
     summary, points = run.summary, run.summary["checkpoints"]
-    style, script, final = source(markup.__package__, "style.css"), source(__package__, "explorer.js"), points[-1]
+    style, final = source(markup.__package__, "style.css"), points[-1]
+    script = markup.downloads() + "".join(source(__package__, f"{name}.js") for name in ("explorer", "figures", "tour"))
     data = json.dumps(_data(run), separators=(",", ":"), allow_nan=False)
     epsilons, passes = _pass_rows(summary["passes"])
     return Template(source(__package__, "page.html")).substitute(
@@ -65,11 +66,14 @@ def _page(run: RunFiles) -> str:
         without_passes="" if summary["passes"] else " hidden",
         seed=summary["seed"],
         examples=len({example for bracket in final["brackets"] for example in bracket["pair"]}),
+        training=_training_sentence(points),
         loss_chart=_loss_chart(run.log, points),
         loss_rows="".join(_row(point, _scores(point, "loss", ".4f")) for point in points),
         hair=heads(name.replace("_", " ") for name in HAIR),
         epsilons=epsilons,
         passes=passes,
+        passes_say=_passes_sentence(summary["passes"]),
+        passes_charts="".join(_passes_charts(summary["passes"])),
         findings="".join(map(_findings_row, points)),
         swaps=heads(f"swap under {words}" for words in SWAPS.values()),
         checked=_checked(points),
@@ -82,13 +86,11 @@ def _page(run: RunFiles) -> str:
 
 def _answer(run: RunFiles) -> dict[str, Any]:
     """The largest change that a swap makes at the learning rate of the run, by the last checkpoint."""
-    with readable(run.folder / "config.json"):
-        lr = float(run.config["lr"])
-        squared = lr**2
+    lr = _lr(run)
     point = run.summary["checkpoints"][-1]
     found, exclusive = run.evaluations[point["step"]], _exclusive(run)
     before = attribute_probabilities(found["logits"], exclusive)
-    after = attribute_probabilities(found["logits"] + squared * found["logit_delta"], exclusive)
+    after = attribute_probabilities(found["logits"] + lr**2 * found["logit_delta"], exclusive)
     moved = np.abs(after - before)
     p, n, k = np.unravel_index(np.argmax(moved), moved.shape)
     numbers = dict(zip(("first", "then", "picture"), (*found["pairs"][p].tolist(), int(n)), strict=True))
@@ -107,12 +109,28 @@ def _answer(run: RunFiles) -> dict[str, Any]:
     }
 
 
+def _lr(run: RunFiles) -> float:
+    with readable(run.folder / "config.json"):
+        return float(run.config["lr"])
+
+
 def _command(config: dict[str, Any]) -> str:
     known = {field.name for field in fields(Settings)}
     return command_line(Settings, "experiment", {key: value for key, value in config.items() if key in known})
 
 
-# The chart of the loss
+# Static charts
+
+
+def _training_sentence(points: list[dict[str, Any]]) -> str:
+    """What the validation loss does over the checkpoints."""
+    losses = {point["step"]: point["validation"]["loss"] for point in points if point["validation"]["loss"] is not None}
+    if not losses:
+        return "The loss is not a finite number at any checkpoint."
+    first, last = (f"{losses[step]:.3g} at step {step:,}" for step in (min(losses), max(losses)))
+    best = min(losses, key=lambda step: losses[step])
+    between = f", by way of {losses[best]:.3g} at step {best:,}" if best not in (min(losses), max(losses)) else ""
+    return f"The loss on validation images goes from {first} to {last}{between}."
 
 
 def _loss_chart(log: np.ndarray, points: list[dict[str, Any]]) -> str:
@@ -163,12 +181,26 @@ def _data(run: RunFiles) -> dict[str, Any]:
         step, loss = point["step"], point["validation"]["loss"]
         with readable(evaluation_path(run.folder, step)):
             found = run.evaluations[step]
-            shown = _packed(attribute_probabilities(found["logits"], exclusive), "<f4")
-            drawn = {name: _view_data(view, found["pairs"], attributes) for name, view in views(found).items()}
-        checkpoints.append({"step": step, "validation": loss, "probabilities": shown, "views": drawn})
+            sizes = found["tensor_sizes"]
+            drawn = {name: _view_data(view, sizes, found["pairs"], attributes) for name, view in views(found).items()}
+            packed = {
+                key: _packed(found[name], "<f4")
+                for key, name in (
+                    ("logits", "logits"),
+                    ("shuffled", "rms_shuffled"),
+                    ("corners", "square_corners"),
+                    ("gap", "square_gap"),
+                )
+            }
+            epsilons = found["square_epsilon"].tolist()
+        expansion = {key: point["expansion"][key] for key in ("epsilon", "errors")}
+        checkpoints.append({"step": step, "validation": loss, "expansion": expansion, "views": drawn, **packed})
     return {
         "attributes": attributes,
         "hair": hair,
+        "exclusive": exclusive,
+        "lr": _lr(run),
+        "epsilons": epsilons,
         "tensors": found["tensor_names"].tolist(),
         "pairs": found["pairs"].tolist(),
         "faces": thumbnails(found["x"]),
@@ -183,14 +215,16 @@ def _exclusive(run: RunFiles) -> list[int]:
     return [names.index(name) for name in HAIR if name in names] if run.config.get("exclusive_hair") else []
 
 
-def _view_data(view: Arrays, pairs: np.ndarray, attributes: list[str]) -> dict[str, Any]:
-    """One view of a checkpoint.  `change` (p, n, k) is int16, to be multiplied by the `scale` of its pair."""
+def _view_data(view: Arrays, sizes: np.ndarray, pairs: np.ndarray, attributes: list[str]) -> dict[str, Any]:
+    """One view of a checkpoint.  `change` (p, n, k) is int16, to be multiplied by the `scale` of its pair; `steps` (e,)
+    are the norms of the steps that are swapped."""
     delta = view["logit_delta"]
     scale = np.abs(delta).max(axis=(1, 2)) / np.iinfo(np.int16).max
     ranking = {entry["name"]: entry for entry in rank_attributes(delta, attributes)}
     fits = pair_fits(view["rms_bracket"], view["rms_gradient"], pairs)
     return {
         "norm": view["norm"].tolist(),
+        "steps": np.sqrt((view["rms_gradient"] ** 2 * sizes).sum(axis=1)).tolist(),
         "scale": scale.tolist(),
         "change": _packed(np.rint(delta / np.where(scale > 0, scale, 1)[:, None, None]), "<i2"),
         "bracket": _packed(view["rms_bracket"], "<f4"),
@@ -252,6 +286,36 @@ def _checked(points: list[dict[str, Any]]) -> str:
     largest = number(max(differences, default=None), ".1e")
     span = f"from {min(orders):.3f} to {max(orders):.3f}" if orders else "–"
     return f"The largest difference at any checkpoint is {largest}; the orders of the swaps are {span}.{''.join(lost)}"
+
+
+def _passes_sentence(passes: list[dict[str, Any]]) -> str:
+    """How well brackets predict the most mini-batches, by network, at the largest ε of a good prediction."""
+    most = max((entry["mini_batches"] for entry in passes), default=0)
+    good: dict[str, list[float]] = {entry["network"]: [] for entry in passes}
+    for entry in passes:
+        known = [value for value in entry["cosine"] if value is not None]
+        if entry["mini_batches"] == most and known and fmean(known) > 0.99:
+            good[entry["network"]].append(entry["epsilon"])
+    each = [f"{f'up to ε = {max(of):g}' if of else 'at no ε'} ({escape(name)})" for name, of in good.items()]
+    return f"For {most} mini-batches the cosine is above 0.99 {', and '.join(each)}." if each else ""
+
+
+def _passes_charts(passes: list[dict[str, Any]]) -> Iterator[str]:
+    """For each network a chart of the cosine by ε, with a line for each number of mini-batches."""
+    epsilons = sorted({entry["epsilon"] for entry in passes})
+    for network in dict.fromkeys(entry["network"] for entry in passes):
+        chart = SmallChart(Axis.around(epsilons, logarithmic=True), Axis(-0.1, 1.05))
+        marks, ticks = [], {epsilon: f"{epsilon:g}" for epsilon in epsilons[::2]}
+        for k in dict.fromkeys(entry["mini_batches"] for entry in passes):
+            curve = {
+                entry["epsilon"]: fmean(known)
+                for entry in sorted(passes, key=lambda entry: float(entry["epsilon"]))
+                if (entry["network"], entry["mini_batches"]) == (network, k)
+                if (known := [value for value in entry["cosine"] if value is not None])
+            }
+            marks += [draw("pass", list(curve), list(curve.values())) for draw in (chart.line, chart.dots)]
+        picture = chart.draw(f"Cosine by ε, {network}", "ε", ticks, marks)
+        yield f"<figure>{picture}<figcaption>Cosine of prediction and truth, {escape(network)}</figcaption></figure>"
 
 
 def _pass_rows(passes: list[dict[str, Any]]) -> tuple[str, str]:

@@ -84,6 +84,8 @@ def test_the_reach_is_that_of_the_pairs_01_23_and_45_at_the_learning_rates_of_th
         real = {e: (logits((i, j), e) - logits((j, i), e)) / e**2 for e in (1e-4, 1e-2, 1.0, 0.5)}
         errors = {e: np.linalg.norm(r - predicted) / np.linalg.norm(predicted) for e, r in real.items()}
         assert found["reach"][k] == max(e for e in (1e-4, 1e-2, 1.0) if errors[e] <= 0.1)
+        assert found["epsilon"] == list(errors)
+        assert found["errors"][k] == pytest.approx(list(errors.values()), rel=1e-4)
         assert found["error"][k] == pytest.approx(errors[0.5], rel=1e-9)
         cosine = real[0.5] @ predicted / np.linalg.norm(real[0.5]) / np.linalg.norm(predicted)
         assert found["cosine"][k] == pytest.approx(cosine, rel=1e-9)

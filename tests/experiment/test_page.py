@@ -23,7 +23,7 @@ from lie_ref.experiment.statistics import pair_rms_gradient, proportionality, ra
 from lie_ref.images.labels import HAIR
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
-TYPES = {"change": "<i2", "bracket": "<f4", "gradient": "<f4", "probabilities": "<f4", "targets": "u1"}
+TYPES = {"change": "<i2", "targets": "u1"}  # others: little-endian float32
 
 
 class Page(HTMLParser):
@@ -81,7 +81,7 @@ class Page(HTMLParser):
 
 def unpacked(holder: dict[str, Any], name: str, *shape: int) -> np.ndarray:
     """An array that the page's data have as base64."""
-    return np.frombuffer(base64.b64decode(holder[name]), TYPES[name]).reshape(shape)
+    return np.frombuffer(base64.b64decode(holder[name]), TYPES.get(name, "<f4")).reshape(shape)
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +166,14 @@ def test_the_data_have_every_view_to_half_a_step_of_its_scale(run: Path, page: P
         for entry in rank_attributes(view["logit_delta"], ATTRIBUTES):
             a = ATTRIBUTES.index(entry["name"])
             assert (found["ranks"][a], found["means"][a]) == (entry["rank"], entry["mean_abs_logit_change"])
-    p = 1 / (1 + np.exp(-evaluation["logits"]))
-    np.testing.assert_allclose(unpacked(checkpoint, "probabilities", 32, 40), p, rtol=1e-6)
+    for key, name in {
+        "logits": "logits",
+        "shuffled": "rms_shuffled",
+        "corners": "square_corners",
+        "gap": "square_gap",
+    }.items():
+        expected = evaluation[name]
+        np.testing.assert_allclose(unpacked(checkpoint, key, *expected.shape), expected, rtol=1e-6)
 
 
 def test_the_data_have_what_the_checkpoints_share(run: Path, page: Page) -> None:
@@ -181,13 +187,20 @@ def test_the_data_have_what_the_checkpoints_share(run: Path, page: Page) -> None
     np.testing.assert_array_equal(np.stack([np.asarray(face) for face in faces]), pixels)
 
 
-def test_probabilities_of_exclusive_hair_colours_are_those_of_their_softmax(tmp_path: Path) -> None:
+def test_the_data_have_the_columns_of_hair_colours_that_exclude_each_other(tmp_path: Path, page: Page) -> None:
     run = make_run(tmp_path / "run")
-    (run / "config.json").write_text(json.dumps({"exclusive_hair": True, "lr": 5e-3, "celeba": None}))
-    columns = [ATTRIBUTES.index(name) for name in HAIR]
-    z = read_run(run).evaluations[0]["logits"][:, columns]
-    found = unpacked(drawn(run).data["checkpoints"][0], "probabilities", 32, 40)[:, columns]
-    np.testing.assert_allclose(found, np.exp(z) / (1 + np.exp(z).sum(axis=1, keepdims=True)), rtol=1e-6)
+    (run / "config.json").write_text(json.dumps({"exclusive_hair": True, "lr": 0.5, "celeba": None}))
+    assert drawn(run).data["exclusive"] == [ATTRIBUTES.index(name) for name in HAIR]
+    assert page.data["exclusive"] == []
+
+
+def test_the_norms_of_the_steps_come_from_the_sizes_of_their_tensors(run: Path, page: Page) -> None:
+    evaluation = read_run(run).evaluations[100]
+    for name, view in views(evaluation).items():
+        squares = [
+            sum(rms**2 * n for rms, n in zip(of, range(1, TENSORS + 1), strict=True)) for of in view["rms_gradient"]
+        ]
+        np.testing.assert_allclose(page.data["checkpoints"][1]["views"][name]["steps"], np.sqrt(squares), rtol=1e-12)
 
 
 def test_passes_in_other_orders_have_a_row_for_each_network_and_number_of_mini_batches(page: Page) -> None:
@@ -246,7 +259,8 @@ def test_without_a_script_the_static_parts_are_there_and_the_rest_is_hidden(page
     assert page.having("noscript")
     hidden = {attributes.get("id") for _, attributes in page.tags if "hidden" in attributes}
     assert hidden >= {"bar", "explorer"}
-    assert [svg["aria-label"] for svg in page.having("svg") if "aria-label" in svg] == ["Loss against training step"]
+    charts = ["Loss against training step", *(f"Cosine by ε, {network}" for network in ("as trained", HOSTILE))]
+    assert [svg["aria-label"] for svg in page.having("svg") if "aria-label" in svg] == charts
 
 
 def test_thirteen_checkpoints_of_noise_stay_below_8_mib(tmp_path: Path) -> None:

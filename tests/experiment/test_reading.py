@@ -114,7 +114,7 @@ def test_a_wrong_line_of_the_log_is_refused(run: Path, lines: list[str], message
     ("changes", "message"),
     [
         ({"step": np.array(200)}, "expected step 100, found '200'; delete it and resume the run"),
-        ({"format": None}, "expected format lie-ref-evaluation/4, found 'none'; delete it and resume the run"),
+        ({"format": None}, "expected format lie-ref-evaluation/5, found 'none'; delete it and resume the run"),
         ({"pairs": np.array(PAIRS)[::-1]}, "pairs differs from the other files of the run"),
         ({"x": np.zeros((32, 3, 16, 16))}, "x differs from the other files of the run"),
         ({"rms_bracket": np.full((15, TENSORS), np.nan)}, "rms_bracket has a value that is not finite"),

@@ -145,7 +145,7 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
         for name in of_views:
             assert (found[name].shape, found[name].dtype) == (shapes[name.partition("/")[0]], np.float64)
         assert found.keys() - shapes.keys() - of_views == {"tensor_names", "format", "step", "statistics", "views"}
-        assert (str(found["format"]), int(found["step"])) == ("lie-ref-evaluation/4", step)
+        assert (str(found["format"]), int(found["step"])) == ("lie-ref-evaluation/5", step)
 
 
 def test_evaluations_and_scores_are_those_of_the_weights_in_float64(small_run, faces, summary):

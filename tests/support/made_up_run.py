@@ -18,6 +18,7 @@ HOSTILE = '<script>alert("&")</script>'
 ATTRIBUTES = [*HAIR, HOSTILE, *(f"Attribute_{k}" for k in range(35))]
 PAIRS = list(itertools.combinations(range(6), 2))
 TENSORS = 20
+EPSILONS = np.array([1e-4, 1e-3, 1e-2, 1e-1, 0.5, 1.0])
 PASSES = [
     {"network": network, "mini_batches": k, "epsilon": epsilon, "cosine": cosines, "ratio": ratios}
     for network in ("as trained", HOSTILE)
@@ -45,6 +46,9 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
     order = np.argsort(-np.abs(plain["logit_delta"]).mean(axis=(0, 1)))
     rank = {ATTRIBUTES[k]: position for position, k in enumerate(order, start=1)}
     loss = 0.2 + 0.5 * float(np.exp(-step / 500))
+    corners = np.array([(1.0, 0.0), (1.4, 1.0), (0.5, 1.2), (1.5, 1.1)]) * rng.uniform(1, 2, (len(PAIRS), 1, 1, 1))
+    corners = corners + EPSILONS[:, None, None] * rng.normal(0, 0.2, (4, 2))
+    corners[:, -1] = np.nan  # where steps of a large ε lead to no number
     point = {
         "step": step,
         "train": {"loss": loss, "accuracy": 0.8125, "images": 512},
@@ -56,7 +60,13 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
         "mean_correlation": 0.953,
         "attributes": [{"name": name, "rank": k, "mean_abs_logit_change": 0.5} for name, k in rank.items()],
         "hair_ranks": {name: rank[name] for name in HAIR},
-        "expansion": {"reach": [1e-4, 3e-5, 1e-3], "error": [0.2, 0.4, 0.3], "cosine": [0.9, 0.8, 0.9]},
+        "expansion": {
+            "epsilon": [1e-4, 1e-3, 1e-2, 1e-1, 0.5],
+            "errors": [[0.01, 0.08, 0.3, None, None], [0.02, 0.09, 0.4, 2.0, 4.0], [0.001, 0.01, 0.02, 0.2, 3.0]],
+            "reach": [1e-4, 3e-5, 1e-3],
+            "error": [0.2, 0.4, 0.3],
+            "cosine": [0.9, 0.8, 0.9],
+        },
         "checks": {
             "hvp_modes": 2.1e-15,
             "richardson": 3.4e-10,
@@ -75,6 +85,11 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
         **plain,
         "views": np.array(further),
         **{f"{name}/{view}": array for view in further for name, array in make_view(rng, len(images)).items()},
+        "tensor_sizes": np.arange(1, TENSORS + 1),
+        "rms_shuffled": 10 ** rng.uniform(-6, 0, (len(PAIRS), TENSORS)),
+        "square_epsilon": EPSILONS,
+        "square_corners": corners,
+        "square_gap": np.linalg.norm(corners[:, :, 1] - corners[:, :, 3], axis=-1),
         "tensor_names": np.array(["</script><b>", "<!--<script>", *(f"{k}.weight" for k in range(2, TENSORS))]),
     }
     return point, evaluation
