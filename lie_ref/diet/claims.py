@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..study.verdicts import Claim, finding
+from ..study.verdicts import CORRELATION, SHARE, Claim, finding
 from .results import BRACKETS, RIVALS
 
 Task = dict[str, Any]  # what `task_results` returns
@@ -105,13 +105,13 @@ _ABOUT_BRACKETS: tuple[tuple[str, str, str, Callable[..., Values], float], ...] 
 )
 CLAIMS = (
     Claim("1a", "Early GraNd and EL2N rank examples alike", "Spearman’s correlation",
-          partial(_correlation, GRAND, EL2N), low=0.8),
+          partial(_correlation, GRAND, EL2N), low=0.8, within=CORRELATION),
     Claim("1b", "Early EL2N ranks examples as forgetting over the whole run does", "the same",
-          partial(_correlation, EL2N, "forgetting/end"), low=0.5),
+          partial(_correlation, EL2N, "forgetting/end"), low=0.5, within=CORRELATION),
     Claim("1c", "GraNd at initialisation ranks examples as early GraNd does", "the same",
-          partial(_correlation, "grand/start", GRAND), low=0.5),
+          partial(_correlation, "grand/start", GRAND), low=0.5, within=CORRELATION),
     Claim("1d", "GraNd at initialisation correlates with the norm of the image", "the same",
-          lambda task: task["input_size"]["values"], low=0.5),
+          lambda task: task["input_size"]["values"], low=0.5, within=CORRELATION),
     Claim("2a", "Training on the 60 % with the highest early EL2N is as good as training on all examples",
           f"{ACCURACY}; at least −0.01", partial(_gain, "all", 0.6, EL2N), low=-0.01),
     Claim("2b", "Training on the 60 % with the highest early EL2N beats a random 60 %", ACCURACY,
@@ -127,9 +127,10 @@ CLAIMS = (
           partial(_top_window, False), high=0.0),
     Claim("4b", "With false labels, that window falls further behind",
           "4a’s difference with false labels minus that with true labels", _top_window_fall, high=0.0),
-    Claim("5a", "A high early EL2N reveals false labels", "AUROC", partial(AUROC, EL2N), low=0.5),
-    Claim("5b", "A high early GraNd reveals false labels", "AUROC", partial(AUROC, GRAND), low=0.5),
-    Claim("5c", "A high forgetting score reveals false labels", "AUROC", partial(AUROC, "forgetting/end"), low=0.5),
+    Claim("5a", "A high early EL2N reveals false labels", "AUROC", partial(AUROC, EL2N), low=0.5, within=SHARE),
+    Claim("5b", "A high early GraNd reveals false labels", "AUROC", partial(AUROC, GRAND), low=0.5, within=SHARE),
+    Claim("5c", "A high forgetting score reveals false labels", "AUROC", partial(AUROC, "forgetting/end"), low=0.5,
+          within=SHARE),
     Claim("6a", "The kernel changes direction faster among examples with high EL2N",
           "1 − cosine between consecutive saved steps after the first two, highest minus lowest band",
           _velocity_gap, low=0.0),
@@ -137,7 +138,8 @@ CLAIMS = (
           _barrier_fall, low=0.0),
     Claim("6c", "The barrier is higher for examples with high EL2N",
           "error barrier, highest minus lowest band, mean over the spawning steps", _barrier_gap, low=0.0),
-    *sorted((Claim(f"7{letter}", claim.format(name), statistic, partial(values, key), low=low)
+    *sorted((Claim(f"7{letter}", claim.format(name), statistic, partial(values, key), low=low,
+                    within=SHARE if statistic == "AUROC" else CORRELATION if statistic == PARTIAL else None)
              for letters, claim, statistic, values, low in _ABOUT_BRACKETS
              for letter, name, key in zip(letters, ("bracket score", "relative bracket score"), BRACKETS, strict=True)),
             key=lambda claim: claim.id),

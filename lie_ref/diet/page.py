@@ -1,4 +1,4 @@
-"""Draws the page of a diet: one self-contained HTML file without scripts, from the results and the images."""
+"""Draws the page of a diet: one self-contained HTML file, from the results and the images."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ PAPER = "Deep Learning on a Data Diet: Finding Important Examples Early in Train
 Task = Mapping[str, Any]  # the results of a task
 Values = Sequence[float | None]  # one for each run, as `results.json` has them
 Curve = list[tuple[Any, Values]]  # places on the horizontal axis, and the values at each
-Figure = tuple[str, str, dict[Any, str], dict[str, Curve]]  # what it shows; horizontal axis: title, ticks; curves
+Figure = tuple[str, str, str, dict[Any, str], dict[str, Curve]]  # what it shows; titles of the axes; ticks; curves
 
 
 def render_diet(out: Path, results: Mapping[str, Any], dataset: Dataset) -> Path:
@@ -34,10 +34,12 @@ def render_diet(out: Path, results: Mapping[str, Any], dataset: Dataset) -> Path
 
     `results` are those of `results.json`, in which whatever is not finite is None.
     """
-    style, settings = source(markup.__package__, "style.css"), results["settings"]
+    style, script = source(markup.__package__, "style.css"), markup.shared_script()
+    settings = results["settings"]
     page = Template(source(__package__, "diet.html")).substitute(
-        policy=markup.content_policy(style),
+        policy=markup.content_policy(style, script),
         style=style,
+        script=script,
         dataset=escape(results["dataset"]),
         **{key: escape(str(settings[key])) for key in ("network", "runs", "retrainings")},
         steps=f"{settings['steps']:,}",
@@ -60,6 +62,7 @@ def _task(task: Task, dataset: Dataset) -> str:
         false_share=f"{task['false_labels'] / task['examples']:.1%}",
         without_noise="" if task["false_labels"] else " hidden",
         answer=escape(_answer(task)),
+        **{f"{name}_say": escape(sentence) for name, sentence in _sentences(task).items()},
         findings="".join(map(claim_row, sorted(task["findings"], key=lambda of: str(of["verdict"]) == "undecided"))),
         pruning="".join(_pruning_charts(task)),
         pruning_rows="".join(map(_pruning_row, task["pruning"])),
@@ -86,28 +89,106 @@ def _answer(task: Task) -> str:
     return " ".join(words)
 
 
+def _sentences(task: Task) -> dict[str, str]:
+    """What each figure shows, in a sentence computed from its numbers."""
+    _, _, _, _, windows = _figures(task)[0]
+    (_, _, _, saved, velocities), (_, _, _, copied, barriers) = _figures(task)[1:]
+    return {
+        "pruning": _pruning_sentence(task),
+        "windows": _ends_sentence(
+            "Accuracy is highest for the window that starts at", windows["true labels"], max, ".0%"
+        ),
+        "velocities": _bands_sentence(
+            "From the last saved step but one to the last the kernel turns by", velocities, saved
+        ),
+        "barriers": _bands_sentence("Between children copied last the barrier is", barriers, copied),
+        "noise": _noise_sentence(task),
+        "correlations": _correlation_sentence(task),
+    }
+
+
+def _mean(values: Values) -> float | None:
+    known = _known(values)
+    return fmean(known) if known else None
+
+
+def _pruning_sentence(task: Task) -> str:
+    """The best subset that a score selects, beside a random one of the same size and all examples."""
+    of = {
+        (e["score"], e["fraction"]): e["accuracy"]["value"]
+        for e in task["pruning"]
+        if e["accuracy"]["value"] is not None
+    }
+    if not (scored := {key: value for key, value in of.items() if key[0]}):
+        return "There are no accuracies."
+    (score, fraction), best = max(scored.items(), key=lambda item: float(item[1]))
+    others = {"a random subset of this size": of.get((None, fraction)), "all examples": of.get((None, 1.0))}
+    beside = ", ".join(f"{value:.1%} with {name}" for name, value in others.items() if value is not None)
+    return f"The best of these subsets, the {fraction:.0%} with the highest {score}, gives {best:.1%}; {beside}."
+
+
+def _ends_sentence(words: str, curve: Curve, best: Any, form: str) -> str:
+    means = {place: mean for place, values in curve if (mean := _mean(values)) is not None}
+    if not means:
+        return ""
+    place = best(means, key=means.__getitem__)
+    last = max(means)
+    return f"{words} {place:{form}} ({means[place]:.1%}); for the last one it is {means[last]:.1%}."
+
+
+def _bands_sentence(words: str, curves: Mapping[str, Curve], ticks: Mapping[Any, str]) -> str:
+    """The last value of the lowest and the highest band."""
+    ends = {band: _mean(curve[-1][1]) for band, curve in curves.items() if band in ("lowest", "highest") and curve}
+    known = [f"{value:.2g} for the {band} EL2N" for band, value in ends.items() if value is not None]
+    return f"{words} {' and '.join(known)} (step {ticks[max(ticks)]})." if known else ""
+
+
+def _noise_sentence(task: Task) -> str:
+    known = [entry for entry in task["noise"] if entry["value"] is not None]
+    if not known:
+        return "No labels are false."
+    best, worst = (f(known, key=lambda entry: float(entry["value"])) for f in (max, min))
+    return (
+        f"{best['score']} finds false labels best (AUROC {best['value']:.2f}), {worst['score']} worst "
+        f"({worst['value']:.2f})."
+    )
+
+
+def _correlation_sentence(task: Task) -> str:
+    known = [entry for entry in task["correlations"] if entry["value"] is not None]
+    if not known:
+        return "No correlation is defined."
+    most, least = (f(known, key=lambda entry: float(entry["value"])) for f in (max, min))
+    each = (f"{' and '.join(entry['scores'])} ({entry['value']:.2f})" for entry in (most, least))
+    return "Most alike are {}, least {}.".format(*each)
+
+
 # Charts
 
 
-def _chart(figure: Figure, level: float | None = None) -> str:
-    """For each curve a line through the means, in a band from the lowest to the highest value; dashed at `level`."""
-    what, across, ticks, curves = figure
+def _chart(figure: Figure, level: float | None = None, axis: Axis | None = None) -> str:
+    """For each curve a line through the means, in a band from the lowest to the highest value; dashed at `level`.
+
+    The vertical axis is the given one, or shows all values.
+    """
+    what, up, across, ticks, curves = figure
     known = {LINES[name]: [(x, of) for x, values in curve if (of := _known(values))] for name, curve in curves.items()}
     every = [value for curve in known.values() for _, values in curve for value in values]
     if not every:
         return "<p>There is nothing to draw.</p>"
     first, last, levels, marks = min(ticks), max(ticks), _known([level]), []
-    chart = SmallChart(Axis(first, last), Axis.around(every + levels))
+    chart = SmallChart(Axis(first, last), axis or Axis.around(every + levels))
     for kind, curve in known.items():
         x = [place for place, _ in curve]
         low, high, mean = ([f(values) for _, values in curve] for f in (min, max, fmean))
         marks += [chart.band(kind, x, low, high), chart.line(kind, x, mean), chart.dots(f"dots {kind}", x, mean)]
     marks += [chart.line("now", [first, last], [value, value]) for value in levels]
-    return chart.draw(what, across, ticks, marks)
+    return chart.draw(what, across, ticks, marks, up)
 
 
 def _pruning_charts(task: Task) -> Iterator[str]:
-    """For each score a chart of the accuracy with its highest examples, random ones, and all of them."""
+    """For each score a chart of the accuracy with its highest examples, random ones, and all of them; one range."""
+    axis = Axis.around([value for entry in task["pruning"] for value in _known(entry["accuracy"]["values"])] or [0.0])
     curves: dict[tuple[str | None, str], Curve] = defaultdict(list)
     for entry in sorted(task["pruning"], key=lambda entry: float(entry["fraction"])):
         curves[entry["score"], entry["end"]].append((entry["fraction"], entry["accuracy"]["values"]))
@@ -115,7 +196,7 @@ def _pruning_charts(task: Task) -> Iterator[str]:
     for score in dict.fromkeys(entry["score"] for entry in task["pruning"] if entry["score"]):
         of = {end: curves[score if end != "random" else None, end] for end in ("random", "highest")}
         ticks = {fraction: f"{fraction:.0%}" for fraction, _ in of["random"]}
-        chart = _chart((f"Accuracy by the fraction kept, {score}", "examples kept", ticks, of), level)
+        chart = _chart((f"Accuracy by the fraction kept, {score}", "accuracy", "examples kept", ticks, of), level, axis)
         yield f"<figure>{chart}<figcaption>{escape(score)}</figcaption></figure>"
 
 
@@ -132,9 +213,9 @@ def _figures(task: Task) -> list[Figure]:
     between = {g: [(k, at["groups"][g]["barrier"]["values"]) for k, at in barriers] for g in (*BANDS, "all")}
     copied = {k: str(at["step"]) for k, at in barriers}
     return [
-        ("accuracy by window", "start of the window", starts, windows),
-        ("velocity of the kernel", "from the saved step before to step", saved, velocities),
-        ("error barrier", "children are copied at step", copied, between),
+        ("accuracy by window", "accuracy", "start of the window", starts, windows),
+        ("velocity of the kernel", "1 − cosine", "from the saved step before to step", saved, velocities),
+        ("error barrier", "barrier", "children are copied at step", copied, between),
     ]
 
 
@@ -161,7 +242,7 @@ def _gain_row(entry: Mapping[str, Any]) -> str:
 
 
 def _figure_rows(figure: Figure) -> Iterator[str]:
-    what, _, ticks, curves = figure
+    what, _, _, ticks, curves = figure
     for name, curve in curves.items():
         for place, values in curve:
             known = _known(values)

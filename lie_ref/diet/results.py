@@ -13,7 +13,7 @@ from ..measure.connectivity import error_barrier
 from ..measure.derivatives import squared_norms
 from ..measure.rank_statistics import auroc, rising, spearman
 from ..measure.scores import ROWS
-from ..study.verdicts import interval
+from ..study.verdicts import CORRELATION, SHARE, interval
 from .plan import BANDS, Subset, scores_of_run, subset_name, subsets, window_name
 from .settings import DietSettings, score_keys
 from .tasks import Task
@@ -52,12 +52,13 @@ def task_results(settings: DietSettings, task: Task, false: Array | None, files:
         "held_out": sum(len(task.dataset.indices(split)) for split in ("validation", "test")),
         "outputs": list(task.outputs),
         "correlations": [
-            {"scores": [a, b]} | _over_runs(spearman(run[a], run[b]) for run in clean)
+            {"scores": [a, b]} | _over_runs((spearman(run[a], run[b]) for run in clean), CORRELATION)
             for a, b in combinations(score_keys(), 2)
         ],
-        "input_size": _over_runs(spearman(run["grand/start"], size) for run in clean),
+        "input_size": _over_runs((spearman(run["grand/start"], size) for run in clean), CORRELATION),
         "beyond": [
-            {"score": key} | _over_runs(beyond(run, key, run["forgetting/end"]) for run in clean) for key in BRACKETS
+            {"score": key} | _over_runs((beyond(run, key, run["forgetting/end"]) for run in clean), CORRELATION)
+            for key in BRACKETS
         ],
         "noise": [] if false is None else [_noise(noisy, key, false) for key in score_keys(times=["early"])],
         "forgetting": _forgetting(settings, task, files),
@@ -87,14 +88,15 @@ def _input_sizes(task: Task) -> Array:
 
 def _noise(noisy: Sequence[Arrays], key: str, false: Array) -> dict[str, Any]:
     """How well a score finds the false labels (n,) bool."""
-    found = {"score": key} | _over_runs(auroc(run[key], false) for run in noisy)
-    return found | {"beyond": _over_runs(beyond(run, key, false) for run in noisy) if key in BRACKETS else None}
+    found = {"score": key} | _over_runs((auroc(run[key], false) for run in noisy), SHARE)
+    partial_correlation = _over_runs((beyond(run, key, false) for run in noisy), CORRELATION)
+    return found | {"beyond": partial_correlation if key in BRACKETS else None}
 
 
-def _over_runs(values: Iterable[Any]) -> dict[str, Any]:
+def _over_runs(values: Iterable[Any], within: tuple[float, float] | None = None) -> dict[str, Any]:
     """The mean of one value per run, its 95 % interval, and the values."""
     each = [float(value) for value in values]
-    value, low, high = interval([v for v in each if np.isfinite(v)])
+    value, low, high = interval([v for v in each if np.isfinite(v)], within=within)
     return {"value": value, "low": low, "high": high, "values": each}
 
 
@@ -128,9 +130,9 @@ def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, A
         "seen": settings.steps * settings.batch / len(task.rows),
         "events": _over_runs(a["events"].mean() for a in of),
         "never_learnt": _over_runs(a["never_learnt"].mean() for a in of),
-        "events_and_el2n": _over_runs(spearman(a["events"], a["el2n/early"]) for a in of),
-        "events_beyond": {key: _over_runs(beyond(a, key, a["events"]) for a in of) for key in BRACKETS},
-        "unforgettable": _over_runs(np.mean((a["events"] == 0) & (a["never_learnt"] == 0)) for a in of),
+        "events_and_el2n": _over_runs((spearman(a["events"], a["el2n/early"]) for a in of), CORRELATION),
+        "events_beyond": {key: _over_runs((beyond(a, key, a["events"]) for a in of), CORRELATION) for key in BRACKETS},
+        "unforgettable": _over_runs((np.mean((a["events"] == 0) & (a["never_learnt"] == 0)) for a in of), SHARE),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..images.labels import HAIR
-from ..study.verdicts import Claim, finding, interval
+from ..study.verdicts import CORRELATION, SHARE, Claim, finding, interval
 
 # A run: its `checkpoints` are the `sample_statistics`, `passes` and `orders` the entries of its JSON files.
 Run = dict[str, Any]
@@ -119,7 +119,7 @@ _AGREE = "log₂ of its share in changes by disagreeing pairs over that by agree
 # fmt: off
 CLAIMS = (
     Claim("1a", "RMS bracket follows RMS gradient over the tensors", "log–log correlation, steps ≥ 100",
-          _at(SETTLED, _view("correlation")), low=0.9),
+          _at(SETTLED, _view("correlation")), low=0.9, within=CORRELATION),
     Claim("1b", "… in proportion", "slope left free, steps ≥ 100", _at(SETTLED, _view("slope")), low=0.9, high=1.1),
     Claim("1c", "… with one constant for all pairs",
           "factor by which the constants of the pairs spread at a checkpoint (one standard deviation)",
@@ -131,15 +131,16 @@ CLAIMS = (
     Claim("1f", "Brackets of examples are larger than those of shuffled directions",
           "decimal logarithm of the constant over that of shuffled directions", _at(SETTLED, _excess), low=0.0),
     *(Claim(f"1{letter}", f"1a for {words}", "log–log correlation, steps ≥ 100",
-            _at(SETTLED, _view("correlation", view)), low=0.9)
+            _at(SETTLED, _view("correlation", view)), low=0.9, within=CORRELATION)
       for letter, (view, words) in zip("gh", _VIEWS.items(), strict=True)),
     Claim("2a", "Past some step Black_Hair and Brown_Hair change most",
           "share of sixes and checkpoints ≥ 400 at which they lead (1/780 if ranks were random)",
-          _at(LATE, _view("lead")), low=0.9),
+          _at(LATE, _view("lead")), low=0.9, within=SHARE),
     Claim("2b", "Hair colours rank higher than by chance", f"{_RANK} (20.5 if ranks were random)",
           _at(LATE, _view("hair_rank")), high=20.5),
     *(Claim(f"2{letter}", f"{name} takes more than its share of the changes", _SHARE,
-            _at(LATE, partial(_share, name)), low=0.025) for letter, name in zip("cdef", HAIR, strict=True)),
+            _at(LATE, partial(_share, name)), low=0.025, within=SHARE)
+      for letter, name in zip("cdef", HAIR, strict=True)),
     *(Claim(f"2{letter}", f"2b for {words}", _RANK, _at(LATE, _view("hair_rank", view)), high=20.5)
       for letter, (view, words) in zip("gh", _VIEWS.items(), strict=True)),
     Claim("2i", "A swap of examples that disagree on an attribute moves it more than a swap of examples that agree",
@@ -149,22 +150,25 @@ CLAIMS = (
           "largest relative difference of any tensor, steps ≥ 100",
           _at(SETTLED, lambda point: point["mini_batches"]), high=1e-10),
     Claim("5a", "ε² Σ brackets predicts how the order of a pass moves the parameters, at ε = 0.1",
-          "cosine of prediction and truth, for 8 mini-batches", partial(_cosine, "as trained", 1e-1), low=0.9),
-    Claim("5b", "… at ε = 0.001", "the same", partial(_cosine, "as trained", 1e-3), low=0.9),
-    Claim("5c", "… at ε = 1e-7", "the same", partial(_cosine, "as trained", 1e-7), low=0.99),
+          "cosine of prediction and truth, for 8 mini-batches", partial(_cosine, "as trained", 1e-1), low=0.9,
+          within=CORRELATION),
+    Claim("5b", "… at ε = 0.001", "the same", partial(_cosine, "as trained", 1e-3), low=0.9, within=CORRELATION),
+    Claim("5c", "… at ε = 1e-7", "the same", partial(_cosine, "as trained", 1e-7), low=0.99, within=CORRELATION),
     Claim("5d", "… at ε = 0.001, with an average in place of the max-pool", "the same, with the same weights",
-          partial(_cosine, "average pool", 1e-3), low=0.99),
+          partial(_cosine, "average pool", 1e-3), low=0.99, within=CORRELATION),
     Claim("6a", "A bracket tells which of two examples should come first, by plain steps at ε = 1e-5", _FORETOLD,
-          partial(_foretold, "examples", "sgd", 1e-5), low=0.9),
-    Claim("6b", "… which of two mini-batches", "the same", partial(_foretold, "mini-batches", "sgd", 1e-5), low=0.9),
-    Claim("6c", "… at ε = 0.005, at all", "the same", partial(_foretold, "mini-batches", "sgd", LR), low=0.0),
+          partial(_foretold, "examples", "sgd", 1e-5), low=0.9, within=CORRELATION),
+    Claim("6b", "… which of two mini-batches", "the same",
+          partial(_foretold, "mini-batches", "sgd", 1e-5), low=0.9, within=CORRELATION),
+    Claim("6c", "… at ε = 0.005, at all", "the same", partial(_foretold, "mini-batches", "sgd", LR), low=0.0,
+          within=CORRELATION),
     Claim("6d", "… under Adam with its state, at ε = 1e-5", "the same",
-          partial(_foretold, "mini-batches", "adam", 1e-5), low=0.9),
+          partial(_foretold, "mini-batches", "adam", 1e-5), low=0.9, within=CORRELATION),
     Claim("6e", "… under Adam with its state, at ε = 0.005, at all", "the same",
-          partial(_foretold, "mini-batches", "adam", LR), low=0.0),
+          partial(_foretold, "mini-batches", "adam", LR), low=0.0, within=CORRELATION),
     Claim("6f", "Brackets foretell the loss after whole passes in random orders, by plain steps at ε = 0.005",
           "correlation of predicted and real held-out loss over 50 orders", partial(_foretold, "passes", "sgd", LR),
-          low=0.0),
+          low=0.0, within=CORRELATION),
     Claim("6g", "A pass in the order that brackets find best beats its reverse", _LOSS,
           partial(_best, "reverse", "sgd", LR), high=0.0),
     Claim("6h", "… and the mean random order", "the same", partial(_best, "random", "sgd", LR), high=0.0),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..study.verdicts import interval
+from ..study.verdicts import CORRELATION, SHARE, interval
 from .claims import LATE, PAIR, SETTLED, Point, Run, error, foretold, reach
 from .expansion import NETWORKS
 
@@ -26,7 +26,7 @@ def curves(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[dict[str, Any]]]
     return {
         "orders": _orders(plain),
         "hair": [
-            {"variant": variant, "pairs": pairs, "step": step, "share": _over(point[key] for point in points)}
+            {"variant": variant, "pairs": pairs, "step": step, "share": _over((point[key] for point in points), SHARE)}
             for variant, of in runs.items()
             for pairs, key in SHARES.items()
             for step, points in _points(of, LATE).items()
@@ -49,7 +49,8 @@ def _orders(runs: Sequence[Run]) -> list[dict[str, Any]]:
             tried[tuple(of[name] for name in names)].append(of)
     return [
         dict(zip(names, key, strict=True))
-        | {"cosine": _over(map(foretold, of)), "sign": _over(map(_sign, of)), "ratio": _over(map(_ratio, of))}
+        | {"cosine": _over(map(foretold, of), CORRELATION), "sign": _over(map(_sign, of), SHARE)}
+        | {"ratio": _over(map(_ratio, of))}
         for key, of in tried.items()
     ]
 
@@ -74,7 +75,7 @@ def _points(runs: Sequence[Run], since: int) -> dict[int, list[Point]]:
     return found
 
 
-def _over(values: Iterable[float]) -> dict[str, float | None]:
+def _over(values: Iterable[float], within: tuple[float, float] | None = None) -> dict[str, float | None]:
     """The mean and its interval of one value for each run, without those that are undefined."""
-    number, low, high = interval([value for value in values if math.isfinite(value)])
+    number, low, high = interval([value for value in values if math.isfinite(value)], within=within)
     return {"value": number, "low": low, "high": high}

@@ -1,7 +1,7 @@
 """Draws the page of a run: one self-contained HTML file, made from nothing but the files in the run's folder.
 
-This module draws whatever concerns the whole run.  The scripts draw what depends on the reader's choices, from data that
-the page carries and that are computed here.
+This module draws whatever concerns the whole run.  The scripts draw what depends on the reader's choices, from data
+that the page carries and that are computed here.
 """
 
 import json
@@ -52,7 +52,9 @@ def render(run: Path) -> Path:
 def _page(run: RunFiles) -> str:
     summary, points = run.summary, run.summary["checkpoints"]
     style, final = source(markup.__package__, "style.css"), points[-1]
-    script = markup.downloads() + "".join(source(__package__, f"{name}.js") for name in ("explorer", "figures", "tour"))
+    script = markup.shared_script() + "".join(
+        source(__package__, f"{name}.js") for name in ("explorer", "figures", "tour")
+    )
     data = json.dumps(_data(run), separators=(",", ":"), allow_nan=False)
     epsilons, passes = _pass_rows(summary["passes"])
     return Template(source(__package__, "page.html")).substitute(

@@ -32,18 +32,25 @@ def squares(problem: Problem, epsilons: Sequence[float]) -> tuple[Array, Array]:
     corners, gaps = np.zeros((len(problem.pairs), len(epsilons), 4, 2)), np.zeros((len(problem.pairs), len(epsilons)))
     for p, (i, j) in enumerate(problem.pairs.tolist()):
         g_i, g_j = at(g, i), at(g, j)
-        first = tree_map(lambda a, size=norm(g_i) or 1.0: a / size, g_i)
-        along = inner(g_j, first)
-        rest = tree_map(lambda b, a, along=along: b - along * a, g_j, first)
-        second = tree_map(lambda a, size=norm(rest) or 1.0: a / size, rest)
+        axes = _axes(g_i, g_j)
         for e, epsilon in enumerate(epsilons):
             i_then_j = tree_map(np.add, g_i, _gradient_after(problem, g_i, j, epsilon))
             j_then_i = tree_map(np.add, g_j, _gradient_after(problem, g_j, i, epsilon))
-            corners[p, e] = [
-                [inner(point, axis) for axis in (first, second)] for point in (g_i, i_then_j, g_j, j_then_i)
-            ]
+            corners[p, e] = [[inner(point, axis) for axis in axes] for point in (g_i, i_then_j, g_j, j_then_i)]
             gaps[p, e] = norm(difference(i_then_j, j_then_i))
     return corners, gaps
+
+
+def _axes(g_i: Arrays, g_j: Arrays) -> tuple[Arrays, Arrays]:
+    """Orthonormal axes of the plane of two gradients: along g_i, and along what is left of g_j."""
+
+    def unit(arrays: Arrays) -> Arrays:
+        size = norm(arrays) or 1.0
+        return {name: a / size for name, a in arrays.items()}
+
+    first = unit(g_i)
+    along = inner(g_j, first)
+    return first, unit(tree_map(lambda b, a: b - along * a, g_j, first))
 
 
 def _gradient_after(problem: Problem, step: Arrays, example: int, epsilon: float) -> Arrays:

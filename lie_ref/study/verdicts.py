@@ -1,9 +1,10 @@
 """Verdicts on claims: each claim has a statistic, and all claims of a study are judged together.
 
 A statistic has one value for each checkpoint of a run, or one for the whole run.  Its number is the mean of the means
-of the runs, and its interval is Student's over the runs.  Each run draws everything anew that is random, the examples
-as well as the weights, so the interval is one over both.  A claim holds if the whole interval lies within the claim's
-bounds, fails if it lies outside, and is undecided otherwise.
+of the runs, and its interval is Student's over the runs; that of a share or a correlation is made on the logit scale,
+so that it stays within their range.  Each run draws everything anew that is random, the examples as well as the
+weights, so the interval is one over both.  A claim holds if the whole interval lies within the claim's bounds, fails if
+it lies outside, and is undecided otherwise.
 
 Of many intervals that are right 19 times in 20, some are wrong.  The level of the intervals is therefore chosen for all
 claims of a study together, so that at most 5 % of the decided verdicts are expected to be wrong (Benjamini & Hochberg
@@ -19,6 +20,7 @@ import numpy as np
 
 WRONG = 0.05  # the expected share of wrong verdicts among those that are decided
 FOUND = 0.8  # an effect is detectable if a study like this one would find it this often
+SHARE, CORRELATION = (0.0, 1.0), (-1.0, 1.0)  # ranges of statistics
 TIE = 1e-12  # a difference from a bound, relative to the bound or to 1, that may be rounding
 
 
@@ -35,6 +37,7 @@ class Claim:
     values: Callable[[Any], Sequence[float | None]] = lambda of: ()
     low: float = -math.inf
     high: float = math.inf
+    within: tuple[float, float] | None = None  # the range of the statistic, if it has one
 
     @property
     def condition(self) -> str:
@@ -63,6 +66,7 @@ def finding(claim: Claim, values: Sequence[Sequence[float | None]], note: str = 
         "statistic": claim.statistic,
         "condition": claim.condition,
         "bounds": [claim.low, claim.high],
+        "within": claim.within,
         "value": number,
         "error": error,
         "runs": sum(map(bool, known)),
@@ -95,8 +99,12 @@ def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]
     return float(np.mean(values)), error
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float | None, float | None, float | None]:
+def interval(
+    values: Sequence[float], level: float = 0.95, within: tuple[float, float] | None = None
+) -> tuple[float | None, float | None, float | None]:
     """The mean of one value for each run, and Student's interval; its ends are None with fewer than two values.
+
+    It stays within the range `within`, if that is given.
 
     >>> interval([1.0, 3.0])[0], round(interval([1.0, 3.0])[2], 3)
     (2.0, 14.706)
@@ -104,8 +112,27 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float | None
     number, error = mean_and_error(values)
     if number is None or error is None:
         return number, None, None
-    half = student(level, len(values) - 1) * error
-    return number, number - half, number + half
+    return number, *_ends(number, student(level, len(values) - 1) * error, within)
+
+
+def _ends(number: float, half: float, within: tuple[float, float] | None) -> tuple[float, float]:
+    """The ends of an interval that is `half` long on each side: at the number, if a range bends the scale."""
+    if within is None or not within[0] < number < within[1]:
+        return number - half, number + half
+    middle, stretched, (low, high) = _logit(number, within), half * _slope(number, within), within
+    first, last = (low + (high - low) / 2 * (1 + math.tanh((middle + end) / 2)) for end in (-stretched, stretched))
+    return first, last
+
+
+def _logit(number: float, within: tuple[float, float]) -> float:
+    """log (x − low) / (high − x), infinite from the ends of the range on."""
+    below, above = number - within[0], within[1] - number
+    return math.log(below / above) if min(below, above) > 0 else math.copysign(math.inf, below - above)
+
+
+def _slope(number: float, within: tuple[float, float]) -> float:
+    """The derivative of `_logit`."""
+    return 1 / (number - within[0]) + 1 / (within[1] - number)
 
 
 def student(level: float, degrees: int) -> float:
@@ -147,10 +174,13 @@ def _distance(entry: dict[str, Any]) -> float:
     """
     if entry["value"] is None:
         return 0.0
-    low, high = entry["bounds"]
-    distance = min(entry["value"] - low, high - entry["value"])
-    nearest = min(entry["bounds"], key=lambda bound: abs(entry["value"] - bound))
-    tie = abs(distance) <= TIE * max(1.0, abs(nearest))
+    value, (low, high) = entry["value"], entry["bounds"]
+    distance = min(value - low, high - value)
+    if (within := entry["within"]) and within[0] < value < within[1]:  # on the scale to which the interval belongs
+        middle, first, last = (_logit(number, within) for number in (value, low, high))
+        distance = min(middle - first, last - middle) / _slope(value, within)
+    nearest = min(low, high, key=lambda bound: abs(value - bound))
+    tie = abs(value - nearest) <= TIE * max(1.0, abs(nearest))
     return 0.0 if tie or (entry["undefined"] and distance > 0) else float(distance)
 
 
@@ -160,7 +190,7 @@ def _verdict(entry: dict[str, Any], level: float) -> dict[str, Any]:
         return found
     degrees, distance = entry["runs"] - 1, _distance(entry)
     half = student(level, degrees) * entry["error"]
-    found |= {"low": entry["value"] - half, "high": entry["value"] + half}
+    found["low"], found["high"] = _ends(entry["value"], half, entry["within"])
     found["detectable"] = half + student(2 * FOUND - 1, degrees) * entry["error"]
     if abs(distance) > half:
         found["verdict"] = "holds" if distance > 0 else "fails"

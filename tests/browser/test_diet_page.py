@@ -13,6 +13,7 @@ from lie_ref.diet.settings import DietSettings
 pytest.importorskip("selenium")
 from opened import CONTRASTS, Page
 from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
 
 pytestmark = pytest.mark.browser
 
@@ -86,3 +87,53 @@ def test_tables_hold_every_number_of_the_charts(page: Page) -> None:
     gains = 2 * (2 * 6 + 2 * 2)  # over all and random; two bracket scores over two rivals
     curves = 2 * 4 + 3 * 2 + 2 * 4  # windows; three bands over two intervals; three bands and all at two steps
     assert rows == [pruning, gains, curves]
+
+
+def test_the_charts_of_the_subsets_have_named_axes_and_one_range(page: Page) -> None:
+    charts = page.each(
+        '[data-figure="subsets-hair"] svg', "[...node.querySelectorAll('text')].map((t) => t.textContent)"
+    )
+    assert len(charts) == 6
+    assert all({"examples kept", "accuracy"} <= set(texts) for texts in charts)
+    ticks = page.each(
+        '[data-figure="subsets-hair"] svg', "[...node.querySelectorAll('text.end')].map((t) => t.textContent)"
+    )
+    assert all(of == ticks[0] for of in ticks)
+
+
+def test_the_answer_and_a_figure_come_first_and_each_figure_has_a_sentence_with_a_number(page: Page) -> None:
+    order = page.each("#hair ~ *", "node.className || node.dataset.figure || node.tagName")
+    assert order[:2] == ["answer", "subsets-hair"]
+    sentences = page.each(".says")
+    assert len(sentences) == 1 + 3 + 1 + 1
+    assert all(any(letter.isdigit() for letter in text) for text in sentences)
+
+
+def test_figures_and_their_numbers_can_be_saved(page: Page) -> None:
+    page.run("window.saved = []; save = (name, type, parts) => saved.push([name, type])")
+    page.each(".downloads button", "node.click()")
+    WebDriverWait(page.driver, 10).until(lambda _: page.run("return saved.length") == 2 * 3 + 2)
+    names = {name for name, _ in page.run("return saved")}
+    assert names == {f"{name}-hair.{kind}" for name in ("subsets", "windows") for kind in ("svg", "png", "csv")} | {
+        "noise-hair.csv",
+        "correlations-hair.csv",
+    }
+
+
+@pytest.mark.parametrize(("width", "says"), [(1280, False), (390, True)])
+def test_a_table_that_scrolls_says_so_and_none_does_on_a_wide_screen(page: Page, width: int, says: bool) -> None:
+    page.resize(width)
+    page.open()
+    script = "getComputedStyle(node, '::before').content"
+    WebDriverWait(page.driver, 5).until(
+        lambda _: any("scroll" in text for text in page.each("main > section .scroll", script)) == says
+    )
+    hidden = page.each(".scroll", "node.checkVisibility() && node.scrollWidth > node.clientWidth + 1")
+    assert any(hidden) == says
+
+
+def test_nothing_is_cut_off_in_print(page: Page) -> None:
+    page.resize(700)  # the text width of a sheet
+    page.emulate(media="print")
+    assert not any(page.each(".scroll", "node.checkVisibility() && node.scrollWidth > node.clientWidth + 1"))
+    assert page.run("return document.documentElement.scrollWidth") <= 700

@@ -53,8 +53,9 @@ def test_orders_have_cosine_sign_and_ratio() -> None:
 def test_hair_has_a_share_for_each_variant_kind_of_pairs_and_late_step() -> None:
     found = {(of["variant"], of["pairs"], of["step"]): of["share"] for of in FOUND["hair"]}
     assert {step for _, _, step in found} == {400}
-    half = 12.706204736174694 * 0.05  # t of one degree of freedom at 97.5 %
-    assert found["plain", "all pairs", 400] == pytest.approx({"value": 0.35, "low": 0.35 - half, "high": 0.35 + half})
+    half = 12.706204736174694 * 0.05  # t of one degree of freedom at 97.5 %; the scale is that of the logit
+    ends = [1 / (1 + math.exp(-math.log(0.35 / 0.65) - side * half / 0.35 / 0.65)) for side in (-1, 1)]
+    assert found["plain", "all pairs", 400] == pytest.approx({"value": 0.35, "low": ends[0], "high": ends[1]})
     assert found["plain", "pairs that disagree on hair", 400]["value"] == pytest.approx(0.45)
     assert found["exclusive", "all pairs", 400] == pytest.approx({"value": 0.2, "low": 0.2, "high": 0.2})
 

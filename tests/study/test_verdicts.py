@@ -11,7 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from lie_ref.study.verdicts import Claim, finding, interval, judged, student, table
+from lie_ref.study.verdicts import CORRELATION, SHARE, Claim, finding, interval, judged, student, table
 
 CLAIM = Claim("1", "so", "share", low=0.5)
 
@@ -125,6 +125,39 @@ def test_intervals_over_runs_with_examples_of_their_own_cover_the_truth_19_times
         found = alone(Claim("1", "so", "share", low=0.0), study(rng, runs, 24, skewed))
         covered += found["low"] <= 0 <= found["high"]
     assert 0.93 < covered / 3000 < 0.97
+
+
+@pytest.mark.parametrize("truth", [0.5, 0.9, 0.97])
+def test_the_interval_of_a_share_stays_within_0_and_1_and_covers_the_truth_19_times_in_20(truth: float) -> None:
+    """Runs are drawn from a beta distribution with the mean `truth`."""
+    rng, covered, claim = np.random.default_rng(5), 0, Claim("1", "so", "share", low=truth, within=SHARE)
+    for _ in range(3000):
+        values = rng.beta(30 * truth, 30 * (1 - truth), 10).tolist()
+        found = alone(claim, [[v] for v in values])
+        assert 0 < found["low"] < found["value"] < found["high"] < 1
+        assert [found[key] for key in ("value", "low", "high")] == pytest.approx(
+            interval(values, within=SHARE), rel=1e-12
+        )
+        assert (found["verdict"] == "undecided") == (found["low"] <= truth <= found["high"])
+        covered += found["verdict"] == "undecided"
+    assert 0.93 < covered / 3000 < 0.97
+
+
+def test_the_interval_of_a_share_is_students_of_its_logit_to_first_order() -> None:
+    means = [0.6, 0.7, 0.75]
+    number, low, high = interval(means, within=SHARE)
+    half = student(0.95, 2) * stdev(means) / math.sqrt(3) / (number * (1 - number))
+    logit = [math.log(p / (1 - p)) for p in (number, low, high)]
+    assert number == pytest.approx(mean(means))
+    assert logit[1:] == pytest.approx([logit[0] - half, logit[0] + half])
+    assert interval([1.0, 1.0], within=SHARE) == (1.0, 1.0, 1.0)
+
+
+def test_the_interval_of_a_correlation_is_that_of_its_place_between_minus_1_and_1() -> None:
+    correlations = [0.2, 0.9, 0.95]
+    shares = interval([(1 + r) / 2 for r in correlations], within=SHARE)
+    assert interval(correlations, within=CORRELATION) == pytest.approx([2 * end - 1 for end in shares])
+    assert -1 < interval(correlations, within=CORRELATION)[1] < 0 < interval(correlations)[2] - 1
 
 
 def test_at_most_one_verdict_in_twenty_is_wrong() -> None:

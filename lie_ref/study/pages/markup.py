@@ -22,9 +22,9 @@ def source(package: str, name: str) -> str:
     return (package_files(package) / name).read_text(encoding="utf-8")
 
 
-def downloads() -> str:
-    """The script that lets a reader save the figures of a page."""
-    return source(__package__, "downloads.js")
+def shared_script() -> str:
+    """The script of both pages."""
+    return source(__package__, "shared.js")
 
 
 def content_policy(style: str, script: str = "") -> str:
@@ -78,14 +78,14 @@ def heads(names: Iterable[str]) -> str:
 def claim_row(finding: Mapping[str, Any]) -> str:
     """The row of a finding.  Claim and verdict come first, so that they fit on a phone."""
     words = {key: escape(finding[key]) for key in ("id", "claim", "statistic", "condition", "verdict", "note")}
+    note = f'<br><span class="note">{words["note"]}</span>' if words["note"] else ""
     return row(
         words["id"],
-        cells([words["claim"]], WORDS),
+        cells([words["claim"] + note], WORDS),
         cells([words["verdict"]], f' class="verdict {words["verdict"]}"'),
         cells([number(finding["value"]), interval(finding), words["condition"], number(finding["detectable"], ".2g")]),
         cells([words["statistic"]], WORDS),
         cells([str(finding["runs"])]),
-        cells([words["note"]], WORDS),
     )
 
 

@@ -1,4 +1,4 @@
-// Gives each figure buttons that save it as SVG or PNG, and its numbers as CSV.
+// What both pages do: figures can be saved as SVG or PNG and their numbers as CSV, and a table that scrolls says so.
 "use strict";
 
 const COPIED = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "stroke-linecap",
@@ -128,6 +128,11 @@ function addDownloads(box, name, pictures, rows) {
   button("CSV", "numbers", () => save(`${name}.csv`, "text/csv", [csv(rows())]));
   box.append(line);
 }
+
+// Tables that are wider than their box
+const watcher = new ResizeObserver((entries) => entries.forEach(({ target }) =>
+  target.classList.toggle("overflowing", target.scrollWidth > target.clientWidth + 1)));
+for (const box of document.querySelectorAll(".scroll")) watcher.observe(box);
 
 // Static figures: an element with `data-figure` names its files, and has its pictures and its table inside
 for (const figure of document.querySelectorAll("[data-figure]")) {
