@@ -53,7 +53,7 @@ test-browser: browser
 	$(BIN)/python -m pytest -q -m browser
 
 tables: $(BIN)/installed-test
-	$(BIN)/python -m tests.readme_tables $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m readme_tables $(ARGS)
 
 picture: browser
 	test -f "$(or $(OUT),runs/experiment)/summary.json" || $(MAKE) experiment

@@ -1,6 +1,6 @@
-"""Writes the tables and figures of the READMEs from `data/results`: `python -m tests.readme_tables`.
+"""Writes the tables and figures of the READMEs from `data/results`: `make tables` or `python -m readme_tables`.
 
-`python -m tests.readme_tables RUN NAME` first takes the results of a finished study from its folder RUN into
+`make tables` or `python -m readme_tables RUN NAME` first takes the results of a finished study from its folder RUN into
 `data/results/NAME.json`, together with its record.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import tutorial_figures
 
 from lie_ref.study.pages.charts import Axis, SmallChart
 from lie_ref.study.verdicts import table
@@ -237,9 +239,10 @@ FIGURE = {"orders.svg": orders_figure, "hair.svg": hair_figure, "reach.svg": rea
 
 
 def figures() -> dict[Path, str]:
-    """The figures of the study on CelebA: path → text."""
+    """The figures of the study on CelebA and of the tutorial: path → text."""
     (result,) = results("findings-celeba")[:1]
-    return {FIGURES / name: draw(result) for name, draw in FIGURE.items()}
+    found = {FIGURES / name: draw(result) for name, draw in FIGURE.items()}
+    return found | {FIGURES / name: draw() for name, draw in tutorial_figures.FIGURES.items()}
 
 
 def main(*given: str) -> None:
