@@ -179,7 +179,8 @@ def test_resuming_a_finished_run_prints_its_headlines_and_its_page(cache, run_co
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "data: synthetic faces, seed 0, 400 images"
     assert shown[2] == "mxresnet-tiny takes about 0.8 GiB of memory"
-    assert shown[3:-1] == headlines(run_copy)
+    assert re.fullmatch(r"12 steps, 3 checkpoints: about [\d:]+ and 0\.1 GiB of disk if nothing is done yet", shown[3])
+    assert shown[4:-1] == headlines(run_copy)
     assert shown[-1] == f"page: {run_copy / 'report.html'}"
 
 

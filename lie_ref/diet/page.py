@@ -91,13 +91,10 @@ def _answer(task: Task) -> str:
 
 def _sentences(task: Task) -> dict[str, str]:
     """What each figure shows, in a sentence computed from its numbers."""
-    _, _, _, _, windows = _figures(task)[0]
-    (_, _, _, saved, velocities), (_, _, _, copied, barriers) = _figures(task)[1:]
+    (*_, windows), (*_, saved, velocities), (*_, copied, barriers) = _figures(task)
     return {
         "pruning": _pruning_sentence(task),
-        "windows": _ends_sentence(
-            "Accuracy is highest for the window that starts at", windows["true labels"], max, ".0%"
-        ),
+        "windows": _windows_sentence(windows["true labels"]),
         "velocities": _bands_sentence(
             "From the last saved step but one to the last the kernel turns by", velocities, saved
         ),
@@ -105,11 +102,6 @@ def _sentences(task: Task) -> dict[str, str]:
         "noise": _noise_sentence(task),
         "correlations": _correlation_sentence(task),
     }
-
-
-def _mean(values: Values) -> float | None:
-    known = _known(values)
-    return fmean(known) if known else None
 
 
 def _pruning_sentence(task: Task) -> str:
@@ -127,19 +119,19 @@ def _pruning_sentence(task: Task) -> str:
     return f"The best of these subsets, the {fraction:.0%} with the highest {score}, gives {best:.1%}; {beside}."
 
 
-def _ends_sentence(words: str, curve: Curve, best: Any, form: str) -> str:
-    means = {place: mean for place, values in curve if (mean := _mean(values)) is not None}
+def _windows_sentence(curve: Curve) -> str:
+    means = {start: fmean(known) for start, values in curve if (known := _known(values))}
     if not means:
         return ""
-    place = best(means, key=means.__getitem__)
-    last = max(means)
-    return f"{words} {place:{form}} ({means[place]:.1%}); for the last one it is {means[last]:.1%}."
+    best = max(means, key=means.__getitem__)
+    last = f"for the last one it is {means[max(means)]:.1%}"
+    return f"Accuracy is highest for the window that starts at {best:.0%} ({means[best]:.1%}); {last}."
 
 
 def _bands_sentence(words: str, curves: Mapping[str, Curve], ticks: Mapping[Any, str]) -> str:
     """The last value of the lowest and the highest band."""
-    ends = {band: _mean(curve[-1][1]) for band, curve in curves.items() if band in ("lowest", "highest") and curve}
-    known = [f"{value:.2g} for the {band} EL2N" for band, value in ends.items() if value is not None]
+    ends = {band: _known(curves[band][-1][1]) for band in ("lowest", "highest") if curves[band]}
+    known = [f"{fmean(values):.2g} for the {band} EL2N" for band, values in ends.items() if values]
     return f"{words} {' and '.join(known)} (step {ticks[max(ticks)]})." if known else ""
 
 

@@ -11,18 +11,21 @@ from ..core.types import Arrays
 from ..images.dataset import Dataset
 from ..machine.errors import InputError
 from ..machine.files import from_json, make_folders, to_json, write_npz, write_text
-from ..machine.progress import Progress
+from ..machine.progress import Progress, expectation
+from ..machine.threads import threads
 from ..machine.workers import completed
 from ..study.folder import check_config, held_folder, own_files, recorded, with_versions, write_config
+from ..study.training import seconds_per_step
 from ..study.verdicts import judged, table
 from .claims import ACCURACY, found_in
 from .jobs import Job, Work
 from .page import render_diet
-from .plan import check_sizes, score_runs, trials
+from .plan import check_sizes, score_runs, subsets, trials
 from .results import how_forgotten, mean_scores, runs_of, task_results
 from .settings import DietSettings
 
 FORMAT = "lie-ref-diet/1"
+SCORED = 0.1  # what an example's bracket with one partner costs, in training steps, as measured
 OTHERWISE = "--out takes another folder"
 
 
@@ -43,6 +46,7 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
             check_sizes(settings, tasks[name, False])
         _begin(out, settings, dataset)
         record()
+        print(_expected(settings, work, threads() if executor else 1), flush=True)
         files = do(score_runs(settings), work, "scoring runs", executor, record)
         false = {name: task.false_labels(tasks[name, False]) for (name, noisy), task in tasks.items() if noisy}
         jobs: list[Job] = []
@@ -63,6 +67,22 @@ def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor 
         results = from_json(text, out / "results.json")
         render_diet(out, results, dataset)
         return results
+
+
+def _expected(settings: DietSettings, work: Work, at_once: int) -> str:
+    """How long a diet takes by what was measured with the smallest network, and how much its files take."""
+    kinds, seconds, room = 1 + bool(settings.noise), 0.0, 0.0
+    selections = len(subsets(settings)) + kinds * len(settings.offsets)
+    children = sum(2 * (settings.steps - step) for step in settings.spawns)
+    for name in settings.tasks:
+        task = work.tasks[name, False]
+        scoring = settings.steps + SCORED * settings.partners * len(task.rows)
+        steps = kinds * settings.runs * scoring + settings.retrainings * selections * settings.steps
+        steps += settings.runs * children
+        model = work.model(task)
+        seconds += steps * seconds_per_step(model, settings.size, settings.batch)
+        room += settings.runs * len(settings.watched) * 12 * model.parameter_count
+    return f"{len(settings.tasks)} tasks, {at_once} jobs at a time: {expectation(seconds, room, at_once)}"
 
 
 def do(

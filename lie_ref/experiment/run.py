@@ -19,18 +19,19 @@ from ..images.dataset import Cache, Dataset
 from ..machine.errors import InputError
 from ..machine.files import from_json, make_folders, read_text, to_json, write_npz, write_text, written
 from ..machine.process import available_memory
-from ..machine.progress import Progress
+from ..machine.progress import Progress, expectation
 from ..machine.workers import completed
 from ..study.checkpoint import Checkpoint
 from ..study.folder import check_config, held_folder, own_files, with_versions, write_config
-from ..study.training import Training
-from .examination import change_passes, examine
+from ..study.training import Training, seconds_per_step
+from .examination import INPUTS, change_passes, examine
 from .page import render
 from .reading import SUMMARY, read_evaluation, read_passes
 from .settings import Settings
 from .statistics import RMS_GRADIENT
 
 FIXED, A_PARAMETER = 3 * 2**28, 280  # bytes of memory that training and evaluation take together, as measured
+EVALUATED, PASSES = 150, 700  # what evaluating a checkpoint, and comparing passes, cost, in training steps
 SAVE_EVERY = 15.0  # seconds between two saves of the state from which a stopped run continues
 OTHERWISE = "give the same options to continue it, or --force to start anew"
 FILES = (
@@ -66,6 +67,7 @@ def run_experiment(
     """
     with held_folder(out):
         model, dataset = prepare(settings, out, cache, resume, force)
+        print(_expected(settings, model), flush=True)
         points = evaluate_checkpoints(settings, dataset, out, train(settings, model, dataset, out), executor)
         passes = compare_orders(settings, model, dataset, out)
         summary: dict[str, Any] = {
@@ -84,6 +86,15 @@ def run_experiment(
         page = render(out)
         (out / "state.npz").unlink(missing_ok=True)
     return page
+
+
+def _expected(settings: Settings, model: Model) -> str:
+    """How long the run takes by what was measured with the smallest network, and how much its files take."""
+    points = len(settings.checkpoints)
+    steps = settings.steps + EVALUATED * points + PASSES
+    saved = 12 * model.parameter_count + 8 * INPUTS * 3 * settings.size**2  # weights and Adam's state; watched images
+    seconds = steps * seconds_per_step(model, settings.size, settings.batch)
+    return f"{settings.steps:,} steps, {points} checkpoints: {expectation(seconds, points * saved)}"
 
 
 def prepare(

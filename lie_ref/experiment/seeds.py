@@ -19,7 +19,7 @@ from ..core.types import Array
 from ..images.dataset import Dataset
 from ..machine.errors import InputError, shortened
 from ..machine.files import from_json, make_folders, to_json, write_npz, write_text
-from ..machine.progress import clock
+from ..machine.progress import expectation
 from ..machine.threads import threads
 from ..machine.workers import completed
 from ..measure.crosschecks import mini_batch_error
@@ -32,7 +32,7 @@ from .curves import curves
 from .expansion import NETWORKS, expansion, variant
 from .orders import try_orders
 from .reading import VIEWS, read_orders, read_passes, read_sample, readable
-from .run import compare_orders, prepare, read_trained, train
+from .run import PASSES, compare_orders, prepare, read_trained, train
 from .sample import sample
 from .settings import Settings
 from .statistics import sample_statistics
@@ -47,7 +47,8 @@ SEEDS = 6  # by `_cost` they take 58 minutes on synthetic faces if a step takes 
 COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is lowest by then (CelebA 1,500, faces 2,000)
 SAMPLED = (100, 400, 600, 1000, 1500, 2000, 3000, 5000)  # steps at which checkpoints are sampled
 TRIED = (400, 5000)  # steps at which orders are tried
-SAMPLE, ORDERS, PASSES = 450, 1400, 700  # what a sample, trying orders, and comparing passes cost, in training steps
+SAMPLE, ORDERS = 450, 1400  # what a sample, and trying orders, cost, in training steps
+SAMPLES = 2**23  # bytes of the samples of a run
 
 
 def run_study(
@@ -67,9 +68,10 @@ def run_study(
         if settings.celeba:
             settings.open_images(cache)  # here, so that they are decoded by all processors
         steps = sum(_cost(settings, variant) for variant, _ in runs)
-        seconds = steps * seconds_per_step(preset(settings.preset), settings.size, settings.batch)
-        at_once = threads() if executor else 1
-        print(f"{len(runs)} runs take about {clock(seconds / at_once)} if none is done and {at_once} go on at a time")
+        model, at_once = preset(settings.preset), threads() if executor else 1
+        seconds = steps * seconds_per_step(model, settings.size, settings.batch)
+        room = len(runs) * (len(settings.checkpoints) * 12 * model.parameter_count + SAMPLES)
+        print(f"{len(runs)} runs, {at_once} at a time: {expectation(seconds, room, at_once)}")
         record()
         work = [partial(_run, settings, *run, out.resolve(), cache.resolve()) for run in runs]
         for done, _ in enumerate(completed(executor, work), start=1):

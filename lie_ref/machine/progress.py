@@ -85,6 +85,15 @@ def show_no_progress() -> None:
     _silent = True
 
 
+def expectation(seconds: float, room: float, at_once: int = 1) -> str:
+    """What a command says before a long work: about how long it takes, and how many bytes of disk.
+
+    >>> expectation(7450, 2**31, at_once=2)
+    'about 1:02:05 and 2.0 GiB of disk if nothing is done yet'
+    """
+    return f"about {clock(seconds / at_once)} and {max(0.1, room / 2**30):.1f} GiB of disk if nothing is done yet"
+
+
 def clock(seconds: float) -> str:
     """Seconds as minutes and seconds, with hours if there are any.
 

@@ -24,9 +24,9 @@ def squares(problem: Problem, epsilons: Sequence[float]) -> tuple[Array, Array]:
     >>> from lie_ref.fast.arguments import checked_problem
     >>> model = mlp([2, 3, 1])
     >>> given = model, *model.init(seed=0), np.eye(2), np.array([[0.0], [1.0]]), [(0, 1)]
-    >>> corners, gaps = squares(checked_problem(*given), [1e-1, 1e-2])
+    >>> corners, gaps = squares(checked_problem(*given), [1e-3, 1e-4])
     >>> corners.shape, round(float(gaps[0, 0] / gaps[0, 1]), 1)
-    ((1, 2, 4, 2), 9.9)
+    ((1, 2, 4, 2), 10.0)
     """
     g = engine.gradients(problem)
     corners, gaps = np.zeros((len(problem.pairs), len(epsilons), 4, 2)), np.zeros((len(problem.pairs), len(epsilons)))

@@ -14,6 +14,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 
 from lie_ref.cli import main
+from lie_ref.diet import run as diet
 from lie_ref.diet.jobs import Job
 from lie_ref.diet.page import render_diet
 from lie_ref.diet.run import run_diet
@@ -28,6 +30,7 @@ from lie_ref.diet.settings import PRESETS, DietSettings
 from lie_ref.images.dataset import Dataset
 from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz
+from lie_ref.machine.progress import expectation
 from lie_ref.machine.workers import workers
 
 # fmt: off
@@ -284,3 +287,23 @@ def test_the_page_says_first_what_was_decided_and_which_score_finds_false_labels
     assert f"than for a true one: {best['score']} {best['value']:.0%}" in answer
     shown = re.findall(r'class="verdict (\w+)"', page)
     assert shown == sorted(shown, key=lambda verdict: verdict == "undecided")
+
+
+def test_a_diet_says_how_long_it_takes_and_how_much_disk_before_it_begins(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the paper's preset: trainings on 400 faces with a step of 10 ms, one job at a time."""
+    settings = replace(DietSettings(**PRESETS["paper"]), faces=400, tasks=("attributes",), batch=16)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(diet, "do", stop)
+    monkeypatch.setattr(diet, "seconds_per_step", lambda *_: 0.01)
+    with pytest.raises(KeyboardInterrupt):
+        run_diet(settings, tmp_path / "out", cache)
+    examples = 320  # 80 % of the faces
+    scoring = 2 * 10 * (1600 + 0.1 * 16 * examples)  # with true and with false labels
+    selections = 1 + 2 * 7 + 2 * 4  # all; two fractions of random ones and of six scores; windows
+    steps = scoring + 10 * selections * 1600 + 10 * 2 * (4 * 1600 - 1050)
+    assert f"1 tasks, 1 jobs at a time: {expectation(0.01 * steps, 0)}" in capsys.readouterr().out

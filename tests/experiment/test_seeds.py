@@ -292,7 +292,9 @@ def test_the_study_says_about_how_long_it_takes_before_it_begins(
     # A plain run: 5,000 steps, 8 samples, orders at two steps, passes; four others: 2,000 steps and 5 smaller samples.
     steps = 2 * (5000 + 8 * 450 + 2 * 1400 + 700) + 2 * 4 * (2000 + 5 * 150)
     assert steps == 46200
-    assert capsys.readouterr().out.startswith("10 runs take about 1:17:00 if none is done and 1 go on at a time\n")
+    assert capsys.readouterr().out.startswith(
+        "10 runs, 1 at a time: about 1:17:00 and 0.2 GiB of disk if nothing is done yet\n"
+    )
 
 
 def test_variants_are_compared_in_the_order_of_their_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
