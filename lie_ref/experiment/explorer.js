@@ -462,19 +462,26 @@ function heatLimit() {
 function drawHeatMap() {
   const change = shown() ? changeOfPair() : () => 0;
   const limit = heatLimit();
+  const before = heat.order;
+  // Custom properties in the styles of 1,280 cells would cost a tenth of a second, so their values are read once.
+  const style = getComputedStyle(byId("explorer"));
+  const [raised, lowered] = ["--raised", "--lowered"].map((of) => style.getPropertyValue(of).trim());
   heat.order = heatOrder(change);
   heat.order.columns.forEach((a, c) => {
+    if (before?.columns[c] === a) return;
     heat.heads[c].firstChild.textContent = attributes[a];
     heat.heads[c].classList.toggle("hair", HAIR.has(a));
   });
   heat.order.rows.forEach((n, r) => {
     const { head, cells } = heat.rows[r];
-    Object.assign(head.firstChild, { src: data.faces[n], alt: `example ${n}`, title: `example ${n}` });
+    if (before?.rows[r] !== n) {
+      Object.assign(head.firstChild, { src: data.faces[n], alt: `example ${n}`, title: `example ${n}` });
+    }
     head.classList.toggle("marked", state.pair.includes(n));
     heat.order.columns.forEach((a, c) => {
       const value = change(n, a);
-      const sign = value > 0 ? "raised" : "lowered";
-      cells[c].style.backgroundColor = value ? `rgb(var(--${sign}) / ${Math.abs(value / limit).toFixed(3)})` : "";
+      const share = Math.abs(value / limit).toFixed(3);
+      cells[c].style.backgroundColor = value ? `rgb(${value > 0 ? raised : lowered} / ${share})` : "";
       cells[c].setAttribute("aria-label", `example ${n}, ${attributes[a]}: ${changeWords(value, n, a)}`);
     });
   });

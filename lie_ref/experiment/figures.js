@@ -400,8 +400,16 @@ function pointAtAttribute(a) {
 
 const AGREE = { line: 15, left: 150, right: 24, top: 46, least: 130, most: 420 };
 
-/** Each attribute's mean share in the changes by pairs that disagree on it, and by pairs that agree. */
+const agreements = new Map();
+
+/** Each attribute's mean share in the changes by pairs that disagree on it, and by pairs that agree; ε does not count. */
 function agreement() {
+  const key = `${state.k} ${state.view}`;
+  if (!agreements.has(key)) agreements.set(key, meanShares());
+  return agreements.get(key);
+}
+
+function meanShares() {
   const shares = pairs.map((_, p) => {
     const change = changeOf(p, 1);
     const moved = attributes.map((_, a) => PICTURES.reduce((sum, n) => sum + Math.abs(change(n, a)), 0));

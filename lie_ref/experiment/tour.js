@@ -105,6 +105,7 @@ function start() {
   makeTour();
   for (const details of document.querySelectorAll("#explorer details")) details.addEventListener("toggle", draw);
   addEventListener("hashchange", () => update(fragmentState()));
+  for (const query of ["print", "(prefers-color-scheme: dark)"]) matchMedia(query).addEventListener("change", draw);
   addEventListener("resize", () => {
     if (bumpWidth() === bump.width) return;
     makeBump();
