@@ -258,7 +258,7 @@ function makeBar() {
   rate.max = epsilons.length - 1;
   rate.addEventListener("input", () => update({ e: Number(rate.value) }));
   byId("epsilon-ticks").append(...epsilons.map((at) =>
-    element("span", { className: at === data.lr ? "used" : "" }, format(at, 1))));
+    element("span", { className: at === data.lr ? "used" : "" }, at < 1e-3 ? at.toExponential().replace("-", "−") : String(at))));
   makeChoice("views", Object.fromEntries(Object.entries(VIEWS).map(([name, { label }]) => [name, label])),
     (view) => update({ view }));
   makeChoice("scale", SCALES, (scale) => update({ scale }));
