@@ -128,6 +128,7 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
     shapes = {
         "pairs": (15, 2), "x": (32, 3, 16, 16), "y": (32, 40), "logits": (32, 40), "loss": (32,), "norm": (15,),
         "logit_delta": (15, 32, 40), "rms_gradient": (6, len(names)), "rms_bracket": (15, len(names)),
+        "rms_shuffled": (15, len(names)), "square_epsilon": (6,), "square_corners": (15, 6, 4, 2), "square_gap": (15, 6),
     }
     # fmt: on
     x, y = faces.batch(faces.indices("test")[:32], np.float64)
@@ -136,6 +137,8 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
         assert {name: found[name].shape for name in shapes} == shapes
         assert {found[name].dtype for name in shapes if name != "pairs"} == {np.dtype(np.float64)}
         assert found["tensor_names"].tolist() == names
+        assert found["tensor_sizes"].tolist() == [math.prod(shape) for shape in TINY.parameter_shapes.values()]
+        assert found["square_epsilon"].tolist() == [1e-5, 1e-4, 1e-3, 5e-3, 1e-2, 1e-1]  # with that of the run
         assert found["pairs"].tolist() == [[i, j] for i in range(6) for j in range(i + 1, 6)]
         np.testing.assert_array_equal(found["x"], x)
         np.testing.assert_array_equal(found["y"], y)
@@ -144,7 +147,8 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
         of_views = {f"{name}/{view}" for name in VIEW for view in views}
         for name in of_views:
             assert (found[name].shape, found[name].dtype) == (shapes[name.partition("/")[0]], np.float64)
-        assert found.keys() - shapes.keys() - of_views == {"tensor_names", "format", "step", "statistics", "views"}
+        others = {"tensor_names", "tensor_sizes", "format", "step", "statistics", "views"}
+        assert found.keys() - shapes.keys() - of_views == others
         assert (str(found["format"]), int(found["step"])) == ("lie-ref-evaluation/5", step)
 
 
