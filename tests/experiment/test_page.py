@@ -313,6 +313,9 @@ def test_the_footer_has_the_command_and_for_celeba_a_warning(run: Path, tmp_path
     footer = render(copied).read_text(encoding="utf-8").split("<footer>")[1].split("</footer>")[0]
     source = "--celeba DIR " if celeba else ""
     assert f"<code>lie-ref experiment {source}--seed 3 --exclusive-hair</code>" in footer
+    assert re.search(
+        r"drawn with python [\d.]+, lie-ref [\d.]+, numpy [\d.]+, autograd [\d.]+, pillow [\d.]+\.", footer
+    )
     assert ("may be used for research and not passed on" in footer) == bool(celeba)
     assert "/somewhere" not in footer
 

@@ -128,7 +128,8 @@ def test_an_evaluation_holds_float64_arrays_of_the_shapes_of_the_contract(small_
     shapes = {
         "pairs": (15, 2), "x": (32, 3, 16, 16), "y": (32, 40), "logits": (32, 40), "loss": (32,), "norm": (15,),
         "logit_delta": (15, 32, 40), "rms_gradient": (6, len(names)), "rms_bracket": (15, len(names)),
-        "rms_shuffled": (15, len(names)), "square_epsilon": (6,), "square_corners": (15, 6, 4, 2), "square_gap": (15, 6),
+        "rms_shuffled": (15, len(names)), "square_epsilon": (6,), "square_corners": (15, 6, 4, 2),
+        "square_gap": (15, 6),
     }
     # fmt: on
     x, y = faces.batch(faces.indices("test")[:32], np.float64)

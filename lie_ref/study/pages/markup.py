@@ -6,12 +6,13 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
-from importlib.metadata import version
 from importlib.resources import files as package_files
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from ..folder import with_versions
 
 THUMBNAIL = 64  # pixels: sharp even where a pair is shown large, and 32 faces take at most half a MiB
 WORDS = ' class="words"'
@@ -91,8 +92,9 @@ def claim_row(finding: Mapping[str, Any]) -> str:
 
 def footer(command: str, celeba: bool, title: str, address: str) -> str:
     """The end of a page: what made it, which work it repeats, and that faces of CelebA may not be passed on."""
+    tools = ", ".join(f"{name} {number}" for name, number in with_versions({})["versions"].items())
     warning = "<b>It shows faces of CelebA, which may be used for research and not passed on.</b> " * celeba
-    made = f"This page was made by <code>{escape(command)}</code> and drawn by lie_ref {version('lie-ref')}. "
+    made = f"This page was made by <code>{escape(command)}</code> and drawn with {tools}. "
     return f'<footer><p>{made}{warning}It repeats <a href="{address}">{escape(title)}</a>.</p></footer>'
 
 
