@@ -213,7 +213,11 @@ def reach_figure(result: Result) -> str:
     """Up to which ε the expansion holds, and its error at the learning rate, by step."""
     of = result["curves"]["reach"]
     networks, steps = (list(dict.fromkeys(entry[key] for entry in of)) for key in ("network", "step"))
-    x = ("step", Axis(steps[0], steps[-1], True), {step: f"{step:,}" for step in steps if step != 3000})
+    x = (
+        "step",
+        Axis(steps[0], steps[-1], True),
+        {step: f"{step:,}" for step in steps if step not in (600, 1500, 3000)},
+    )
 
     def curves(key: str, back: Callable[[float], float]) -> list[list[dict[str, Any]]]:
         return [
