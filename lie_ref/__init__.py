@@ -35,7 +35,7 @@ from .measure.order_value import order_value
 
 use_one_blas_thread()  # here and nowhere else, so that every entry gives the same bits on any number of processors
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Evaluation",
