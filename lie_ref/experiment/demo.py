@@ -53,13 +53,13 @@ print("agrees:", verdict.agrees, "because of:", *(bug.name for bug in verdict.di
 """,
     ),
     (
-        "A convolutional network that learns 40 attributes of synthetic faces, with brackets at steps 0, 10 and 20.",
+        "A convolutional network that learns 40 attributes of synthetic faces, with brackets at steps 0 and 10.",
         """
 from lie_ref.experiment.run import run_experiment
 from lie_ref.experiment.settings import Settings
 from lie_ref.machine.workers import workers
 with workers() as executor:
-    page = run_experiment(Settings(faces=400, size=24, steps=20), out, cache, force=True, executor=executor)
+    page = run_experiment(Settings(faces=400, size=24, steps=10), out, cache, force=True, executor=executor)
 print("page:", page)
 """,
     ),
