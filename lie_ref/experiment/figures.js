@@ -24,6 +24,7 @@ function drawSquare() {
   if (!found) {
     box.replaceChildren();
     byId("square-says").textContent = `At ε = ${format(epsilon())} these steps lead to no finite numbers.`;
+    byId("square-words").textContent = "";
     return;
   }
   const { first: [afterI, ij], then: [afterJ, ji], gap } = found;

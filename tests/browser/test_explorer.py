@@ -454,6 +454,7 @@ def test_the_square_has_the_corners_of_the_real_steps(page: Explorer, files: Run
         assert f"ends {100 * apart / step:.2g}".rstrip("0") in page.text("#square-says")
     page.rate(EPSILONS[-1])
     assert "no finite numbers" in page.text("#square-says")
+    assert page.text("#square-words") == ""
     assert page.each("#square svg") == []
 
 
@@ -558,6 +559,7 @@ def test_every_figure_can_be_saved_as_svg_png_and_csv(page: Explorer, files: Run
         if name.endswith(".svg"):
             assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg", name
             assert "fill" in text
+    assert all(f">step {step}</text>" in texts["multiples.svg"] for step in ALL_STEPS)
     rows = list(csv.reader(io.StringIO(texts["heat.csv"])))
     assert rows[0] == ["example", *ATTRIBUTES]
     np.testing.assert_allclose(np.array(rows[1][1:], float), delta(files)[0][0], rtol=6e-3, atol=1e-4)
@@ -651,6 +653,17 @@ def test_without_scripts_the_static_parts_are_there(page: Explorer) -> None:
     names = " ".join(node.get("name", {}).get("value", "") for node in tree if not node.get("ignored"))
     assert all(name in names for name in ("Without JavaScript", "Loss against training step", "What was checked"))
     assert "Which attributes move most" not in names
+
+
+def test_a_saved_picture_has_the_points_where_they_glide_to(page: Explorer) -> None:
+    saved, drawn = page.run("""
+      update({ k: 2 });
+      const picture = document.querySelector("#scatter > svg");
+      const places = (of) => [...of.querySelectorAll("circle")].map((circle) => circle.style.transform);
+      return [standalone(picture), picture].map(places);
+    """)
+    assert saved == drawn
+    assert len(set(saved)) == TENSORS
 
 
 def test_a_step_is_drawn_within_a_tenth_of_a_second(page: Explorer) -> None:

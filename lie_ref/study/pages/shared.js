@@ -1,18 +1,19 @@
 // What both pages do: figures can be saved as SVG or PNG and their numbers as CSV, and a table that scrolls says so.
 "use strict";
 
+// What a style sheet decides. A copy has its places already, also of points that still glide there.
 const COPIED = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "stroke-linecap",
-  "stroke-linejoin", "font-family", "font-size", "font-weight", "text-anchor", "opacity", "transform", "display"];
+  "stroke-linejoin", "font-family", "font-size", "font-weight", "text-anchor", "opacity", "display"];
 const SPACE = "http://www.w3.org/2000/svg";
 
 /** A copy of an SVG element that needs no style sheet. */
 function standalone(picture) {
   const copy = picture.cloneNode(true);
-  const nodes = [[picture, copy], ...[...picture.querySelectorAll("*")].map((node, k) => [node, copy.querySelectorAll("*")[k]])];
-  for (const [node, twin] of nodes) {
+  const [nodes, twins] = [picture, copy].map((of) => [of, ...of.querySelectorAll("*")]);
+  nodes.forEach((node, k) => {
     const style = getComputedStyle(node);
-    for (const name of COPIED) twin.style.setProperty(name, style.getPropertyValue(name));
-  }
+    for (const name of COPIED) twins[k].style.setProperty(name, style.getPropertyValue(name));
+  });
   const [x, y, width, height] = picture.getAttribute("viewBox").split(" ").map(Number);
   return framed(copy, x, y, width, height);
 }
@@ -34,17 +35,19 @@ function drawing(table) {
   for (const cell of table.querySelectorAll("th, td")) {
     add("rect", { ...place(cell), fill: getComputedStyle(cell).backgroundColor });
     for (const image of cell.querySelectorAll("img")) add("image", { ...place(image), href: image.src });
-    const text = cell.textContent.trim();
-    if (!text) continue;
+    const lines = cell.innerText.trim().split("\n").filter(Boolean);
     const holder = cell.querySelector("span") ?? cell;
     const { x, y, width, height } = place(holder);
     const style = getComputedStyle(holder);
     const upright = style.writingMode.startsWith("vertical");
-    const at = upright ? `translate(${x + width / 2 + 4} ${y + height}) rotate(-90)` : `translate(${x + width / 2} ${y + height / 2 + 4})`;
-    add("text", {
-      transform: at, fill: style.color, "font-size": style.fontSize, "font-family": style.fontFamily,
-      "font-weight": style.fontWeight, "text-anchor": upright ? "start" : "middle",
-    }, text);
+    lines.forEach((text, k) => {
+      const [middle, line] = [x + width / 2, y + height / 2 + 4 + 16 * (k - (lines.length - 1) / 2)];
+      add("text", {
+        transform: upright ? `translate(${middle + 4} ${y + height}) rotate(-90)` : `translate(${middle} ${line})`,
+        fill: style.color, "font-size": style.fontSize, "font-family": style.fontFamily,
+        "font-weight": style.fontWeight, "text-anchor": upright ? "start" : "middle",
+      }, text);
+    });
   }
   return framed(picture, 0, 0, frame.width, frame.height);
 }
@@ -60,16 +63,22 @@ function framed(picture, x, y, width, height) {
   return picture;
 }
 
-/** One picture with all of them, one below the other. */
-function joined(pictures) {
+/** One picture with all of them, one below the other, each under its title. */
+function joined(pictures, titles) {
   if (pictures.length === 1) return pictures[0];
   const whole = document.createElementNS(SPACE, "svg");
+  const { color, fontFamily } = getComputedStyle(document.body);
   let y = 0;
-  for (const picture of pictures) {
-    picture.setAttribute("y", y);
-    y += Number(picture.getAttribute("height"));
-    whole.append(picture);
-  }
+  pictures.forEach((picture, k) => {
+    const title = document.createElementNS(SPACE, "text");
+    title.textContent = titles[k];
+    for (const [name, value] of Object.entries({ x: 4, y: y + 16, fill: color, "font-family": fontFamily, "font-size": 13 })) {
+      title.setAttribute(name, value);
+    }
+    picture.setAttribute("y", y + 22);
+    y += 22 + Number(picture.getAttribute("height"));
+    whole.append(title, picture);
+  });
   return framed(whole, 0, 0, Math.max(...pictures.map((picture) => Number(picture.getAttribute("width")))), y);
 }
 
@@ -119,7 +128,8 @@ function addDownloads(box, name, pictures, rows) {
     node.addEventListener("click", save);
     line.append(" ", node);
   };
-  const picture = () => joined(pictures().map((of) => of instanceof SVGElement ? standalone(of) : drawing(of)));
+  const picture = () => joined(pictures().map((of) => of instanceof SVGElement ? standalone(of) : drawing(of)),
+    pictures().map((of) => of.getAttribute("aria-label") ?? of.parentElement.querySelector("b").textContent));
   line.append("Save:");
   if (pictures().length) {
     button("SVG", "picture", () => save(`${name}.svg`, "image/svg+xml", [toText(picture())]));
