@@ -173,9 +173,9 @@ def evaluate_checkpoints(
     their statistics."""
     make_folders(out / "evaluation")
     steps = trained if executor else list(trained)
-    left = (step for step in steps if not _evaluation(out, step).exists())
-    work = (partial(_evaluate, settings, dataset.cache, out.resolve(), step) for step in left)
-    with Progress(len(settings.checkpoints), "evaluating checkpoints") as bar:
+    done = {step for step in settings.checkpoints if _evaluation(out, step).exists()}
+    work = (partial(_evaluate, settings, dataset.cache, out.resolve(), step) for step in steps if step not in done)
+    with Progress(len(settings.checkpoints), "evaluating checkpoints", start=len(done)) as bar:
         for _ in completed(executor, work):
             bar.advance()
     return [{"step": step, **_statistics(_evaluation(out, step), step)} for step in settings.checkpoints]

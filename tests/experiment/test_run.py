@@ -305,6 +305,13 @@ def test_resuming_a_finished_run_changes_nothing_and_removes_the_unfinished_file
     assert content(run_copy) == content(small_run)
 
 
+def test_the_progress_of_a_resumed_run_counts_what_was_evaluated_before(cache, run_copy, capsys):
+    (run_copy / "evaluation/step_000012.npz").unlink()
+    run_experiment(SMALL, run_copy, cache, resume=True)
+    total = len(SMALL.checkpoints)
+    assert f"evaluating checkpoints  {total}/{total}" in capsys.readouterr().err
+
+
 OTHER_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"steps": 13}, "steps 12, not 13"),
     ({"seed": 1}, "seed 0, not 1"),
