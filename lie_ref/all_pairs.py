@@ -42,15 +42,17 @@ class Source:
 def write_brackets(source: Source, out: Path, executor: Executor | None = None) -> int:
     """Write the norms and scores among the n examples of a source to the `.npz` file `out`; returns n.
 
-    The file holds `norms` (n, n), of `norms_among`, and `grand` and `el2n` (n,), of `scores_of`.  Norms that are
-    computed already are kept in a hidden file beside it until it is there, so that the same call continues after a
-    stop.  Waits while another process writes `out`.  Raises InputError, which names the file, for what does not fit.
+    The file holds `norms` (n, n), of `norms_among`, and `grand` and `el2n` (n,), of `scores_of`.  Finished norms are
+    kept in a hidden file beside `out` until `out` is written, so that the same call continues after a stop.  Waits
+    while another process writes `out`.  Raises InputError, which names the file, for what does not fit.
     """
     with locked(out.with_name(f".{out.name}.lock"), str(out)):
-        begun = _begun(source, out)  # before the work that it shall keep
+        begun = _begun(source, out)  # made first, because it keeps the finished work
         norms = norms_among(source, executor, begun)
         write_npz(out, {"norms": norms, **scores_of(source, executor)})
-        for path in out.parent.glob(f".{escape(out.name)}.*.npy*"):  # with what other sources or kills have left
+        for path in out.parent.glob(
+            f".{escape(out.name)}.*.npy*"
+        ):  # also what calls with other sources, or killed ones, have left
             path.unlink()
     return len(norms)
 

@@ -26,7 +26,7 @@ Evaluate = Callable[[Point], Arrays]
 
 @dataclass
 class Differences:
-    """An engine that knows of a field its gradient(θ, number), and of the network at most logits(θ) (n_eval, k).
+    """An engine that knows only gradient(θ, number) of each field and, if given, logits(θ) (n_eval, k).
 
     `tensors` are those whose products are wanted, or None for all.
     """

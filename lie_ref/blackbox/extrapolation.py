@@ -25,7 +25,7 @@ SMALLEST = 16.0  # rounding errors of θ; smaller steps may not move it at all
 SHRINK = 2.0**0.5  # of one step to the next
 COLUMNS = 8  # of the tableau, each of which removes one power of h
 FEWEST = 4  # steps
-POOLED = 0.03  # the relative error of a tensor is at least this part of that of all; few numbers may agree by chance
+POOLED = 0.03  # a tensor's relative error is at least this part of that of all: few numbers may agree by chance
 SIGNIFICANT = 30.0  # errors by which both sides differ at a kink; fewer are allowed anyway
 KEPT = 1 << 20  # numbers of which the tableau is kept; of larger functions, only a sample of each tensor
 SAMPLE = 1 << 14  # numbers of a tensor, then
@@ -170,7 +170,7 @@ class Sample:
         return largest * np.sqrt(self.weight * np.add.reduceat(np.square(flat / largest), self.starts))
 
     def resolved(self, change: Array, seen: Array) -> Array:
-        """A change of a function, nan in tensors that were `seen` to change, where rounding loses it."""
+        """A change of a function, with nan in tensors that were `seen` to change and, by rounding, no longer do."""
         moved = self.norms(change) > 0
         for k in np.flatnonzero(seen & ~moved):
             change[self.starts[k] : self.ends[k]] = np.nan

@@ -20,7 +20,7 @@ from .engine import LOGITS, Differences
 from .extrapolation import KEPT, Derivative, size, unit
 
 UNKNOWN = Model(Sequential("", ()), n_in=0, n_out=1, pictures=False, spec={})
-ALLOWED = 32.0  # of the errors that differences claim to have; true ones were up to 8 times as large, at kinks
+ALLOWED = 32.0  # times the estimated errors of differences; at kinks, true errors were up to 8 times as large
 COARSE = 1e-3  # the relative error that a single difference may have
 NOISY = 8.0  # times the measured noise that it may have
 UNSTEADY = 1e4  # rounding errors; random numbers make larger differences between two calls at θ

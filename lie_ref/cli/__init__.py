@@ -1,9 +1,8 @@
 """The command line, `lie-ref COMMAND` or `python -m lie_ref COMMAND`: it parses options, calls, and prints.
 
-Exit status: 0 done, or the answers agree; 1 the answers were compared and disagree; 3 they were compared, and too
-little is decided to tell; 2 input that cannot be used, or output that cannot be written (a full disk, a closed standard
-output), or not enough memory, with one line on standard error; as a shell reports it for programs that a signal ends,
-130 stopped by Ctrl-C, 143 by SIGTERM, 141 by a closed pipe on standard output, and for the last there is no line.
+Exit status: 0 done, or the answers agree; 1 the answers disagree; 2 input that cannot be used, output that cannot be
+written, or not enough memory, with one line on standard error that says which; 3 too little is decided to tell; 130,
+143 and 141 stopped by Ctrl-C, by SIGTERM, and by a closed pipe (without a line).
 """
 
 import io

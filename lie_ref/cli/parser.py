@@ -92,7 +92,7 @@ def command_parser() -> Parser:
     ):
         experiment.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
     _add_folders(experiment, "experiment")
-    _add_executor(experiment, "checkpoints to evaluate", "a process beside that which trains")
+    _add_executor(experiment, "checkpoints to evaluate", "one process beside the training")
 
     findings = command("findings", "run the experiment with several seeds and judge the published claims")
     _add_source(findings)
@@ -103,7 +103,7 @@ def command_parser() -> Parser:
         metavar="N",
         help="runs of each kind, with seeds from 0 (default: %(default)s; a long study has 10)",
     )
-    text = f"number of training steps, at most {COMPARED_STEPS} in runs that are only compared"
+    text = f"number of training steps; runs with another loss or other faces stop at {COMPARED_STEPS:,}"
     # fmt: off
     _add_options(findings, default, (
         ("faces", int, "number of synthetic faces"),
@@ -115,14 +115,14 @@ def command_parser() -> Parser:
     _add_folders(findings, "findings", "; finished runs in it are not done again")
     _add_executor(findings, "runs")
 
-    selecting = command("diet", "score training examples, and train without those that the scores leave out")
+    selecting = command("diet", "score training examples, and train only on those that the scores select")
     _add_source(selecting)
     text = f"settings to start from, one of {', '.join(diet.PRESETS)} (default: %(default)s)"
     selecting.add_argument("--preset", choices=list(diet.PRESETS), default="default", metavar="NAME", help=text)
     # fmt: off
     _add_options(selecting, diet.DietSettings(), (
-        ("tasks", str, f"tasks, of {', '.join(diet.TASKS)}"),
-        ("scores", str, f"scores that select examples, of {', '.join(diet.SCORES)}"),
+        ("tasks", str, f"one or more tasks: {', '.join(diet.TASKS)}"),
+        ("scores", str, f"scores that select examples: {', '.join(diet.SCORES)}"),
         ("faces", int, "number of synthetic faces"),
         ("size", int, "height and width of the images in pixels"),
         ("network", str, f"network, one of {', '.join(PRESETS)}"),
@@ -153,7 +153,7 @@ def command_parser() -> Parser:
     report = command("report", "draw the page of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
 
-    check = command("check", "run a file that defines a gradient of any network, and check brackets with it")
+    check = command("check", "check the brackets that a Python file defines, with its gradient of any network")
     text = "Python file that defines gradient, theta and a candidate; or a dict or function NAME in it that gives them"
     check.add_argument("file", metavar="FILE.py[:NAME]", help=text)
     _add_json(check)
@@ -171,10 +171,7 @@ def command_parser() -> Parser:
     reference.add_argument("--training", action="store_true", help=text)
     reference.add_argument("--out", type=_new_file, required=True, metavar="R.npz", help="file for the reference")
 
-    many = command(
-        "brackets",
-        "compute norms of the brackets among many examples of a network, and their scores",
-    )
+    many = command("brackets", "compute norms of the brackets among many examples, and each example's GraNd and EL2N")
     many.add_argument("weights", type=Path, metavar="CHECKPOINT", help=WEIGHTS)
     _add_question(many, "x and y of the n examples")
     text = "file for norms (n, n), grand (n,) and el2n (n,); the same command continues after a stop"

@@ -57,7 +57,7 @@ def gradient(loss: Loss) -> Field:
 
 
 def directional_derivative(f: Callable[[Point], Point], theta: Point, direction: Point) -> Point:
-    """Df(θ)·d in forward mode: pushes the tangent d, which has the form of θ, forward to one of the form of f(θ)."""
+    """Df(θ)·d in forward mode: d has the form of θ, and the result has that of f(θ)."""
     names: list[str] = []
 
     def arrays(t: Point) -> Any:  # autograd has no forward rule for its dict, and sees no tangents in a plain one

@@ -106,7 +106,7 @@ class AdamState(Optimizer):
 
 @dataclass(frozen=True)
 class WeightDecay(Optimizer):
-    """An optimizer that is given g + λθ for g, with λ = `l2`, and to whose update μθ is added, with μ = `decoupled`.
+    """Gives an optimizer g + λθ in place of g, and adds μθ to its update; λ is `l2`, μ is `decoupled`.
 
     `l2` is the `weight_decay` of torch.optim.SGD and Adam, `decoupled` that of AdamW (Loshchilov & Hutter 2019).
     """

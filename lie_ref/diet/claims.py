@@ -113,7 +113,7 @@ CLAIMS = (
     Claim("1d", "GraNd at initialisation correlates with the norm of the image", "the same",
           lambda task: task["input_size"]["values"], low=0.5, within=CORRELATION),
     Claim("2a", "Training on the 60 % with the highest early EL2N is as good as training on all examples",
-          f"{ACCURACY}; at least −0.01", partial(_gain, "all", 0.6, EL2N), low=-0.01),
+          ACCURACY, partial(_gain, "all", 0.6, EL2N), low=-0.01),
     Claim("2b", "Training on the 60 % with the highest early EL2N beats a random 60 %", ACCURACY,
           partial(_gain, "random", 0.6, EL2N), low=0.0),
     Claim("2c", "Training on the 60 % with the highest early GraNd beats a random 60 %", ACCURACY,

@@ -95,10 +95,8 @@ def _sentences(task: Task) -> dict[str, str]:
     return {
         "pruning": _pruning_sentence(task),
         "windows": _windows_sentence(windows["true labels"]),
-        "velocities": _bands_sentence(
-            "From the last saved step but one to the last the kernel turns by", velocities, saved
-        ),
-        "barriers": _bands_sentence("Between children copied last the barrier is", barriers, copied),
+        "velocities": _bands_sentence("Between the last two saved steps the kernel turns by", velocities, saved),
+        "barriers": _bands_sentence("For the children that are copied last, the barrier is", barriers, copied),
         "noise": _noise_sentence(task),
         "correlations": _correlation_sentence(task),
     }
@@ -116,7 +114,8 @@ def _pruning_sentence(task: Task) -> str:
     (score, fraction), best = max(scored.items(), key=lambda item: float(item[1]))
     others = {"a random subset of this size": of.get((None, fraction)), "all examples": of.get((None, 1.0))}
     beside = ", ".join(f"{value:.1%} with {name}" for name, value in others.items() if value is not None)
-    return f"The best of these subsets, the {fraction:.0%} with the highest {score}, gives {best:.1%}; {beside}."
+    subset = f"the {fraction:.0%} with the highest {score}"
+    return f"The best of these subsets, {subset}, gives an accuracy of {best:.1%}; {beside}."
 
 
 def _windows_sentence(curve: Curve) -> str:
@@ -152,7 +151,7 @@ def _correlation_sentence(task: Task) -> str:
         return "No correlation is defined."
     most, least = (f(known, key=lambda entry: float(entry["value"])) for f in (max, min))
     each = (f"{' and '.join(entry['scores'])} ({entry['value']:.2f})" for entry in (most, least))
-    return "Most alike are {}, least {}.".format(*each)
+    return "The most similar scores are {}; the least similar are {}.".format(*each)
 
 
 # Charts
@@ -206,8 +205,8 @@ def _figures(task: Task) -> list[Figure]:
     copied = {k: str(at["step"]) for k, at in barriers}
     return [
         ("accuracy by window", "accuracy", "start of the window", starts, windows),
-        ("velocity of the kernel", "1 − cosine", "from the saved step before to step", saved, velocities),
-        ("error barrier", "barrier", "children are copied at step", copied, between),
+        ("velocity of the kernel", "1 − cosine", "step, compared with the saved step before", saved, velocities),
+        ("error barrier", "barrier", "step at which children are copied", copied, between),
     ]
 
 

@@ -115,7 +115,7 @@ _FORETOLD = "cosine of predicted and real changes of held-out loss, steps 400 an
 _LOSS = "difference in held-out loss, steps 400 and 5,000"
 _RANK = "mean rank of the four, steps ≥ 400"
 _SHARE = "share of all absolute logit changes, steps ≥ 400 (0.025 if all were equal)"
-_AGREE = "log₂ of its share in changes by disagreeing pairs over that by agreeing pairs"
+_AGREE = "log₂ of (its share of the changes by disagreeing pairs / by agreeing pairs)"
 # fmt: off
 CLAIMS = (
     Claim("1a", "RMS bracket follows RMS gradient over the tensors", "log–log correlation, steps ≥ 100",
@@ -126,15 +126,15 @@ CLAIMS = (
           _at(SETTLED, _view("spread")), high=1.5),
     Claim("1d", "… and one for all of training", "factor by which the constants of the checkpoints spread, steps ≥ 100",
           _spread_over_training, high=1.5),
-    Claim("1e", "… and leaves less than half as much unexplained as shuffled directions of the same norms",
-          "1 − r² over that of shuffled directions", _at(SETTLED, _unexplained), high=0.5),
+    Claim("1e", "… and leaves less than half the unexplained variance of shuffled directions of the same norms",
+          "1 − r², divided by that of shuffled directions", _at(SETTLED, _unexplained), high=0.5),
     Claim("1f", "Brackets of examples are larger than those of shuffled directions",
-          "decimal logarithm of the constant over that of shuffled directions", _at(SETTLED, _excess), low=0.0),
+          "log₁₀ of the constant divided by that of shuffled directions", _at(SETTLED, _excess), low=0.0),
     *(Claim(f"1{letter}", f"1a for {words}", "log–log correlation, steps ≥ 100",
             _at(SETTLED, _view("correlation", view)), low=0.9, within=CORRELATION)
       for letter, (view, words) in zip("gh", _VIEWS.items(), strict=True)),
     Claim("2a", "Past some step Black_Hair and Brown_Hair change most",
-          "share of sixes and checkpoints ≥ 400 at which they lead (1/780 if ranks were random)",
+          "how often they lead, over groups of six examples and steps ≥ 400 (1/780 if ranks were random)",
           _at(LATE, _view("lead")), low=0.9, within=SHARE),
     Claim("2b", "Hair colours rank higher than by chance", f"{_RANK} (20.5 if ranks were random)",
           _at(LATE, _view("hair_rank")), high=20.5),
@@ -160,13 +160,13 @@ CLAIMS = (
           partial(_foretold, "examples", "sgd", 1e-5), low=0.9, within=CORRELATION),
     Claim("6b", "… which of two mini-batches", "the same",
           partial(_foretold, "mini-batches", "sgd", 1e-5), low=0.9, within=CORRELATION),
-    Claim("6c", "… at ε = 0.005, at all", "the same", partial(_foretold, "mini-batches", "sgd", LR), low=0.0,
-          within=CORRELATION),
+    Claim("6c", "… at ε = 0.005, better than by chance", "the same",
+          partial(_foretold, "mini-batches", "sgd", LR), low=0.0, within=CORRELATION),
     Claim("6d", "… under Adam with its state, at ε = 1e-5", "the same",
           partial(_foretold, "mini-batches", "adam", 1e-5), low=0.9, within=CORRELATION),
-    Claim("6e", "… under Adam with its state, at ε = 0.005, at all", "the same",
+    Claim("6e", "… under Adam with its state, at ε = 0.005, better than by chance", "the same",
           partial(_foretold, "mini-batches", "adam", LR), low=0.0, within=CORRELATION),
-    Claim("6f", "Brackets foretell the loss after whole passes in random orders, by plain steps at ε = 0.005",
+    Claim("6f", "Brackets predict the loss after whole passes in random orders, by plain steps at ε = 0.005",
           "correlation of predicted and real held-out loss over 50 orders", partial(_foretold, "passes", "sgd", LR),
           low=0.0, within=CORRELATION),
     Claim("6g", "A pass in the order that brackets find best beats its reverse", _LOSS,
@@ -197,8 +197,10 @@ COMPARED = (  # claim, its runs, those beside them, and the share that is compar
            _HAIR_SHARE, low=0.0), "ambiguous", "clear", "probability_share"),
     (Claim("3d", "3a for swaps of examples with different hair", _APART, high=0.0),
      "exclusive", "plain", "probability_share_apart"),
-    (Claim("3e", "3a by 0.03 or more", _HAIR_SHARE, high=-0.03), "exclusive", "plain", "probability_share"),
-    (Claim("3f", "3d by 0.03 or more", _APART, high=-0.03), "exclusive", "plain", "probability_share_apart"),
+    (Claim("3e", "Hair’s share falls as in 3a, by 0.03 or more", _HAIR_SHARE, high=-0.03),
+     "exclusive", "plain", "probability_share"),
+    (Claim("3f", "Hair’s share falls as in 3d, by 0.03 or more", _APART, high=-0.03),
+     "exclusive", "plain", "probability_share_apart"),
 )
 # fmt: on
 

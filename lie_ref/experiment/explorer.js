@@ -23,7 +23,7 @@ const VIEWS = {
     effect: "the bracket",
     gradient: "the scaled gradients",
     order: 2,
-    missingAtFirst: "Adam has no preconditioner before its first step.",
+    missingAtFirst: "Adam has no scales before its first step.",
   },
   momentum: {
     label: "Adam with its memory",
@@ -174,7 +174,7 @@ function svg(tag, attributesOf = {}, ...children) {
   return node;
 }
 
-const face = (n, alt = `example ${n}`) => element("img", { src: data.faces[n], alt, title: `example ${n}` });
+const face = (n, alt = `example ${n}`) => element("img", { src: data.faces[n], alt, title: alt });
 const tables = new Map();
 
 /** Make a group of radio buttons; `options` maps values to labels. */
@@ -339,7 +339,7 @@ function sizesSentence() {
   const gaps = pairs.map((_, p) => gapOf(p));
   const [most, least] = [largest(gaps), gaps.indexOf(Math.min(...gaps))];
   const of = (p) => `examples ${pairs[p].join(" and ")} (${smallPercent(gaps[p])} of a step)`;
-  return `At ε = ${format(epsilon())} order matters most to ${of(most)} and least to ${of(least)}.`;
+  return `At ε = ${format(epsilon())} order matters most for ${of(most)} and least for ${of(least)}.`;
 }
 
 function changesSentence() {
@@ -353,8 +353,8 @@ function changesSentence() {
     }
   }
   const digits = Math.min(8, Math.max(1, Math.ceil(-Math.log10(100 * most.size || 1)) + 1));
-  return `The order of this pair changes most the probability of ${plainName(most.a)} in picture ${most.n}: from ` +
-    `${percent(most.from, digits)} to ${percent(most.to, digits)}.`;
+  return `The order of this pair has its largest effect on ${plainName(most.a)} in picture ${most.n}: it would move the ` +
+    `probability from ${percent(most.from, digits)} to ${percent(most.to, digits)}.`;
 }
 
 // The matrix of sizes
@@ -415,7 +415,7 @@ let heat;
 function makeHeatMap() {
   const heads = attributes.map(() => element("th", { scope: "col" }, element("span")));
   const rows = PICTURES.map((n) => ({
-    head: element("th", { scope: "row" }, face(n)),
+    head: element("th", { scope: "row" }, face(n, `picture ${n}`)),
     cells: attributes.map(() => {
       const cell = element("td", { tabIndex: -1 });
       cell.setAttribute("role", "gridcell");
@@ -475,21 +475,21 @@ function drawHeatMap() {
   heat.order.rows.forEach((n, r) => {
     const { head, cells } = heat.rows[r];
     if (before?.rows[r] !== n) {
-      Object.assign(head.firstChild, { src: data.faces[n], alt: `example ${n}`, title: `example ${n}` });
+      Object.assign(head.firstChild, { src: data.faces[n], alt: `picture ${n}`, title: `picture ${n}` });
     }
     head.classList.toggle("marked", state.pair.includes(n));
     heat.order.columns.forEach((a, c) => {
       const value = change(n, a);
       const share = Math.abs(value / limit).toFixed(3);
       cells[c].style.backgroundColor = value ? `rgb(${value > 0 ? raised : lowered} / ${share})` : "";
-      cells[c].setAttribute("aria-label", `example ${n}, ${attributes[a]}: ${changeWords(value, n, a)}`);
+      cells[c].setAttribute("aria-label", `picture ${n}, ${attributes[a]}: ${changeWords(value, n, a)}`);
     });
   });
   const [low, high] = byId("colours").querySelectorAll("span");
   low.textContent = shown() ? `−${format(limit)} logits` : "–";
   high.textContent = shown() ? `+${format(limit)} logits` : "–";
   if (heat.at) pointAt(heat.at);
-  fillTable("heat-table", () => [["example", ...heat.order.columns.map((a) => attributes[a])],
+  fillTable("heat-table", () => [["picture", ...heat.order.columns.map((a) => attributes[a])],
     ...heat.order.rows.map((n) =>
       [String(n), ...heat.order.columns.map((a) => shown() ? signed(change(n, a)) : "–")])]);
 }
@@ -511,9 +511,9 @@ function openPicture(node) {
   ], "td"));
   const head = row(["attribute", "label", "predicted", "with the change", "change in logits"], "th");
   byId("picture-name").textContent = `Picture ${n} at step ${current().step}, ε = ${format(epsilon())}`;
-  byId("picture-words").textContent = `What training on example ${state.pair.join(" and then on ")}, and not the other ` +
-    "way round, changes in this picture, by the bracket.";
-  byId("picture-face").replaceChildren(face(n));
+  byId("picture-words").textContent = `How training on example ${state.pair.join(" and then on ")}, instead of the other ` +
+    "way round, changes this picture, as predicted for small steps.";
+  byId("picture-face").replaceChildren(face(n, `picture ${n}`));
   byId("picture-table").replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
   byId("picture").showModal();
 }
@@ -528,5 +528,5 @@ function pointAt(cell) {
   heat.rows.forEach(({ head }, k) => head.classList.toggle("on", k === r));
   const value = shown() ? changeOfPair()(n, a) : 0;
   byId("change-readout").replaceChildren(face(n, ""), element("span", {}, element("b", {}, attributes[a]),
-    ` of example ${n}: ${changeWords(value, n, a)}`));
+    ` of picture ${n}: ${changeWords(value, n, a)}`));
 }

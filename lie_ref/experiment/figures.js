@@ -70,13 +70,13 @@ function drawSquare() {
     svg("text", { class: "middle", x: centre[0], y: centre[1] + lens + 18 }, `× ${format(zoom)}`)));
   const step = Math.sqrt((Math.hypot(...afterI) ** 2 + Math.hypot(...afterJ) ** 2) / 2);
   const inPlane = Math.hypot(ij[0] - ji[0], ij[1] - ji[1]);
-  byId("square-says").textContent = `Trained on ${i} then ${j}, or on ${j} then ${i}, at ε = ${format(epsilon())} this ` +
-    `network really ends ${smallPercent(gap / step)} of a step apart. The bracket foretold ` +
+  byId("square-says").textContent = `At ε = ${format(epsilon())}, training on ${i} then ${j} and training on ${j} then ` +
+    `${i} really end ${smallPercent(gap / step)} of a step apart. The bracket predicted ` +
     `${smallPercent((epsilon() * current().views.plain.norm[selected().p]) / step)}.`;
   byId("square-words").textContent = "This is a real plane in the space of all parameters: it contains the two steps. " +
-    (zoom > 1 ? `The box enlarges where they end, ${format(zoom)} times. ` : "") + "Of the gap, " +
-    `${smallPercent(Math.min(1, gap ? inPlane / gap : 0))} lies in this plane; the rest points out of it. All points ` +
-    "were computed by carrying the steps out. Half the ε makes the square half as large and its gap four times smaller.";
+    (zoom > 1 ? `The box shows the two ends ${format(zoom)} times larger. ` : "") +
+    `${smallPercent(Math.min(1, gap ? inPlane / gap : 0))} of the gap lies in this plane; the rest points out of it. All ` +
+    "points were computed by carrying the steps out. Halving ε makes the square half as large and its gap four times smaller.";
 }
 
 const squareRows = () => [["example", "then", "ε", "corner", "along the first step", "across it"],
@@ -236,7 +236,7 @@ function multiplesSentence() {
     const all = known.map(([, fit]) => fit[key]);
     return `from ${format(Math.min(...all), 2)} to ${format(Math.max(...all), 2)}`;
   };
-  return `Over training the correlation of this pair goes ${span("correlation")}, and the constant ${span("constant")}.`;
+  return `Over training the correlation of this pair ranges ${span("correlation")}, and the constant ${span("constant")}.`;
 }
 
 function drawScatter(range, fit) {

@@ -131,7 +131,9 @@ def _training_sentence(points: list[dict[str, Any]]) -> str:
         return "The loss is not a finite number at any checkpoint."
     first, last = (f"{losses[step]:.3g} at step {step:,}" for step in (min(losses), max(losses)))
     best = min(losses, key=lambda step: losses[step])
-    between = f", by way of {losses[best]:.3g} at step {best:,}" if best not in (min(losses), max(losses)) else ""
+    between = (
+        f", with a minimum of {losses[best]:.3g} at step {best:,}" if best not in (min(losses), max(losses)) else ""
+    )
     return f"The loss on validation images goes from {first} to {last}{between}."
 
 
@@ -291,7 +293,7 @@ def _checked(points: list[dict[str, Any]]) -> str:
 
 
 def _passes_sentence(passes: list[dict[str, Any]]) -> str:
-    """How well brackets predict the most mini-batches, by network, at the largest ε of a good prediction."""
+    """For each network, the largest ε at which brackets predict passes over the most mini-batches well."""
     most = max((entry["mini_batches"] for entry in passes), default=0)
     good: dict[str, list[float]] = {entry["network"]: [] for entry in passes}
     for entry in passes:

@@ -1,6 +1,6 @@
 """Samples what swaps change at a checkpoint: the brackets of many sixes of test examples, which each run draws anew.
 
-A claim about "the examples" must not hang on six of them, least of all on who has which hair.  The sixes of a run are
+A claim about "the examples" must not depend on six of them, nor on their hair.  The sixes of a run are
 stratified by hair: of the test examples, sorted by the colour of their hair, each six takes one from every sixth part.
 """
 
@@ -29,7 +29,7 @@ PAIRS = np.array(list(combinations(range(SIX), 2)))
 
 
 def draw(rng: np.random.Generator, hair: Array, sixes: int = SIXES) -> tuple[Array, Array]:
-    """Row numbers of the sixes (s, 6), and for each of other examples to watch (s, 16), from the `hair` (n,) of n rows.
+    """Row numbers of s sixes (s, 6), and of 16 other examples to watch for each (s, 16), given the `hair` (n,) of all.
 
     >>> examples, watched = draw(np.random.default_rng(0), np.arange(60) // 10, sixes=2)
     >>> (examples // 10).tolist(), watched.shape

@@ -38,7 +38,7 @@ from .settings import Settings
 from .statistics import sample_statistics
 
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "exclusive": {"exclusive_hair": True}}  # what a run changes
-OF_FACES: dict[str, dict[str, Any]] = {  # the variants that there are of synthetic faces only
+OF_FACES: dict[str, dict[str, Any]] = {  # the variants of synthetic faces only
     "independent": {"independent_hair": True},
     "clear": {"ambiguity": 0.0},
     "ambiguous": {"ambiguity": 2.0},
@@ -155,7 +155,7 @@ def study_table(summary: dict[str, Any]) -> list[str]:
 
 
 def _sampled(plain: bool) -> list[int]:
-    """The steps at which a run is sampled: from those on to which claims apply."""
+    """The steps at which a run is sampled: those to which claims apply."""
     return [step for step in SAMPLED if step >= (SETTLED if plain else LATE)]
 
 

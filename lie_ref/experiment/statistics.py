@@ -50,7 +50,7 @@ def _hair_ranks(ranking: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 
 def sample_statistics(arrays: Arrays) -> dict[str, Any]:
-    """The statistics of a sample of sixes at a checkpoint: means over the sixes, and of the pairs of all of them.
+    """The statistics of a sample of sixes at a checkpoint: means over the sixes, or over all of their pairs.
 
     `views` has for each view the fits of `proportionality` (`spread` is the factor by which the constants of a six's
     pairs spread), the mean rank of hair, how often Black_Hair and Brown_Hair lead, and the share of each hair colour

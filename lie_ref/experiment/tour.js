@@ -6,10 +6,10 @@ const strongest = () => pairs[largest(checkpoints[last].views.plain.norm)];
 const used = { view: "plain", e: epsilons.indexOf(data.lr) };
 const TOUR = [
   { at: "training", choose: () => ({ ...used, k: 0, pair: strongest() }), words: () => byId("training-says").textContent +
-    " The question is whether it would have learned something else from the same pictures in another order." },
+    " Would the network have learned something else from the same pictures in another order?" },
   { at: "see", choose: () => ({ ...used, k: last, pair: strongest() }), words: () => "Take two pictures. " +
     byId("square-says").textContent + " The square does not close, and the gap is ε² times their Lie bracket." },
-  { at: "sizes", choose: () => ({ ...used, k: last }), words: () => "Each two pictures have a bracket. " +
+  { at: "sizes", choose: () => ({ ...used, k: last }), words: () => "Every two pictures have a bracket. " +
     byId("sizes-says").textContent },
   { at: "changes", choose: () => ({ ...used, k: last, sort: "both" }), words: () => "The gap moves every answer of the " +
     "network. " + byId("changes-says").textContent },

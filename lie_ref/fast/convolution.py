@@ -121,7 +121,7 @@ def _kernels(w: Array, few: bool) -> Array:
 
 
 def _correlate(layer: Conv, x: Array, kernels: Array, few: bool) -> Array:
-    """Pictures x (…, group, member, …) times kernels (group or 1, …), or k of them along an axis before: pictures.
+    """The pictures x (…, group, member, …) convolved with kernels (group or 1, …), or (k, group or 1, …) for k at once.
 
     Patches are copied once for all k kernels of their group.
     """

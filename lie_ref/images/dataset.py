@@ -137,8 +137,8 @@ def build_cache(
     There is an item for each row: `decode(item)` returns (size, size, 3) uint8 or raises `InputError` for an image that
     cannot be read.  It runs in worker processes, so it and the items must pickle.  `skip_bad` drops and counts such
     images; otherwise the first one is raised.  The folder appears when it is complete; a second build waits for the
-    first.  An interrupted build leaves nothing behind, and a killed one a file `.NAME.lock`, which locks nothing, and a
-    hidden folder `.NAME.part-*`, which a build of a later day removes.
+    first.  An interrupted build leaves nothing behind.  A killed one leaves `.NAME.lock`, which locks nothing, and a
+    hidden folder `.NAME.part-*`, which a build on a later day removes.
     """
     folder = planned.images.parent
     try:
@@ -162,7 +162,7 @@ def _build(planned: Dataset, decode: Callable[[Item], np.ndarray], items: Sequen
 
 
 def _remove_abandoned(caches: Path) -> None:
-    """Remove what killed builds have left behind; a living one, of another cache, has written within `ABANDONED`."""
+    """Remove what killed builds have left behind; one that still runs has written within `ABANDONED`."""
     for images in caches.glob(".*.part-*/*/images.npy"):
         with suppress(OSError):  # it has just been finished or removed
             if time.time() - images.stat().st_mtime > ABANDONED:

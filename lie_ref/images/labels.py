@@ -53,7 +53,7 @@ def _latent_correlation(frequency: np.ndarray, correlation: np.ndarray) -> np.nd
 
 
 def _possible(margin: np.ndarray, exclusive: bool) -> np.ndarray:
-    """Labels (n, 40) bool from margins over the thresholds, less impossible ones; the clearest hair colour stays."""
+    """Labels (n, 40) bool from margins over the thresholds, without impossible combinations of them."""
     labels = margin > 0
     if exclusive:
         labels[:, _HAIR] &= margin[:, _HAIR] == margin[:, _HAIR].max(axis=1, keepdims=True)

@@ -50,8 +50,8 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 def centre_square(image: Image.Image, size: int) -> np.ndarray:
     """The central square of a picture, upright as its EXIF says, resized: (size, size, 3) uint8.
 
-    Colours are what Pillow's `convert("RGB")` makes of them, which drops transparency; of 16 bits of grey the higher 8
-    are taken, as Pillow does for colours.  ValueError for numbers of which no one knows how bright they are.
+    Colours are what Pillow's `convert("RGB")` makes of them, which drops transparency; 16-bit grey keeps its
+    higher 8 bits, as Pillow does for colours.  ValueError if the brightness of the numbers is unknown.
 
     >>> centre_square(Image.new("L", (89, 109), 128), 2).tolist()
     [[[128, 128, 128], [128, 128, 128]], [[128, 128, 128], [128, 128, 128]]]

@@ -17,7 +17,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 class Source(NamedTuple):
-    """A folder, or a zip and the prefix of the images in it, and name, size (and check sum) of each image."""
+    """Where images are: a folder, or a zip with a prefix; the `files` have a name, size and (in a zip) check sum."""
 
     path: Path
     prefix: str | None
@@ -69,7 +69,7 @@ def image_sources(folders: Iterable[Path], archives: Iterable[zipfile.ZipFile]) 
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name; macOS keeps in `._NAME` what else it knows of NAME."""
+    """Whether a file is an image by its name; macOS keeps metadata of NAME in `._NAME`."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
@@ -86,7 +86,7 @@ def read_bytes(home: Path | zipfile.ZipFile, name: str, most: int) -> bytes:
     with file:
         if size > most:
             raise ValueError(f"{size:,} bytes, expected at most {most:,}")
-        return file.read(size)  # without a size, a zip whose directory tells less would be unpacked whole
+        return file.read(size)  # a zip whose directory understates the size would otherwise be unpacked whole
 
 
 def shown(text: str, most: int = 64) -> str:

@@ -23,7 +23,7 @@ from .threads import use_one_thread
 
 ENDED = "a worker process ended: was it killed, or short of memory?"
 NEEDS_UNIX = (
-    "worker processes need Unix (Linux, macOS, WSL), and so do the commands experiment, findings, diet and brackets"
+    "worker processes need Unix (Linux, macOS, WSL): so do the commands experiment, findings, diet, brackets and demo"
 )
 CODE = "import sys; sys.path[:] = {!r}; from lie_ref.machine.child import serve; serve({})"
 

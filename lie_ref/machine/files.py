@@ -18,7 +18,7 @@ import numpy as np
 from .errors import InputError, shortened
 from .process import interrupt_held
 
-BUDGET = 2**28  # bytes that arrays may take which are larger than their file
+BUDGET = 2**28  # most bytes that arrays larger than their file may take
 HEADER = 4096  # the largest number of bytes that the header of one array may take
 JSON_LENGTH, JSON_DEPTH = 2**24, 100  # characters of JSON text, lists and objects within each other
 
@@ -202,7 +202,7 @@ def make_folders(*folders: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
-    """Make the folder of a block that fills it.  If the block fails, no folder stays that was made and is empty."""
+    """Make a folder for the block to fill.  If the block fails, new folders that are still empty are removed."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folders(folder)
     try:

@@ -34,7 +34,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
             print(f"lie-ref: waiting for {what}, in use by {holder}", file=sys.stderr, flush=True)
         while (file := _taken(path)) is None:
             time.sleep(0.1)
-    with file:  # which is removed before it is unlocked, so that nobody locks a file that then goes
+    with file:  # removed before it is unlocked, so that nobody locks a file about to be removed
         try:
             yield
         finally:

@@ -18,8 +18,8 @@ class Progress:
     """A progress bar, used as a context manager; an occasional plain line if standard error is not a terminal.
 
     `start` counts work of an earlier run (a resumed job): as done, but not towards the rate.  After an exception the
-    bar stays as it was, and later output starts on a new line.  A job that takes less than `patience` seconds, or
-    with no terminal less than half a minute more, shows nothing.  `total` is None if nobody knows it.
+    bar stays as it was, and later output starts on a new line.  A job shorter than `patience` seconds shows
+    nothing; without a terminal, neither does one that is half a minute longer.  `total` is None if nobody knows it.
 
     >>> with Progress(3, "decoding") as bar:
     ...     for image in range(3):

@@ -21,9 +21,8 @@ UNGUARDED = ' A script with an executor of its own needs `if __name__ == "__main
 def completed(executor: Executor | None, work: Iterable[Callable[[], Result]]) -> Iterator[tuple[int, Result]]:
     """The place and the result of each piece of work as it is finished; without an executor, in this process.
 
-    An executor begins with the first pieces while `work` still makes others.
-    When an error, Ctrl-C or the end of the loop stops it, no further work is started.  Raises InputError if the
-    executor loses its workers.
+    An executor begins with the first pieces while `work` still makes others.  When an error, Ctrl-C or the end of the
+    loop stops it, no further work is started.  Raises InputError if the executor loses its workers.
 
     >>> list(completed(None, [lambda: 3, lambda: 4]))
     [(0, 3), (1, 4)]

@@ -14,8 +14,8 @@ from ..core.types import Arrays
 from ..fast import engine
 from .derivatives import swap_effect
 
-# Order swaps at four steps give two extrapolations to ε = 0.  They may differ by this part of the change between the
-# steps, for an effect of first and of second order in ε.  A jump of the gradient between the steps adds 1/ε to a swap
+# Order swaps at four steps give two extrapolations to ε = 0.  For an effect of first or second order in ε, they may
+# differ by this part of the change between the steps.  A jump of the gradient between the steps adds 1/ε to a swap
 # of second order.  It only shifts a swap of first order, so that needs one more swap, at a step `NEARER` times smaller.
 STRAIGHTNESS = {1: 0.01, 2: 0.1}
 NEARER = 256

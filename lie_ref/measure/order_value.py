@@ -1,6 +1,6 @@
 """Which of two orders is better: what a swap of two examples does to the loss on others, to second order.
 
-Training on i, then j leaves θ where training on j, then i does, plus ε² [v_i, v_j].  The mean loss L on other examples
+Training on i then j ends at the θ of j then i, plus ε² [v_i, v_j].  The mean loss L on other examples
 therefore differs by ε² ⟨∇L, [v_i, v_j]⟩ + O(ε³).  The Hessians are symmetric, so
 
     ⟨∇L, [v_i, v_j]⟩ = ⟨∇L, H_j g_i − H_i g_j⟩ = ⟨g_i, H_j ∇L⟩ − ⟨g_j, H_i ∇L⟩
@@ -20,7 +20,7 @@ from ..fast import engine
 from ..fast.arguments import Errors, LossLike, checked_inputs, checked_problem, checked_result
 
 BATCH = 64  # examples at a time in the gradient of a mean loss
-MOST = 16  # fields to be put into the best order
+MOST = 16  # the most fields that `best_order` takes
 
 
 def order_value(
@@ -36,7 +36,7 @@ def order_value(
 ) -> Array:
     """⟨∇L, [v_i, v_j]⟩ for all pairs of n examples, where L is the mean loss on (x_val, y_val): (n, n), antisymmetric.
 
-    Times ε², it is the loss after i, then j minus the loss after j, then i.  If it is negative, i first is better.
+    Times ε², it is the loss after "i then j" minus the loss after "j then i".  If it is negative, i first is better.
     x is (n, channels, height, width) or (n, features), y is (n, n_out), or (n,) integers for "softmax"; x_val and y_val
     likewise, for any number of examples.  Batch-norm is in evaluation mode, and the result has the dtype of the
     parameters.  Raises ValueError or TypeError for arrays that do not fit, and ValueError for a result that is not

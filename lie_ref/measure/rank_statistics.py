@@ -19,7 +19,7 @@ def ranks(a: Array) -> Array:
 
 
 def rising(a: Array, shuffled: Array) -> Array:
-    """The indices (n,) that sort a in rising order.  Equal entries keep the order that they have in `shuffled`.
+    """The indices (n,) that sort `a` in rising order.  Equal entries keep the order that they have in `shuffled`.
 
     `shuffled` (n,) is a random permutation of the indices: it decides where a score does not.
 

@@ -18,7 +18,7 @@ def squares(problem: Problem, epsilons: Sequence[float]) -> tuple[Array, Array]:
     The plane through θ contains the steps −g_i and −g_j.  Its first axis points along −g_i and its second along the
     rest of −g_j.  `corners` (p, e, 4, 2) are four points seen in this plane, relative to θ and divided by ε: after i,
     after i and then j, after j, after j and then i.  `gaps` (p, e) are the distances between the second and the fourth
-    point, divided by ε, with what lies outside the plane.  By the expansion a gap is ε |[v_i, v_j]| + O(ε²).
+    point, divided by ε, including the part outside the plane.  By the expansion they are ε |[v_i, v_j]| + O(ε²).
 
     >>> from lie_ref import mlp
     >>> from lie_ref.fast.arguments import checked_problem

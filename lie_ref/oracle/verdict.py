@@ -92,7 +92,7 @@ class Verdict:
         lines += [f"{text[0].upper()}{text[1:]}." for text in (self.layer, self.located) if text]
         if any(q.agrees is None for q in self.quantities.values()):
             few = f"With fewer than {ENOUGH:g} digits decided, zeros would agree as well."
-            lines.append(f"{few} What decides more: {self.advice}.")
+            lines.append(f"{few} To decide more, use {self.advice}.")
         return "\n".join(lines)
 
 

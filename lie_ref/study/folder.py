@@ -32,10 +32,10 @@ def held_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def recorded(out: Path, command: str) -> Iterator[Callable[[], None]]:
-    """Keep `record.json` in the folder of a study: its command, the versions, and the seconds that all starts took.
+    """Keep `record.json` in the folder of a study: its command, the versions, and the seconds spent over all starts.
 
-    Whoever calls what this yields at the start and after each piece of work loses little time to a kill.  Raises
-    InputError for a record that is damaged.
+    Call the yielded function at the start and after each piece of work, so that a kill loses little of the time.
+    Raises InputError for a record that is damaged.
     """
     path, began = out / "record.json", monotonic()
     try:

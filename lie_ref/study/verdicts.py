@@ -1,10 +1,10 @@
 """Verdicts on claims: each claim has a statistic, and all claims of a study are judged together.
 
 A statistic has one value for each checkpoint of a run, or one for the whole run.  Its number is the mean of the means
-of the runs, and its interval is Student's over the runs; that of a share or a correlation is made on the logit scale,
-so that it stays within their range.  Each run draws everything anew that is random, the examples as well as the
-weights, so the interval is one over both.  A claim holds if the whole interval lies within the claim's bounds, fails if
-it lies outside, and is undecided otherwise.
+of the runs, and its interval is Student's over the runs; that of a share or a correlation is computed on the logit
+scale, so that it stays within their range.  Each run draws all random things anew, examples as well as weights, so the
+interval covers both.  A claim holds if the whole interval lies within the claim's bounds, fails if it lies outside, and
+is undecided otherwise.
 
 Of many intervals that are right 19 times in 20, some are wrong.  The level of the intervals is therefore chosen for all
 claims of a study together, so that at most 5 % of the decided verdicts are expected to be wrong (Benjamini & Hochberg
@@ -116,7 +116,7 @@ def interval(
 
 
 def _ends(number: float, half: float, within: tuple[float, float] | None) -> tuple[float, float]:
-    """The ends of an interval that is `half` long on each side: at the number, if a range bends the scale."""
+    """The ends of an interval of half-width `half`, measured at the number if a range bends the scale."""
     if within is None or not within[0] < number < within[1]:
         return number - half, number + half
     middle, stretched, (low, high) = _logit(number, within), half * _slope(number, within), within
@@ -160,7 +160,7 @@ def _within(angle: float, degrees: int) -> float:
 
 
 def _risk(entry: dict[str, Any]) -> float:
-    """The probability of a number as far from the nearest bound as this one, if the truth were that bound."""
+    """The p-value of the hypothesis that the truth is the nearest bound."""
     distance, error = _distance(entry), entry["error"]
     if not distance or error is None:
         return 1.0
@@ -217,8 +217,8 @@ def table(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
         first = next(iter(of.values()))
         words = " | ".join(first[name] for name in ("claim", "statistic", "condition"))
         lines.append(f"| {key} | {words} | {' | '.join(_cell(of[name]) if name in of else '' for name in columns)} |")
-    notes = [f"{k}, {name}: {of[name]['note']}" for k, of in sorted(entries.items()) for name in of if of[name]["note"]]
-    return [*lines, *([""] if notes else []), *notes]
+    notes = [(k, n, entry["note"]) for k, of in sorted(entries.items()) for n, entry in of.items() if entry["note"]]
+    return [*lines, *([""] if notes else []), *(f"- {key}, {name}: {note}" for key, name, note in notes)]
 
 
 def _cell(entry: dict[str, Any]) -> str:

@@ -181,7 +181,7 @@ def test_hovering_gives_value_target_and_probability(page: Explorer, files: RunF
     for row, column in ((3, 0), (9, 21)):
         assert page.change(row, column) == pytest.approx(delta(files)[0][row, column], rel=6e-3, abs=1e-4)
         text = page.text("#change-readout")
-        assert text.startswith(f"{ATTRIBUTES[column]} of example {row}: ")
+        assert text.startswith(f"{ATTRIBUTES[column]} of picture {row}: ")
         assert f"label {'yes' if last['y'][row, column] else 'no'}" in text
         shown = float(re.search(r"predicted ([\d.]+)\u00a0%", text)[1])
         assert shown == pytest.approx(100 / (1 + np.exp(-last["logits"][row, column])), abs=0.051)
@@ -191,8 +191,8 @@ def test_rows_and_columns_are_sorted_by_effect_and_back(page: Explorer, files: R
     page.pair(0, 1).click()
     size = np.abs(delta(files)[0])
     columns = [ATTRIBUTES[a] for a in np.argsort(-size.mean(axis=0), kind="stable")]
-    rows = [f"example {n}" for n in np.argsort(-size.mean(axis=1), kind="stable")]
-    plain, names = [f"example {n}" for n in range(32)], ATTRIBUTES
+    rows = [f"picture {n}" for n in np.argsort(-size.mean(axis=1), kind="stable")]
+    plain, names = [f"picture {n}" for n in range(32)], ATTRIBUTES
     orders = {"columns": (plain, columns), "rows": (rows, names), "none": (plain, names), "both": (rows, columns)}
     for sort, expected in orders.items():
         page.choose("sort", sort)
@@ -236,7 +236,7 @@ def test_a_checkpoint_or_run_that_lacks_a_view_says_so(page: Explorer, tmp_path:
     page.choose("views", "preconditioned")
     assert not page.find("#missing").is_displayed()
     page.go_to(0)
-    reason = "Adam has no preconditioner before its first step."
+    reason = "Adam has no scales before its first step."
     assert page.find("#missing").text == f"Step 0 has no view “Adam’s scales”. {reason}"
     assert set(page.each("#matrix td:not(.same, .corner)")) == {"–"}
     page.hover(page.cell(1, 1))

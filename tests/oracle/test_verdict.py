@@ -150,7 +150,7 @@ def test_the_verdict_says_where_rounding_leaves_no_digits_and_what_would_help():
     line = "  hvp          CANNOT TELL: 0.0 digits are decided in H_1 g_0, because of rounding in float32"
     assert line in verdict.splitlines()
     assert verdict.count("CANNOT TELL:") == 6
-    assert "What decides more: answers in float64, or oracle.reference at" in verdict
+    assert "To decide more, use answers in float64, or oracle.reference at" in verdict
     assert "rounding" not in str(oracle.verify(VECTOR, VECTOR.outputs))
 
 

@@ -110,7 +110,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
              partial(other_layers, layers.swapped(MaxPool, layers.ZeroPaddedMaxPool))),
         _bug("average-pool-divides-by-four", "the average-pool divides by 4 at odd edges, too",
              partial(other_layers, layers.swapped(AvgPool, layers.FourDividingAvgPool))),
-        Bug("other-stride", "another convolution has the stride", one_of(networks.other_strides)),
+        Bug("other-stride", "the stride is on another convolution", one_of(networks.other_strides)),
         Bug("other-order", "layers stand in another order", one_of(networks.reordered)),
         Bug("batch-norm-exchanged", "two arrays of batch-norm are exchanged", one_of(batch_norm.exchanged)),
         Bug("weights-shared", "layers share their weights", one_of(networks.shared_weights)),
@@ -174,7 +174,7 @@ CATALOGUE: dict[str, tuple[Bug, ...]] = {
     ),
     "hvp": (
         _bug("gauss-newton", "products are with the Gauss–Newton matrix, not with the Hessian", products.gauss_newton),
-        Bug("curvature-lost", "something has no second derivative", one_of(products.curvature_lost)),
+        Bug("curvature-lost", "part of the network or loss has no second derivative", one_of(products.curvature_lost)),
         Bug("products-elsewhere", "products are other ones", one_of(products.products_elsewhere)),
         _bug("hessian-of-sum", "Hessians are of the sum over the outputs, gradients of the mean",
              products.hessian_of_sum),

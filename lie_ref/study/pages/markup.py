@@ -95,7 +95,7 @@ def footer(command: str, celeba: bool, title: str, address: str) -> str:
     tools = ", ".join(f"{name} {number}" for name, number in with_versions({})["versions"].items())
     warning = "<b>It shows faces of CelebA, which may be used for research and not passed on.</b> " * celeba
     made = f"This page was made by <code>{escape(command)}</code> and drawn with {tools}. "
-    return f'<footer><p>{made}{warning}It repeats <a href="{address}">{escape(title)}</a>.</p></footer>'
+    return f'<footer><p>{made}{warning}It repeats the work in <a href="{address}">{escape(title)}</a>.</p></footer>'
 
 
 def settings_rows(settings: Mapping[str, Any]) -> str:
