@@ -94,7 +94,7 @@ lint: $(BIN)/installed-lint
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
-$(BIN)/installed: $(BIN)/python pyproject.toml
+$(BIN)/installed: $(BIN)/python pyproject.toml lie_ref/__init__.py
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
 	touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -294,3 +295,14 @@ def test_the_demo_shows_code_and_what_it_prints(tmp_path, cache, capsys):
     code = [line[4:] for line in shown.splitlines() if line.startswith("    ")]
     assert code == [line for _, step in STEPS for line in step.strip().splitlines()]
     assert (tmp_path / "demo" / "report.html").exists()
+
+
+def test_a_lack_of_processes_is_not_called_a_fault_of_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_process(options: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(commands, "doctor", no_process)
+    assert main(["doctor", "nowhere"]) == 2
+    assert capsys.readouterr().err == f"lie-ref: [Errno {errno.EAGAIN}] Resource temporarily unavailable\n"

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.fields import difference
 from ..core.types import Array, Arrays
 from ..machine.errors import InputError, nearest
-from ..oracle.comparison import BEST, ENOUGH, SLACK
+from ..oracle.comparison import ENOUGH, SLACK, log_digits
 from ..oracle.tolerance import MARGIN
 from ..oracle.verdict import Agreement, Explanation, Verdict
 from .candidates import rows
@@ -66,7 +66,7 @@ def check_order(
     agrees = False if False in each else None if None in each else True
     wrong = [compared[q] for q, found in quantities.items() if found.agrees is False and found.finite]
     diagnosis = tuple(e for one in wrong for e in one.explained())
-    orders = ", ".join(dict.fromkeys(f"ε^{order:.2f}" for order in swaps.orders))
+    orders = ", ".join(dict.fromkeys(f"ε^{o:.2f}" if math.isfinite(o) else "nothing" for o in swaps.orders))
     return Verdict("check_order", agrees, quantities, diagnosis, "", f"swaps change theta by {orders}", ADVICE)
 
 
@@ -177,11 +177,11 @@ class Compared:
         each = np.where(sizes > whole, sizes / allowed, np.inf)
         ratios = np.minimum(size / whole, each.min(axis=0))
         least = int(np.argmin(ratios))
-        decided = math.floor(10 * _digits(1 / float(ratios[least]))) / 10
+        decided = math.floor(10 * log_digits(1.0, float(ratios[least]))) / 10
         agrees = bool(finite and (errors <= allowed).all()) and (True if decided >= ENOUGH else None)
         scale = float(sizes[worst] if sizes[worst] > whole[worst[1]] else size[worst[1]])
         name, dtype = list(self.claim)[worst[0]], next(iter(self.claim.values())).dtype
-        digits, required = (_digits(float(e[worst]) / scale) for e in (errors, allowed))
+        digits, required = (log_digits(float(e[worst]), scale) for e in (errors, allowed))
         place = f"{name} of pair {tuple(self.pairs[worst[1]].tolist())}"
         where = f"pair {tuple(self.pairs[least].tolist())}"
         because = "of rounding in theta, or of kinks close to it"
@@ -189,23 +189,15 @@ class Compared:
 
     def explained(self) -> Iterator[Explanation]:
         """The claim as a multiple of the effect."""
-        inner = [
-            sum(
-                float(np.vdot(u, v))
-                for name, a in self.claim.items()
-                for p, e in enumerate(self.effects)
-                for u, v in [((a[p], e.values[name])[first], e.values[name])]
-            )
-            for first in (0, 1)
-        ]
-        c = inner[0] / inner[1] if inner[1] else 0.0
+        both = [(a[p], e.values[name]) for name, a in self.claim.items() for p, e in enumerate(self.effects)]
+        along, whole = (sum(float(np.vdot(of[k], of[1])) for of in both) for k in (0, 1))
+        c = along / whole if whole else 0.0
         if not (self.errors(c) <= SLACK * np.maximum(self.allowed(), CLOSE * self.errors())).all():
             return
         name = "all-zero" if not c else "sign-swapped" if abs(c + 1) < CLOSE else "factor"
         near = float(np.linalg.norm(self.errors(c)) / max(abs(c) * float(np.linalg.norm(self.sizes())), 1e-300))
-        yield Explanation(
-            name, f"the claim is {c:.6g} times the {self.quantity.replace('_', '-')} effect", _digits(near)
-        )
+        said = f"the claim is {c:.6g} times the {self.quantity.replace('_', '-')} effect"
+        yield Explanation(name, said, log_digits(near, 1.0))
 
 
 def _order(swaps: list[tuple[float, Array]], noise: float) -> float:
@@ -216,7 +208,3 @@ def _order(swaps: list[tuple[float, Array]], noise: float) -> float:
         return math.inf
     (a, larger), (b, smaller) = clear[-2:]
     return math.log(larger / smaller) / math.log(a / b)
-
-
-def _digits(error: float) -> float:
-    return max(0.0, min(BEST, -math.log10(error))) if error > 0 else BEST

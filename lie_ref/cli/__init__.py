@@ -5,6 +5,7 @@ written, or not enough memory, with one line on standard error that says which; 
 143 and 141 stopped by Ctrl-C, by SIGTERM, and by a closed pipe (without a line).
 """
 
+import errno
 import io
 import os
 import signal
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from ..machine.errors import InputError, one_line
 from ..machine.process import interrupt_on_sigterm, keep_freed_memory
 from .parser import command_parser
+
+SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # processes, memory and open files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = str(error)
     except OSError as error:  # it names its file, such as a folder that may not be read; what is printed has no name
         said = one_line(str(error))
-        if error.filename is None:
+        if error.filename is None and error.errno not in SCARCE:
             said = f"standard output: cannot be written ({error.strerror})"
             _forget_output()
     except KeyboardInterrupt as stop:

@@ -159,7 +159,7 @@ def check_shapes(argument: str, arrays: Mapping[str, Any], shapes: Shapes) -> No
     """Raise ValueError unless the arrays have exactly these names and shapes, TypeError unless they are a mapping."""
     if not hasattr(arrays, "keys"):
         raise TypeError(f"{argument}: expected a dict name -> array, got {type(arrays).__name__}")
-    names = [name for name in arrays if not name.endswith("num_batches_tracked")]  # PyTorch's counters
+    names = [name for name in arrays if not str(name).endswith("num_batches_tracked")]  # PyTorch's counters
     missing, unknown = [n for n in shapes if n not in arrays], [n for n in names if n not in shapes]
     if missing or unknown:
         what = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is unknown"

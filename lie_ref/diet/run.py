@@ -27,6 +27,7 @@ from .settings import DietSettings
 FORMAT = "lie-ref-diet/1"
 SCORED = 0.1  # what an example's bracket with one partner costs, in training steps, as measured
 OTHERWISE = "--out takes another folder"
+FILES = ("config.json", "record.json", "results.json", "report.html", "scores-*.npz", "jobs/*", "states/*")
 
 
 def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor | None = None) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _begin(out: Path, settings: DietSettings, dataset: Dataset) -> None:
     elif any(out.glob("jobs/*")):
         raise InputError(f"{out}: holds jobs but no config.json; {OTHERWISE}")
     make_folders(out / "jobs", out / "states")
-    for path in own_files(out, ("*", "jobs/*", "states/*"), ".part"):
+    for path in own_files(out, FILES, "*.part"):
         path.unlink()
     if not (out / "config.json").exists():
         write_config(out, config)

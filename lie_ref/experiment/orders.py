@@ -47,7 +47,7 @@ def try_orders(settings: Settings, model: Model, dataset: Dataset, checkpoint: C
     optimizers: dict[str, Optimizer] = {"sgd": PLAIN, "adam": checkpoint.adam(settings.betas)}
     found = []
     pairs, batches = min(PAIRS, len(rows) // settings.batch // 2), min(BATCHES, len(rows) // settings.batch)
-    swapped = {"examples": problem(rows[: 2 * PAIRS])}
+    swapped = {"examples": problem(rows[: 2 * min(PAIRS, len(rows) // 2)])}
     if pairs:
         swapped["mini-batches"] = problem(rows[: 2 * pairs * settings.batch], settings.batch)
     for kind, of in swapped.items():

@@ -67,7 +67,7 @@ def checked_problem(
     if training and not batches:
         raise ValueError(f"training: expected mini-batches x (b, m, …) for it, got x of shape {np.shape(x)}")
     x = checked_inputs("x", weights, x, batches)
-    y = checked_targets(model, y, x.shape[: 1 + batches], x.dtype, loss)
+    y = checked_targets("y", model, y, x.shape[: 1 + batches], x.dtype, loss)
     pairs = NO_PAIRS if pairs is None else checked_indices("pairs", pairs, len(x), ndim=2)
     if x_eval is None:
         x_eval = x.reshape(-1, *x.shape[2:]) if batches else x
@@ -126,24 +126,24 @@ def checked_arrays(argument: str, arrays: Mapping[str, Array], shapes: Shapes, d
     return {name: _checked_numbers(f"{argument}[{name!r}]", a, dtype) for name, a in found.items()}
 
 
-def checked_targets(model: Model, y: Array, lead: tuple[int, ...], dtype: Any, loss: LossLike) -> Array:
+def checked_targets(argument: str, model: Model, y: Array, lead: tuple[int, ...], dtype: Any, loss: LossLike) -> Array:
     """Targets, in this dtype, that fit the loss and inputs with these leading axes; integers for a loss of labels."""
     of = loss_function(loss)
-    y = as_array("y", y)
+    y = as_array(argument, y)
     shape = lead if of.labels else (*lead, model.n_out)
     if y.shape != shape:
-        raise ValueError(f"y: expected shape {shape} for loss {of.name!r}, got {y.shape}")
+        raise ValueError(f"{argument}: expected shape {shape} for loss {of.name!r}, got {y.shape}")
     if of.labels:
         if not np.issubdtype(y.dtype, np.integer):
-            raise TypeError(f"y: expected integer labels for loss {of.name!r}, got dtype {y.dtype}")
+            raise TypeError(f"{argument}: expected integer labels for loss {of.name!r}, got dtype {y.dtype}")
         if (y < 0).any() or (y >= model.n_out).any():
-            raise ValueError(f"y: expected labels 0 to {model.n_out - 1}, got {y.min()} to {y.max()}")
+            raise ValueError(f"{argument}: expected labels 0 to {model.n_out - 1}, got {y.min()} to {y.max()}")
         return y
     if y.dtype == bool or np.issubdtype(y.dtype, np.integer):
         y = y.astype(dtype)
-    y = _checked_numbers("y", y, dtype)
+    y = _checked_numbers(argument, y, dtype)
     if of.binary and ((y < 0).any() or (y > 1).any()):
-        raise ValueError(f"y: expected targets in [0, 1] for loss {of.name!r}, got {y.min():g} to {y.max():g}")
+        raise ValueError(f"{argument}: expected targets in [0, 1] for loss {of.name!r}, got {y.min():g} to {y.max():g}")
     return y
 
 

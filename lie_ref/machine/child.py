@@ -96,6 +96,15 @@ def serve(handle: int) -> None:
         try:
             answer = pickle.dumps((pickle.loads(waiting.get())(), None, ""))
         except Exception as error:
-            answer = pickle.dumps((None, error, format_exc()))
+            answer = _failed(error, format_exc())
         with suppress(OSError):  # the parent has ended, and so will this process
             line.send_bytes(answer)
+
+
+def _failed(error: Exception, trace: str) -> bytes:
+    """The answer that an error is, or its text if it is one that cannot be pickled."""
+    try:
+        pickle.loads(answer := pickle.dumps((None, error, trace)))
+    except Exception:
+        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}"), trace))
+    return answer

@@ -20,11 +20,12 @@ def use_one_blas_thread() -> None:
         mapped = Path("/proc/self/maps").read_text().splitlines()
     except OSError:  # not Linux
         return
-    for path in {line.split()[-1] for line in mapped if "openblas" in line}:
-        library = ctypes.CDLL(path)
-        for name in THREAD_SETTERS:
-            if hasattr(library, name):
-                getattr(library, name)(1)
+    for path in {line.split(maxsplit=5)[-1] for line in mapped if "openblas" in line}:  # it may contain spaces
+        with suppress(OSError):  # the file has been replaced since it was loaded
+            library = ctypes.CDLL(path)
+            for name in THREAD_SETTERS:
+                if hasattr(library, name):
+                    getattr(library, name)(1)
 
 
 def keep_freed_memory() -> None:

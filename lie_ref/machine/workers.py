@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
@@ -31,13 +31,15 @@ def completed(executor: Executor | None, work: Iterable[Callable[[], Result]]) -
         yield from ((k, do()) for k, do in enumerate(work))
         return
     places: dict[Future[Result], int] = {}
+    done: SimpleQueue[Future[Result]] = SimpleQueue()
     try:
         for k, do in enumerate(work):
-            places[executor.submit(do)] = k
-            for future in [future for future in places if future.done()]:
-                yield places.pop(future), future.result()
-        for future in as_completed(list(places)):
-            yield places.pop(future), future.result()
+            places[future := executor.submit(do)] = k
+            future.add_done_callback(done.put)
+            while not done.empty():
+                yield places.pop(future := done.get()), future.result()
+        while places:
+            yield places.pop(future := done.get()), future.result()
     except BrokenExecutor as error:  # all its futures have failed
         raise InputError(f"{ENDED}{UNGUARDED}") from error
     finally:

@@ -17,7 +17,7 @@ from ..core.networks import Model
 from ..core.problem import Problem
 from ..core.types import Array, Arrays
 from ..fast import engine
-from ..fast.arguments import Errors, LossLike, checked_inputs, checked_problem, checked_result
+from ..fast.arguments import Errors, LossLike, checked_inputs, checked_problem, checked_result, checked_targets
 
 BATCH = 64  # examples at a time in the gradient of a mean loss
 MOST = 16  # the most fields that `best_order` takes
@@ -51,8 +51,9 @@ def order_value(
     True
     """
     problem = checked_problem(model, params, buffers, x, y, loss=loss, batches=False)
-    checked_inputs("x_val", problem, x_val)
-    held_out = checked_problem(model, params, buffers, x_val, y_val, loss=loss, batches=False)
+    x_val = checked_inputs("x_val", problem, x_val)
+    y_val = checked_targets("y_val", model, y_val, x_val.shape[:1], x_val.dtype, loss)
+    held_out = replace(problem, x=x_val, y=y_val, x_eval=x_val)
     return checked_result(values(problem, mean_gradient(held_out)), errors)
 
 

@@ -69,7 +69,7 @@ def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: LossLike
 
     def norms(state: State, some: slice) -> Array:
         z = logits(model, *state, x[some])
-        targets = checked_targets(model, y[some], z.shape[:1], z.dtype, loss)
+        targets = checked_targets("y", model, y[some], z.shape[:1], z.dtype, loss)
         return np.sqrt(squared_norms(error_vectors(z, targets, loss)))
 
     return _expected(states, lambda state: _in_batches(partial(norms, state), x, y))

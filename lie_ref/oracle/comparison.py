@@ -172,7 +172,7 @@ class Comparison:
         size = float(norms(self.vector.outputs[key], key)[row])
         if size == 0:  # digits are then relative to the terms that cancel; MARGIN rounding errors of them are allowed
             size = allowed / (MARGIN * _unit(self.candidate[key]))
-        return _digits(error, size), _digits(allowed, size)
+        return log_digits(error, size), log_digits(allowed, size)
 
     def decided(self, quantity: str) -> tuple[float, str, tuple[int, ...]]:
         """The digits that the allowed errors decide, in the worst row that matters, and this row as in `worst`.
@@ -194,7 +194,7 @@ class Comparison:
         whole = np.where(np.isfinite(error), size / error, 0.0)
         found = np.concatenate([whole[None], each])
         part, *row = (int(r) for r in np.unravel_index(np.argmin(found), found.shape))
-        return _digits(1, float(found[(part, *row)])), ["", *keys][part], tuple(row)
+        return log_digits(1, float(found[(part, *row)])), ["", *keys][part], tuple(row)
 
     def explained_by(self, solution: Answers, fraction: float = 0.0, zeros: bool = False) -> float | None:
         """The digits to which a faulty solution matches everything that the candidate has, or None if it does not.
@@ -245,8 +245,8 @@ def _distance(a: Array, b: Array, key: str) -> Array:
         return norms(np.subtract(a, b, dtype=np.promote_types(a.dtype, np.float64)), key)
 
 
-def _digits(error: float, size: float) -> float:
-    """−log10 of a relative error, from 0 to `BEST`."""
+def log_digits(error: float, size: float) -> float:
+    """−log10 of a relative error, from 0 to `BEST`; 0 if it is not finite."""
     if error == 0:
         return BEST
     return float(np.clip(-np.log10(error / size), 0, BEST)) if error < size else 0.0

@@ -135,3 +135,12 @@ def test_what_does_not_fit_is_one_line(arguments: tuple[Any, ...], message: str)
     with pytest.raises(InputError, match=message) as caught:
         check_order(*arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_swaps_that_change_nothing_are_not_taken_for_agreement() -> None:
+    def still(theta: np.ndarray, i: int, epsilon: float) -> np.ndarray:
+        return theta - epsilon * theta * i  # example 0 takes no step
+
+    verdict = check_order(still, THETA, {"second_order": np.zeros(5)})
+    assert (verdict.agrees, verdict.located) == (None, "swaps change theta by nothing")
+    assert check_order(still, THETA, {"second_order": np.ones(5)}).agrees is False

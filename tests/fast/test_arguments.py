@@ -67,6 +67,7 @@ BAD = [
     ({"params": {}}, V, rf"params: expected the model's 17 names, but '{WEIGHT}' is missing"),
     ({"params": without(BIAS)}, V, rf"params: expected the model's 17 names, but '{BIAS}' is missing"),
     ({"params": changed("fc", np.ones(1))}, V, r"params: expected .* names, but 'fc' is unknown; they are 0.0.w.*, …"),
+    ({"params": PARAMS | {0: np.ones(1)}}, V, r"params: expected the model's 17 names, but 0 is unknown"),
     ({"params": changed(BIAS, np.ones(4))}, V, rf"params\['{BIAS}'\]: expected shape \(3,\), got \(4,\)"),
     ({"params": changed(BIAS, np.full(3, np.inf))}, V, rf"params\['{BIAS}'\]: expected finite numbers"),
     ({"params": changed(BIAS, np.ones(3, int))}, T, r"params: expected one floating dtype .*, got float64, int64"),

@@ -71,9 +71,20 @@ def test_every_entry_gives_the_same_bits_for_1_and_2_threads_of_blas():
 
 def test_settings_do_nothing_with_other_libraries(monkeypatch):
     monkeypatch.setattr(process.ctypes, "CDLL", Mock(side_effect=OSError("no such library")))
-    monkeypatch.setattr(process.Path, "read_text", lambda self: "7f00-7f01 r-xp 00000000 00:00 0 /usr/lib/libblas.so\n")
+    monkeypatch.setattr(
+        process.Path, "read_text", lambda self: "7f00-7f01 r-xp 00000000 00:00 0 /usr/lib/libopenblas.so\n"
+    )
     process.use_one_blas_thread()
     process.keep_freed_memory()
+
+
+def test_blas_is_found_in_a_folder_whose_name_has_spaces(monkeypatch):
+    loaded = Mock()
+    monkeypatch.setattr(process.ctypes, "CDLL", loaded)
+    line = "7f00-7f01 r-xp 00000000 00:00 12      /my own/lib openblas.so"
+    monkeypatch.setattr(process.Path, "read_text", lambda self: f"{line}\n")
+    process.use_one_blas_thread()
+    loaded.assert_called_once_with("/my own/lib openblas.so")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

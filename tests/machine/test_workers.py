@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import children, count_to_three
+from processes import children, count_to_three, raise_unpicklable
 
 from lie_ref.machine.errors import InputError
 from lie_ref.machine.files import read_npz
@@ -53,6 +53,8 @@ def test_an_error_in_a_worker_reaches_the_caller_with_its_trace_and_the_worker_g
             pool.submit(threading.Lock).result()
         with pytest.raises((AttributeError, pickle.PicklingError)):  # the work
             pool.submit(lambda: 0).result()
+        with pytest.raises(RuntimeError, match=r"^Unpicklable: of a kind"):  # the error
+            pool.submit(raise_unpicklable).result()
         assert pool.submit(int, "7", base=8).result() == 7
 
 

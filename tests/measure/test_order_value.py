@@ -115,6 +115,8 @@ def test_held_out_examples_of_another_shape_are_refused_by_name() -> None:
     given = arguments(MLP, (2, 3), 0)
     with pytest.raises(ValueError, match=r"^x_val: expected shape"):
         lie_ref.order_value(*given, np.ones((2, 4)), np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"^y_val: expected shape"):
+        lie_ref.order_value(*given, np.ones((2, 3)), np.ones((2, 9)))
 
 
 @pytest.mark.parametrize("seed", range(5))

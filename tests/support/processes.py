@@ -68,3 +68,13 @@ def count_to_three() -> None:
     with Progress(3, "counting") as bar:
         for _ in range(3):
             bar.advance()
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("of a kind that cannot be handed over")
+        self.made_by = lambda: self
+
+
+def raise_unpicklable() -> None:
+    raise Unpicklable
