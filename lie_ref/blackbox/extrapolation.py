@@ -66,13 +66,7 @@ class Derivative:
     kinks: dict[str, float]
 
 
-def derivative(
-    f: Function,
-    theta: Arrays,
-    direction: Arrays,
-    start: Start,
-    add_to: Arrays | None = None,
-) -> Derivative:
+def derivative(f: Function, theta: Arrays, direction: Arrays, start: Start, add_to: Arrays | None = None) -> Derivative:
     """Df(θ)·d for a function of named arrays.  Values are added to the arrays `add_to`, if there are any.
 
     >>> def cube(theta):
@@ -207,7 +201,7 @@ class Tableau:
     def add(self, quotient: Array, h: float) -> None:
         """Add the difference at the next step, which is smaller by `SHRINK`; its noise is that of `start` / (√2 h)."""
         self.steps.append(h)
-        row, entries = [quotient], [_unit(len(self.steps))]
+        row, entries = [quotient], [np.eye(len(self.steps))[-1]]
         for m, old in enumerate(self.row[: COLUMNS - 1]):
             gain = 1 / (SHRINK ** (self.first + self.every * m) - 1)
             row.append(row[m] + gain * (row[m] - old))
@@ -235,10 +229,6 @@ def _combine(found: Arrays, f: Function, theta: Arrays, direction: Arrays, table
             for name, a in f(Moved(theta, direction, step)).items():
                 if name in sample.names and (c := factors[sample.names.index(name), k]):
                     found[name] += (c / (2 * step)) * a
-
-
-def _unit(n: int) -> Array:
-    return np.append(np.zeros(n - 1), 1.0)
 
 
 def unit(arrays: Arrays) -> float:

@@ -151,21 +151,10 @@ def solved(engine: Differences, pairs: Array, quantities: set[str], step: Callab
             causes[cause]["logit_delta"] = a
         step()
     outputs = {key: a for q, answer in answers.items() for key, a in keyed(q, answer).items()}
-    return Fields(
-        model=UNKNOWN,
-        params=engine.theta,
-        buffers={},
-        x=numbers,
-        y=numbers,
-        pairs=np.searchsorted(numbers, pairs),
-        x_eval=numbers,
-        outputs=outputs,
-        name="check",
-        engine=engine,
-        claimed=causes["errors"],
-        rounding=causes["rounding"],
-        kinks=causes["kinks"],
-    )
+    buffers: Arrays = {}
+    given = UNKNOWN, engine.theta, buffers, numbers, numbers, np.searchsorted(numbers, pairs), numbers
+    parts: dict[str, Any] = {"claimed": causes["errors"], "rounding": causes["rounding"], "kinks": causes["kinks"]}
+    return Fields(*given, outputs=outputs, name="check", engine=engine, **parts)
 
 
 def _terms(engine: Differences, i: int, j: int, both: bool, step: Callable[[], None]) -> list[Derivative]:

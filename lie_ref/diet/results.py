@@ -13,7 +13,7 @@ from ..measure.connectivity import error_barrier
 from ..measure.derivatives import squared_norms
 from ..measure.rank_statistics import auroc, rising, spearman
 from ..measure.scores import ROWS
-from ..study.verdicts import CORRELATION, SHARE, interval
+from ..study.verdicts import CORRELATION, SHARE, averaged
 from .plan import BANDS, Subset, scores_of_run, subset_name, subsets, window_name
 from .settings import DietSettings, score_keys
 from .tasks import Task
@@ -96,8 +96,7 @@ def _noise(noisy: Sequence[Arrays], key: str, false: Array) -> dict[str, Any]:
 def _over_runs(values: Iterable[Any], within: tuple[float, float] | None = None) -> dict[str, Any]:
     """The mean of one value per run, its 95 % interval, and the values."""
     each = [float(value) for value in values]
-    value, low, high = interval([v for v in each if np.isfinite(v)], within=within)
-    return {"value": value, "low": low, "high": high, "values": each}
+    return averaged(each, within) | {"values": each}
 
 
 def _tested(settings: DietSettings, task: Task, files: Files, choice: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from .settings import DietSettings
 FORMAT = "lie-ref-diet/1"
 SCORED = 0.1  # what an example's bracket with one partner costs, in training steps, as measured
 OTHERWISE = "--out takes another folder"
-FILES = ("config.json", "record.json", "results.json", "report.html", "scores-*.npz", "jobs/*", "states/*")
+FILES = ("config.json", "record.json", "results.json", "report.html", "scores-*.npz", "jobs/*.npz", "states/*.npz")
 
 
 def run_diet(settings: DietSettings, out: Path, cache: Path, executor: Executor | None = None) -> dict[str, Any]:

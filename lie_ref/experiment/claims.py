@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..images.labels import HAIR
-from ..study.verdicts import CORRELATION, SHARE, Claim, finding, interval
+from ..study.verdicts import CORRELATION, SHARE, Claim, averaged, finding
 
 # A run: its `checkpoints` are the `sample_statistics`, `passes` and `orders` the entries of its JSON files.
 Run = dict[str, Any]
@@ -226,8 +226,4 @@ def compare(claim: Claim, runs: Sequence[Run], others: Sequence[Run], key: str) 
 def agreement_by_attribute(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """`agreement` of each attribute over the runs: its mean, and a 95 % interval of its own."""
     names = [name for point in runs[0]["checkpoints"][:1] for name in point["agreement"]]
-    found = {}
-    for name in names:
-        each = [value for run in runs for value in agreement([name], run) if math.isfinite(value)]
-        found[name] = dict(zip(("value", "low", "high"), interval(each), strict=True))
-    return found
+    return {name: averaged(value for run in runs for value in agreement([name], run)) for name in names}

@@ -2,12 +2,12 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..study.verdicts import CORRELATION, SHARE, interval
+from ..study.verdicts import CORRELATION, SHARE, averaged
 from .claims import LATE, PAIR, SETTLED, Point, Run, error, foretold, reach
 from .expansion import NETWORKS
 
@@ -26,15 +26,16 @@ def curves(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[dict[str, Any]]]
     return {
         "orders": _orders(plain),
         "hair": [
-            {"variant": variant, "pairs": pairs, "step": step, "share": _over((point[key] for point in points), SHARE)}
+            {"variant": variant, "pairs": pairs, "step": step}
+            | {"share": averaged((point[key] for point in points), SHARE)}
             for variant, of in runs.items()
             for pairs, key in SHARES.items()
             for step, points in _points(of, LATE).items()
         ],
         "reach": [
             {"network": network, "step": step}
-            | {"reach": _over(reach(network, point) for point in points)}
-            | {"error": _over(error(network, point) for point in points)}
+            | {"reach": averaged(reach(network, point) for point in points)}
+            | {"error": averaged(error(network, point) for point in points)}
             for network in NETWORKS
             for step, points in _points(plain, SETTLED).items()
         ],
@@ -49,8 +50,8 @@ def _orders(runs: Sequence[Run]) -> list[dict[str, Any]]:
             tried[tuple(of[name] for name in names)].append(of)
     return [
         dict(zip(names, key, strict=True))
-        | {"cosine": _over(map(foretold, of), CORRELATION), "sign": _over(map(_sign, of), SHARE)}
-        | {"ratio": _over(map(_ratio, of))}
+        | {"cosine": averaged(map(foretold, of), CORRELATION), "sign": averaged(map(_sign, of), SHARE)}
+        | {"ratio": averaged(map(_ratio, of))}
         for key, of in tried.items()
     ]
 
@@ -73,9 +74,3 @@ def _points(runs: Sequence[Run], since: int) -> dict[int, list[Point]]:
             if point["step"] >= since:
                 found[point["step"]].append(point)
     return found
-
-
-def _over(values: Iterable[float], within: tuple[float, float] | None = None) -> dict[str, float | None]:
-    """The mean and its interval of one value for each run, without those that are undefined."""
-    number, low, high = interval([value for value in values if math.isfinite(value)], within=within)
-    return {"value": number, "low": low, "high": high}

@@ -8,7 +8,7 @@ import numpy as np
 from ..core.engine import at
 from ..core.networks import Model
 from ..core.problem import NO_PAIRS, Problem, Solution
-from ..core.types import Array, Arrays
+from ..core.types import Arrays
 from ..fast import engine
 from ..images.dataset import Dataset
 from ..machine.files import to_json
@@ -33,7 +33,10 @@ SQUARES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # learning rates at which squares are 
 
 def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint) -> Arrays:
     """The arrays of the evaluation file of a checkpoint, with its statistics as JSON."""
-    solution, x, y = _brackets_asked_for(settings, model, dataset, checkpoint)
+    x, y = dataset.batch(dataset.indices("test")[:INPUTS], np.float64)
+    weights, loss = checkpoint.weights(model), settings.loss(dataset.attributes)
+    whole = Problem(model, weights.params, weights.buffers, x, y, NO_PAIRS, x, loss)
+    solution = Solution(among_first(whole, EXAMPLES), engine)
     problem, adam = solution.problem, checkpoint.adam(settings.betas)
     plain, shuffled = plain_swaps(solution), shuffled_rms(solution, settings.rng("shuffled", checkpoint.step))
     views = {view: optimizer_swaps(solution, *given) for view, given in optimizers_at(checkpoint, settings).items()}
@@ -74,16 +77,6 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
         "step": np.array(checkpoint.step),
         "statistics": np.array(to_json(statistics)),
     }
-
-
-def _brackets_asked_for(
-    settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint
-) -> tuple[Solution, Array, Array]:
-    """The brackets of the first test examples at a checkpoint, in float64, and all watched inputs and targets."""
-    x, y = dataset.batch(dataset.indices("test")[:INPUTS], np.float64)
-    weights, loss = checkpoint.weights(model), settings.loss(dataset.attributes)
-    whole = Problem(model, weights.params, weights.buffers, x, y, NO_PAIRS, x, loss)
-    return Solution(among_first(whole, EXAMPLES), engine), x, y
 
 
 def change_passes(settings: Settings, model: Model, dataset: Dataset, checkpoint: Checkpoint) -> list[dict[str, Any]]:

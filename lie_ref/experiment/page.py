@@ -35,6 +35,7 @@ POST = (
     "Training examples are vector fields and their Lie brackets can be computed",
     "https://pbement.com/posts/lie_brackets",
 )
+PACKED = {"logits": "logits", "shuffled": "rms_shuffled", "corners": "square_corners", "gap": "square_gap"}  # arrays
 DERIVATIONS = ("richardson", "hvp_modes")  # the checks that derive the bracket a second time
 
 
@@ -187,15 +188,7 @@ def _data(run: RunFiles) -> dict[str, Any]:
             found = run.evaluations[step]
             sizes = found["tensor_sizes"]
             drawn = {name: _view_data(view, sizes, found["pairs"], attributes) for name, view in views(found).items()}
-            packed = {
-                key: _packed(found[name], "<f4")
-                for key, name in (
-                    ("logits", "logits"),
-                    ("shuffled", "rms_shuffled"),
-                    ("corners", "square_corners"),
-                    ("gap", "square_gap"),
-                )
-            }
+            packed = {key: _packed(found[name], "<f4") for key, name in PACKED.items()}
             epsilons = found["square_epsilon"].tolist()
         expansion = {key: point["expansion"][key] for key in ("epsilon", "errors")}
         checkpoints.append({"step": step, "validation": loss, "expansion": expansion, "views": drawn, **packed})

@@ -26,7 +26,7 @@ from ..study.folder import check_config, held_folder, own_files, with_versions, 
 from ..study.training import Training, seconds_per_step
 from .examination import INPUTS, change_passes, examine
 from .page import render
-from .reading import SUMMARY, read_evaluation, read_passes
+from .reading import SUMMARY, evaluation_path, read_evaluation, read_passes
 from .settings import Settings
 from .statistics import RMS_GRADIENT
 
@@ -35,16 +35,8 @@ EVALUATED, PASSES = 150, 700  # what evaluating a checkpoint, and comparing pass
 SAVE_EVERY = 15.0  # seconds between two saves of the state from which a stopped run continues
 OTHERWISE = "give the same options to continue it, or --force to start anew"
 FILES = (
-    "config.json",
-    "log.csv",
-    "state.npz",
-    "checkpoints/step_*.npz",
-    "evaluation/step_*.npz",
-    "samples/step_*.npz",
-    "orders/step_*.json",
-    "passes.json",
-    "summary.json",
-    "report.html",
+    *("config.json", "log.csv", "state.npz", "checkpoints/step_*.npz", "evaluation/step_*.npz", "samples/step_*.npz"),
+    *("orders/step_*.json", "passes.json", "summary.json", "report.html"),
 )
 
 
@@ -173,19 +165,19 @@ def evaluate_checkpoints(
     their statistics."""
     make_folders(out / "evaluation")
     steps = trained if executor else list(trained)
-    done = {step for step in settings.checkpoints if _evaluation(out, step).exists()}
+    done = {step for step in settings.checkpoints if evaluation_path(out, step).exists()}
     work = (partial(_evaluate, settings, dataset.cache, out.resolve(), step) for step in steps if step not in done)
     with Progress(len(settings.checkpoints), "evaluating checkpoints", start=len(done)) as bar:
         for _ in completed(executor, work):
             bar.advance()
-    return [{"step": step, **_statistics(_evaluation(out, step), step)} for step in settings.checkpoints]
+    return [{"step": step, **_statistics(evaluation_path(out, step), step)} for step in settings.checkpoints]
 
 
 def _evaluate(settings: Settings, cache: Cache, out: Path, step: int) -> None:
     """Evaluate a checkpoint and write its file.  All that comes with this piece of work is read from the disk."""
     dataset = cache.open()
     model = preset(settings.preset, n_out=len(dataset.attributes))
-    write_npz(_evaluation(out, step), examine(settings, model, dataset, read_trained(out, model, step)))
+    write_npz(evaluation_path(out, step), examine(settings, model, dataset, read_trained(out, model, step)))
 
 
 def _statistics(path: Path, step: int) -> dict[str, Any]:
@@ -208,10 +200,6 @@ def compare_orders(settings: Settings, model: Model, dataset: Dataset, out: Path
 
 def _path(out: Path, step: int) -> Path:
     return out / "checkpoints" / f"step_{step:06d}.npz"
-
-
-def _evaluation(out: Path, step: int) -> Path:
-    return out / "evaluation" / f"step_{step:06d}.npz"
 
 
 def _check_folder(out: Path, config: dict[str, Any], resume: bool, force: bool) -> None:

@@ -40,7 +40,8 @@ class Dual:
         return self.value.shape
 
     def __add__(self, other: Number) -> Dual:
-        return Dual(self.value + value(other), _sum(self.tangent, tangent(other)))
+        total = self.tangent + other.tangent if isinstance(other, Dual) else self.tangent
+        return Dual(self.value + value(other), total)
 
     def __iadd__(self, other: Number) -> Dual:
         return self._in_place(np.add, other)
@@ -113,10 +114,3 @@ def elementwise(derivatives: Callable[[Array, int], list[Array]], x: Number, ord
     if not isinstance(x, Dual):
         return derivatives(x, order)
     return [Dual(f, slope * x.tangent) for f, slope in pairwise(derivatives(x.value, order + 1))]
-
-
-def _sum(a: Array | None, b: Array | None) -> Array:
-    """a + b, where None stands for zero; at most one of them is None."""
-    if a is None or b is None:
-        return b if a is None else a  # type: ignore[return-value]
-    return a + b

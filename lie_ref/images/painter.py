@@ -29,19 +29,8 @@ _SHADES = np.array([[26.0, 22, 24], [88, 56, 36], [216, 174, 104]])
 _SHADE_SPREAD = 0.36  # standard deviation of the shade of hair of one colour
 _CHANCES = (
     *("skin", "hair_shade", "hair_length", "hair_phase", "other_hair", "iris", "shadow_hue", "tie_hue", "hat_hue"),
-    *(
-        "clothes_hue",
-        "clothes_value",
-        "wall",
-        "glasses",
-        "shift_x",
-        "shift_y",
-        "scale",
-        "tilt",
-        "gain",
-        "light_x",
-        "light_y",
-    ),
+    *("clothes_hue", "clothes_value", "wall", "glasses", "shift_x", "shift_y", "scale", "tilt", "gain"),
+    *("light_x", "light_y"),
 )
 _CIRCLE = np.stack([np.sin(np.linspace(0, 2 * np.pi, 24)), -np.cos(np.linspace(0, 2 * np.pi, 24))], axis=1)
 _RAMP = np.linspace(-1, 1, 9)

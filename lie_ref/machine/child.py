@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -41,15 +41,14 @@ class Child:
     True
     """
 
-    def __init__(self, inherited: Sequence[int] = ()) -> None:
-        """Start it; it inherits these file descriptors, under the same numbers."""
+    def __init__(self) -> None:
         if not hasattr(os, "fork"):
             raise InputError(NEEDS_UNIX)
         self.line, theirs = Pipe()
         code = CODE.format([*map(str, sys.path), str(Path(__file__).parents[2])], theirs.fileno())
         with theirs:
-            command, handles = [sys.executable, "-c", code], (theirs.fileno(), *inherited)
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=handles, start_new_session=True)
+            options: dict[str, Any] = {"pass_fds": (theirs.fileno(),), "start_new_session": True}
+            self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, **options)
 
     def __enter__(self) -> Child:
         return self
@@ -59,17 +58,10 @@ class Child:
         self.process.wait()
         self.line.close()
 
-    def send(self, work: Callable[[], Any]) -> None:
-        """Hand over a piece of work, which must pickle, without waiting for its result."""
+    def do(self, work: Callable[[], Any]) -> Any:
+        """The result of a piece of work, which must pickle, or its exception."""
         try:
             self.line.send(work)
-        except OSError as error:
-            raise InputError(ENDED) from error
-
-    def do(self, work: Callable[[], Any]) -> Any:
-        """The result of a piece of work, or its exception."""
-        self.send(work)
-        try:
             result, error, trace = self.line.recv()
         except (EOFError, OSError) as ended:
             raise InputError(ENDED) from ended

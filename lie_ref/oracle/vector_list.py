@@ -88,12 +88,8 @@ def write_vectors(out: Path) -> list[str]:
         vector = answered(problem, name=recipe.name, flags=recipe.flags, notes=recipe.notes)
         path = out / f"{recipe.name}.npz"
         write_vector(path, vector)
-        entry: dict[str, Any] = {
-            "name": recipe.name,
-            "file": path.name,
-            "model": vector.model.spec,
-            "loss": vector.loss,
-        }
+        entry: dict[str, Any] = {"name": recipe.name, "file": path.name}
+        entry |= {"model": vector.model.spec, "loss": vector.loss}
         entry |= {"flags": recipe.flags, "notes": recipe.notes, "certified_digits": recipe.digits}
         entry |= {"certified_by": recipe.by, "decides": decided_digits(vector)}
         entry |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -125,12 +121,8 @@ def _recipe(
     return Recipe(name, tuple(flags.split()), f"{notes}; seed {seed}", partial(make, *arguments, seed=seed, **keywords))
 
 
-AT_ZERO = (  # activation, loss, and the size of the example that is not zero
-    ("tanh", "bce", 1),
-    ("mish", "softmax", 1),
-    ("softplus", "bce", 1),
-    ("relu", "mse", 16),
-)
+# activation, loss, and the size of the example that is not zero
+AT_ZERO = ("tanh", "bce", 1), ("mish", "softmax", 1), ("softplus", "bce", 1), ("relu", "mse", 16)
 LARGE = (  # activation, loss, and inputs of hidden units
     ("tanh", "bce", (6, -10, 400, -800)),
     ("mish", "mse", (6, 9, 13, -8, -11, -26, 100, -800, 800)),

@@ -12,7 +12,7 @@ claims of a study together, so that at most 5 % of the decided verdicts are expe
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,12 @@ def interval(
     if number is None or error is None:
         return number, None, None
     return number, *_ends(number, student(level, len(values) - 1) * error, within)
+
+
+def averaged(values: Iterable[float], within: tuple[float, float] | None = None) -> dict[str, float | None]:
+    """The mean and interval of one value for each run, without undefined values, for a table or a page."""
+    number, low, high = interval([value for value in values if math.isfinite(value)], within=within)
+    return {"value": number, "low": low, "high": high}
 
 
 def _ends(number: float, half: float, within: tuple[float, float] | None) -> tuple[float, float]:

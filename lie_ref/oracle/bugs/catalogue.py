@@ -13,16 +13,8 @@ import numpy as np
 from ...core.layers import EPS, AvgPool, BatchNorm, MaxPool
 from ..answers import Answers, quantity_of
 from ..comparison import Comparison
-from . import batch_norm, layers, networks, products
+from . import batch_norm, fitted, layers, networks, products
 from .batch_norm import other_variance, running_statistics
-from .fitted import (
-    estimated_decay,
-    estimated_factors,
-    estimated_move,
-    estimated_precision,
-    estimated_step,
-    estimated_swap,
-)
 from .losses import CLIPPED, DOUBLE_SIGMOID, DOUBLE_SOFTMAX
 from .networks import Faulty, loss_times, other_layers, other_loss, other_targets
 
@@ -206,12 +198,12 @@ OF_FIELDS = ("misread", "clipped-gradients", "gradient-centralisation", "product
 
 # Only tried if no bug above explains the candidate: they fit something to it and are slower.
 ESTIMATED = (
-    Bug("factor", "quantities are multiples of what they should be", estimated_factors),
-    Bug("weight-decay", "the loss has λ/2 ‖θ‖² added", estimated_decay),
-    Bug("finite-differences", "products are differences of gradients over too large a step", estimated_step),
-    Bug("moved-between", "the second product of a pair is taken after the first step", estimated_move),
-    Bug("finite-swap", "the bracket is the difference that two finite steps make", estimated_swap),
+    Bug("factor", "quantities are multiples of what they should be", fitted.estimated_factors),
+    Bug("weight-decay", "the loss has λ/2 ‖θ‖² added", fitted.estimated_decay),
+    Bug("finite-differences", "products are differences of gradients over too large a step", fitted.estimated_step),
+    Bug("moved-between", "the second product of a pair is taken after the first step", fitted.estimated_move),
+    Bug("finite-swap", "the bracket is the difference that two finite steps make", fitted.estimated_swap),
 )
 # Only tried if nothing else explains the candidate, and on all that it has.
-ROUNDING = Bug("lower-precision", "something is computed or kept in fewer bits", estimated_precision)
+ROUNDING = Bug("lower-precision", "something is computed or kept in fewer bits", fitted.estimated_precision)
 # fmt: on

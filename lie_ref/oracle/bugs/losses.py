@@ -18,12 +18,6 @@ def _probabilities(z: Any) -> Any:
     return exponential / np.sum(exponential, axis=-1, keepdims=True)
 
 
-def _clipped(z: Any) -> Any:
-    """The logits of the probabilities after clipping them to [1e-7, 1 − 1e-7]."""
-    largest = numpy.log((1 - 1e-7) / 1e-7)
-    return np.clip(z, -largest, largest)
-
-
 def _of_probabilities(z: Any, y: Array) -> Any:
     """The cross-entropy of σ(z), whose logarithms are at least −100, as in PyTorch."""
     p = sigmoid(z)
@@ -85,14 +79,6 @@ def _over_members(z: Any, y: Array) -> Any:
     return -np.sum(one_hot(z, y) * logs, axis=-1)
 
 
-def _one_threshold(z: Any, y: Array) -> Any:
-    return np.mean(threshold_softplus(z) - y * z, axis=-1)
-
-
-def _two_thresholds(z: Any, y: Array) -> Any:
-    return np.mean(y * threshold_softplus(-z) + (1 - y) * threshold_softplus(z), axis=-1)
-
-
 DOUBLE_SIGMOID = LossFunction(lambda z, y: bce(sigmoid(z), y))
 DOUBLE_SOFTMAX = LossFunction(lambda z, y: softmax(_probabilities(z), y), labels=True)
 OF_PROBABILITIES = LossFunction(_of_probabilities)
@@ -101,5 +87,9 @@ ABSOLUTE = LossFunction(lambda z, y: np.mean(abs(z - y), axis=-1))
 ROOT = LossFunction(lambda z, y: np.sqrt(np.mean((z - y) ** 2, axis=-1)))
 ONE_AGAINST_ALL = LossFunction(lambda z, y: bce(z, one_hot(z, y)), labels=True)
 OVER_MEMBERS = LossFunction(_over_members, labels=True)
-CLIPPED = LossFunction(lambda z, y: bce(_clipped(z), y))
-ONE_THRESHOLD, TWO_THRESHOLDS = LossFunction(_one_threshold), LossFunction(_two_thresholds)
+LARGEST = numpy.log((1 - 1e-7) / 1e-7)  # logits after clipping the probabilities to [1e-7, 1 − 1e-7]
+CLIPPED = LossFunction(lambda z, y: bce(np.clip(z, -LARGEST, LARGEST), y))
+ONE_THRESHOLD = LossFunction(lambda z, y: np.mean(threshold_softplus(z) - y * z, axis=-1))
+TWO_THRESHOLDS = LossFunction(
+    lambda z, y: np.mean(y * threshold_softplus(-z) + (1 - y) * threshold_softplus(z), axis=-1)
+)

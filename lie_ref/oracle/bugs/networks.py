@@ -14,17 +14,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from ...core.activations import relu
-from ...core.layers import (
-    Activation,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    GlobalAvgPool,
-    Layer,
-    MaxPool,
-    Residual,
-    Sequential,
-)
+from ...core.layers import Activation, AvgPool, BatchNorm, Conv, GlobalAvgPool, Layer, MaxPool, Residual, Sequential
 from ...core.losses import LossFunction
 from ...core.networks import Model
 from ...core.problem import Engine, Problem
@@ -33,13 +23,7 @@ from ...fast import engine as sweeps
 from ...fast.trees import with_layers
 from ..answers import QUANTITIES, Answers, mapped
 from . import layers, losses
-from .layers import (
-    OTHERS,
-    SamePaddedConv,
-    SamePaddedMaxPool,
-    swapped,
-    threshold_softplus,
-)
+from .layers import OTHERS, SamePaddedConv, SamePaddedMaxPool, swapped, threshold_softplus
 from .losses import ONE_THRESHOLD, TWO_THRESHOLDS
 
 Faulty = Answers | None
