@@ -140,14 +140,14 @@ function median(numbers) {
   return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2;
 }
 
-/** Whether the expansion holds at the selected step and ε: its `kind`, and words. */
+/** Whether the expansion holds at the selected step and ε: its `kind`, the `size` of its error, and both in words. */
 function validity() {
   const found = testedErrors().find(([at]) => at === epsilon());
-  if (state.view !== "plain" || !found) return { kind: "untested", words: "not tested for these steps" };
+  if (state.view !== "plain" || !found) return { kind: "untested", size: "it was not tested", words: "not tested for these steps" };
   const [, error] = found;
   const kind = error <= 0.1 ? "holds" : error <= 1 ? "rough" : "fails";
   const size = Number.isFinite(error) ? `error ${smallPercent(error)}` : "no finite result";
-  return { kind, words: { holds: `✓ holds, ${size}`, rough: `≈ rough, ${size}`, fails: `✗ fails, ${size}` }[kind] };
+  return { kind, size, words: { holds: `✓ holds, ${size}`, rough: `≈ rough, ${size}`, fails: `✗ fails, ${size}` }[kind] };
 }
 
 /** The RMS of the gradients and of the bracket of the selected pair, for each tensor. */
@@ -252,6 +252,7 @@ function makeBar() {
   const slider = byId("step");
   slider.max = last;
   slider.addEventListener("input", () => update({ k: Number(slider.value) }));
+  byId("step-ticks").classList.toggle("dense", checkpoints.length > 9);
   byId("step-ticks").append(...checkpoints.map(({ step }) => element("span", {}, String(step))));
   byId("play").addEventListener("click", () => play(!playing));
   const rate = byId("epsilon");

@@ -116,10 +116,9 @@ function drawTest() {
   const label = "Error of the prediction of the logits against the learning rate, for three pairs";
   byId("test").replaceChildren(svg("svg", { class: "plot", viewBox, role: "img", "aria-label": label }, ...rest, ...lines));
   const within = testedErrors().filter(([, error], k, all) => all.slice(0, k + 1).every(([, e]) => e <= 0.1)).at(-1);
-  const { words } = validity();
   byId("test-says").textContent = `At step ${current().step} brackets predict real swaps within 10 % ` +
     `${within ? `up to ε = ${format(within[0])}` : "at no ε that was tried"}` +
-    `${state.view === "plain" ? `; at ε = ${format(epsilon())}: ${words}` : ""}.`;
+    `${state.view === "plain" ? `; at ε = ${format(epsilon())}, ${validity().size}` : ""}.`;
   fillTable("test-table", () => [["ε", ...errors.map((_, p) => `relative error, pair ${p + 1}`)],
     ...order.map((e) => [format(tested[e]), ...errors.map((of) => format(of[e]))])]);
 }

@@ -105,10 +105,10 @@ def _answer(run: RunFiles) -> dict[str, Any]:
         **{f"{role}_face": uri for role, uri in zip(numbers, faces, strict=True)},
         "lr": f"{lr:g}",
         "changed": escape(run.summary["attributes"][k].replace("_", " ")),
-        "before": f"{before[n, k]:.1%}",
-        "after": f"{after[p, n, k]:.1%}",
+        "before": f"{100 * before[n, k]:.1f}\u00a0%",
+        "after": f"{100 * after[p, n, k]:.1f}\u00a0%",
         "reach": f"up to ε = {reach:g}" if reach else "at no ε that was tried",
-        "error": f"{error:.0%}",
+        "error": f"{100 * error:.0f}\u00a0%",
     }
 
 

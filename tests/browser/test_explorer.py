@@ -430,7 +430,7 @@ def test_where_the_expansion_was_seen_to_fail_the_figures_are_grey(page: Explore
     assert seen == {epsilon: (kind, kind == "fails") for epsilon, kind in kinds.items()}
     page.rate(1e-2)
     assert page.text("#validity") == "≈ rough, error 30\u00a0%"
-    assert "within 10 % up to ε = 0.001; at ε = 0.01: ≈ rough" in page.text("#test-says")
+    assert "within 10 % up to ε = 0.001; at ε = 0.01, error 30\u00a0%." in page.text("#test-says")
     page.choose("views", "momentum")
     assert page.text("#validity") == "not tested for these steps"
 

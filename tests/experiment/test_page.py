@@ -342,6 +342,7 @@ def test_the_answer_is_the_largest_change_of_a_probability_at_the_learning_rate(
     shown = " ".join(
         render(copied).read_text(encoding="utf-8").split('<div class="answer">')[1].split("</p>")[0].split()
     )
-    assert f"{0.1:g}, training on example {i} and then on {j}, instead of {j} and then {i}, changes" in shown
-    assert f"the probability of {name.replace('_', ' ')} in picture {n} from {before:.1%} to {after:.1%}." in shown
-    assert "within 10 % up to ε = 0.0001; at ε = 0.1 the error is 30%." in shown
+    assert f"{0.1:g}, training on example {i} and then on {j}, instead of {j} and then {i}, would move" in shown
+    change = f"from {100 * before:.1f} % to {100 * after:.1f} %"
+    assert f"the probability of {name.replace('_', ' ')} in picture {n} {change}." in shown
+    assert "within 10 % up to ε = 0.0001; at ε = 0.1 their error is 30 %." in shown
