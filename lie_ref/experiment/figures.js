@@ -2,7 +2,7 @@
 
 // The square that does not close
 
-const SQUARE = { width: 560, height: 340, room: 52, lens: 74 };
+const SQUARE = { width: 560, height: 240, room: 52, lens: 74 };
 
 /** The four corners of the selected pair's square at the selected ε, in units of ε, and the gap; null if not finite. */
 function squareOf() {

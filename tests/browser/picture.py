@@ -16,13 +16,13 @@ LARGEST = 300_000  # bytes of the file
 SORTED = "#sort=both"  # opens the page on the largest bracket of the last checkpoint, strongest effects first
 POINT = "document.querySelector('.heat td').dispatchEvent(new Event('pointerover', {bubbles: true}))"
 BOX = """
-  const boxes = ["#bar", ".pair-and-changes"].map((name) => document.querySelector(name).getBoundingClientRect());
+  const boxes = ["#bar", "#colours"].map((name) => document.querySelector(name).getBoundingClientRect());
   return [boxes[0].top + scrollY, boxes[1].bottom + scrollY];
 """
 
 
 def photograph(page: Path) -> Image.Image:
-    """The explorer of the page: the slider, the matrix of brackets, the pair, and the heat map of its logit changes."""
+    """The explorer of the page: the slider, the square, the matrix of brackets, and the heat map of logit changes."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
@@ -33,7 +33,7 @@ def photograph(page: Path) -> Image.Image:
         driver.get(page.resolve().as_uri() + SORTED)
         driver.execute_script(POINT)
         top, bottom = driver.execute_script(BOX)
-        clip = {"x": 0, "y": top, "width": WIDTH, "height": bottom - top + 24, "scale": 1}
+        clip = {"x": 0, "y": top, "width": WIDTH, "height": bottom - top + 6, "scale": 1}
         shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
     return Image.open(io.BytesIO(base64.b64decode(shot["data"])))
 
