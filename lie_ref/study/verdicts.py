@@ -78,8 +78,8 @@ def finding(claim: Claim, values: Sequence[Sequence[float | None]], note: str = 
 def judged(columns: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """The findings of a study, in columns, with `level`, interval (`low`, `high`), `verdict` and `detectable`.
 
-    `detectable` is the distance from a bound at which a study with these runs would decide 4 times in 5.  All are None
-    for a single run, and the verdict is then "undecided".
+    `detectable` is the distance from a bound at which a study with these runs would decide 4 times in 5, or None if the
+    range of the statistic is shorter.  All are None for a single run, and the verdict is then "undecided".
     """
     risks = sorted(_risk(entry) for of in columns.values() for entry in of)
     decided = max((k for k, risk in enumerate(risks, start=1) if risk <= WRONG * k / len(risks)), default=0)
@@ -197,7 +197,8 @@ def _verdict(entry: dict[str, Any], level: float) -> dict[str, Any]:
     degrees, distance = entry["runs"] - 1, _distance(entry)
     half = student(level, degrees) * entry["error"]
     found["low"], found["high"] = _ends(entry["value"], half, entry["within"])
-    found["detectable"] = half + student(2 * FOUND - 1, degrees) * entry["error"]
+    detectable, (first, last) = half + student(2 * FOUND - 1, degrees) * entry["error"], entry["within"] or (0, math.inf)
+    found["detectable"] = detectable if detectable < last - first else None
     if abs(distance) > half:
         found["verdict"] = "holds" if distance > 0 else "fails"
     return found

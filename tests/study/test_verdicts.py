@@ -110,6 +110,11 @@ def test_the_detectable_effect_is_found_four_times_in_five() -> None:
     assert mean(detectable) == pytest.approx(effect, rel=0.05)
 
 
+def test_no_effect_is_called_detectable_that_is_longer_than_the_range() -> None:
+    assert alone(Claim("1", "so", "share", low=0.5, within=SHARE), [[0.4], [0.9]])["detectable"] is None
+    assert alone(CLAIM, [[0.4], [0.9]])["detectable"] > 1
+
+
 def study(rng: np.random.Generator, runs: int, sixes: int, skewed: bool) -> list[list[float]]:
     """A simulated statistic whose true mean is 0: each value is the effect of its run plus that of its six."""
     draw: Callable[..., Any] = (lambda *shape: rng.exponential(1, shape) - 1) if skewed else rng.standard_normal
@@ -179,4 +184,4 @@ def test_notes_are_printed_below_the_table() -> None:
     )
     lines = table(found)
     assert lines[2].endswith("| > 0.5 | **holds**: 0.75 (0.75 … 0.75) | **undecided**: 0.75 |")
-    assert lines[3:] == ["", "1, CelebA: 1 of 2 values undefined; and more"]
+    assert lines[3:] == ["", "- 1, CelebA: 1 of 2 values undefined; and more"]
