@@ -197,7 +197,8 @@ def _verdict(entry: dict[str, Any], level: float) -> dict[str, Any]:
     degrees, distance = entry["runs"] - 1, _distance(entry)
     half = student(level, degrees) * entry["error"]
     found["low"], found["high"] = _ends(entry["value"], half, entry["within"])
-    detectable, (first, last) = half + student(2 * FOUND - 1, degrees) * entry["error"], entry["within"] or (0, math.inf)
+    first, last = entry["within"] or (0.0, math.inf)
+    detectable = half + student(2 * FOUND - 1, degrees) * entry["error"]
     found["detectable"] = detectable if detectable < last - first else None
     if abs(distance) > half:
         found["verdict"] = "holds" if distance > 0 else "fails"
