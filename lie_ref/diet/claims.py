@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..study.verdicts import CORRELATION, SHARE, Claim, finding
+from ..study.verdicts import CORRELATION, DIFFERENCE, SHARE, Claim, finding
 from .results import BRACKETS, RIVALS
 
 Task = dict[str, Any]  # what `task_results` returns
@@ -113,33 +113,35 @@ CLAIMS = (
     Claim("1d", "GraNd at initialisation correlates with the norm of the image", "the same",
           lambda task: task["input_size"]["values"], low=0.5, within=CORRELATION),
     Claim("2a", "Training on the 60 % with the highest early EL2N is as good as training on all examples",
-          ACCURACY, partial(_gain, "all", 0.6, EL2N), low=-0.01),
+          ACCURACY, partial(_gain, "all", 0.6, EL2N), low=-0.01, within=DIFFERENCE),
     Claim("2b", "Training on the 60 % with the highest early EL2N beats a random 60 %", ACCURACY,
-          partial(_gain, "random", 0.6, EL2N), low=0.0),
+          partial(_gain, "random", 0.6, EL2N), low=0.0, within=DIFFERENCE),
     Claim("2c", "Training on the 60 % with the highest early GraNd beats a random 60 %", ACCURACY,
-          partial(_gain, "random", 0.6, GRAND), low=0.0),
+          partial(_gain, "random", 0.6, GRAND), low=0.0, within=DIFFERENCE),
     Claim("2d", "Training on the 20 % with the highest early EL2N is worse than on a random 20 %", ACCURACY,
-          partial(_gain, "random", 0.2, EL2N), high=0.0),
+          partial(_gain, "random", 0.2, EL2N), high=0.0, within=DIFFERENCE),
     Claim("3", "Training on the 60 % with the highest GraNd at initialisation beats a random 60 %", ACCURACY,
-          partial(_gain, "random", 0.6, "grand/start"), low=0.0),
+          partial(_gain, "random", 0.6, "grand/start"), low=0.0, within=DIFFERENCE),
     Claim("4a", "Even with true labels, the window with the highest EL2N is not the best",
           "its held-out accuracy minus that of the best other window, chosen by the other retrainings",
-          partial(_top_window, False), high=0.0),
+          partial(_top_window, False), high=0.0, within=DIFFERENCE),
     Claim("4b", "With false labels, that window falls further behind",
-          "4a’s difference with false labels minus that with true labels", _top_window_fall, high=0.0),
+          "4a’s difference with false labels minus that with true labels", _top_window_fall, high=0.0,
+          within=(-2.0, 2.0)),
     Claim("5a", "A high early EL2N reveals false labels", "AUROC", partial(AUROC, EL2N), low=0.5, within=SHARE),
     Claim("5b", "A high early GraNd reveals false labels", "AUROC", partial(AUROC, GRAND), low=0.5, within=SHARE),
     Claim("5c", "A high forgetting score reveals false labels", "AUROC", partial(AUROC, "forgetting/end"), low=0.5,
           within=SHARE),
     Claim("6a", "The kernel changes direction faster among examples with high EL2N",
           "1 − cosine between consecutive saved steps after the first two, highest minus lowest band",
-          _velocity_gap, low=0.0),
+          _velocity_gap, low=0.0, within=DIFFERENCE),
     Claim("6b", "Children spawned later are better connected", "error barrier, first spawning step minus last",
-          _barrier_fall, low=0.0),
+          _barrier_fall, low=0.0, within=DIFFERENCE),
     Claim("6c", "The barrier is higher for examples with high EL2N",
-          "error barrier, highest minus lowest band, mean over the spawning steps", _barrier_gap, low=0.0),
+          "error barrier, highest minus lowest band, mean over the spawning steps",
+          _barrier_gap, low=0.0, within=DIFFERENCE),
     *sorted((Claim(f"7{letter}", claim.format(name), statistic, partial(values, key), low=low,
-                    within=SHARE if statistic == "AUROC" else CORRELATION if statistic == PARTIAL else None)
+                   within={"AUROC": SHARE, PARTIAL: CORRELATION}.get(statistic, DIFFERENCE))
              for letters, claim, statistic, values, low in _ABOUT_BRACKETS
              for letter, name, key in zip(letters, ("bracket score", "relative bracket score"), BRACKETS, strict=True)),
             key=lambda claim: claim.id),

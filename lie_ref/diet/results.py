@@ -13,7 +13,7 @@ from ..measure.connectivity import error_barrier
 from ..measure.derivatives import squared_norms
 from ..measure.rank_statistics import auroc, rising, spearman
 from ..measure.scores import ROWS
-from ..study.verdicts import CORRELATION, SHARE, averaged
+from ..study.verdicts import CORRELATION, DIFFERENCE, SHARE, averaged
 from .plan import BANDS, Subset, scores_of_run, subset_name, subsets, window_name
 from .settings import DietSettings, score_keys
 from .tasks import Task
@@ -102,8 +102,8 @@ def _over_runs(values: Iterable[Any], within: tuple[float, float] | None = None)
 def _tested(settings: DietSettings, task: Task, files: Files, choice: str) -> dict[str, Any]:
     """Accuracy and loss on the held-out images after training on a subset, over the retrainings."""
     of = [files[f"{task.name}-{choice}-{number}"] for number in range(settings.retrainings)]
-    measured = {key: _over_runs(arrays[key] for arrays in of) for key in ("accuracy", "loss")}
-    return {"examples": int(of[0]["examples"]), **measured}
+    accuracy, loss = ([arrays[key] for arrays in of] for key in ("accuracy", "loss"))
+    return {"examples": int(of[0]["examples"]), "accuracy": _over_runs(accuracy, SHARE), "loss": _over_runs(loss)}
 
 
 def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -116,8 +116,8 @@ def _gains(pruning: list[dict[str, Any]]) -> list[dict[str, Any]]:
             others |= {rival: (rival, end, fraction) for rival in RIVALS if (rival, end, fraction) in of}
         for over, other in others.items():
             gain = {"score": score, "end": end, "over": over, "fraction": fraction}
-            for key in ("accuracy", "loss"):
-                gain[key] = _over_runs(np.subtract(entry[key]["values"], of[other][key]["values"]))
+            for key, within in (("accuracy", DIFFERENCE), ("loss", None)):
+                gain[key] = _over_runs(np.subtract(entry[key]["values"], of[other][key]["values"]), within)
             found.append(gain)
     return found
 
@@ -154,7 +154,7 @@ def _velocities(settings: DietSettings, task: Task, files: Files) -> dict[str, A
     """The velocity of each band's kernel between the saved steps, over the runs."""
     of = [files[f"{task.name}-velocities-{number}"] for number in range(settings.runs)]
     velocity = np.stack([arrays["velocity"] for arrays in of], axis=-1)  # (intervals, bands, runs)
-    bands = {band: [_over_runs(values) for values in velocity[:, b]] for b, band in enumerate(BANDS)}
+    bands = {band: [_over_runs(values, SHARE) for values in velocity[:, b]] for b, band in enumerate(BANDS)}
     return {"steps": of[0]["steps"].tolist(), "bands": bands}
 
 
@@ -164,7 +164,7 @@ def _barriers(settings: DietSettings, task: Task, files: Files) -> list[dict[str
     for step in settings.spawns:
         of = [files[f"{task.name}-connection-{number}-{step:06d}"]["error"].T for number in range(settings.runs)]
         groups = {
-            group: {"error": np.mean(errors, axis=0).tolist(), "barrier": _over_runs(map(error_barrier, errors))}
+            group: {"error": np.mean(errors, axis=0).tolist(), "barrier": _over_runs(map(error_barrier, errors), SHARE)}
             for group, errors in zip(("all", *BANDS), zip(*of, strict=True), strict=True)
         }
         found.append({"step": step, "groups": groups})

@@ -20,7 +20,7 @@ import numpy as np
 
 WRONG = 0.05  # the expected share of wrong verdicts among those that are decided
 FOUND = 0.8  # an effect is detectable if a study like this one would find it this often
-SHARE, CORRELATION = (0.0, 1.0), (-1.0, 1.0)  # ranges of statistics
+SHARE, CORRELATION, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0), (-1.0, 1.0)  # ranges; the last is that of two shares
 TIE = 1e-12  # a difference from a bound, relative to the bound or to 1, that may be rounding
 
 
