@@ -14,7 +14,7 @@ from ..images.dataset import Dataset
 from ..machine.files import write_text
 from ..study.pages import markup
 from ..study.pages.charts import Axis, SmallChart
-from ..study.pages.markup import WORDS, cells, claim_row, interval, number, row, source, thumbnails
+from ..study.pages.markup import WORDS, cells, claim_row, interval, number, percent, row, source, thumbnails
 from ..study.settings import command_line
 from .plan import BANDS
 from .results import how_forgotten
@@ -59,7 +59,7 @@ def _task(task: Task, dataset: Dataset) -> str:
         **{key: f"{task[key]:,}" for key in ("examples", "held_out")},
         outputs=escape(", ".join(name.replace("_", " ") for name in task["outputs"])),
         false_labels=f"{task['false_labels']:,}",
-        false_share=f"{task['false_labels'] / task['examples']:.1%}",
+        false_share=percent(task["false_labels"] / task["examples"], 1),
         without_noise="" if task["false_labels"] else " hidden",
         answer=escape(_answer(task)),
         **{f"{name}_say": escape(sentence) for name, sentence in _sentences(task).items()},
@@ -84,7 +84,7 @@ def _answer(task: Task) -> str:
     words = [f"Of {len(task['findings'])} claims {counts}."]
     if known := [entry for entry in task["noise"] if entry["value"] is not None]:
         ranked = sorted(known, key=lambda entry: -float(entry["value"]))
-        each = ", ".join(f"{entry['score']} {entry['value']:.0%}" for entry in ranked)
+        each = ", ".join(f"{entry['score']} {percent(entry['value'])}" for entry in ranked)
         words.append(f"How often a score is higher for a false label than for a true one: {each}.")
     return " ".join(words)
 
@@ -113,9 +113,9 @@ def _pruning_sentence(task: Task) -> str:
         return "There are no accuracies."
     (score, fraction), best = max(scored.items(), key=lambda item: float(item[1]))
     others = {"a random subset of this size": of.get((None, fraction)), "all examples": of.get((None, 1.0))}
-    beside = ", ".join(f"{value:.1%} with {name}" for name, value in others.items() if value is not None)
-    subset = f"the {fraction:.0%} with the highest {score}"
-    return f"The best of these subsets, {subset}, gives an accuracy of {best:.1%}; {beside}."
+    beside = ", ".join(f"{percent(value, 1)} with {name}" for name, value in others.items() if value is not None)
+    subset = f"the {percent(fraction)} with the highest {score}"
+    return f"The best of these subsets, {subset}, gives an accuracy of {percent(best, 1)}; {beside}."
 
 
 def _windows_sentence(curve: Curve) -> str:
@@ -123,8 +123,8 @@ def _windows_sentence(curve: Curve) -> str:
     if not means:
         return ""
     best = max(means, key=means.__getitem__)
-    last = f"for the last one it is {means[max(means)]:.1%}"
-    return f"Accuracy is highest for the window that starts at {best:.0%} ({means[best]:.1%}); {last}."
+    last = f"for the last one it is {percent(means[max(means)], 1)}"
+    return f"Accuracy is highest for the window that starts at {percent(best)} ({percent(means[best], 1)}); {last}."
 
 
 def _bands_sentence(words: str, curves: Mapping[str, Curve], ticks: Mapping[Any, str]) -> str:
@@ -186,7 +186,7 @@ def _pruning_charts(task: Task) -> Iterator[str]:
     level = task["pruning"][0]["accuracy"]["value"]
     for score in dict.fromkeys(entry["score"] for entry in task["pruning"] if entry["score"]):
         of = {end: curves[score if end != "random" else None, end] for end in ("random", "highest")}
-        ticks = {fraction: f"{fraction:.0%}" for fraction, _ in of["random"]}
+        ticks = {fraction: percent(fraction) for fraction, _ in of["random"]}
         chart = _chart((f"Accuracy by the fraction kept, {score}", "accuracy", "examples kept", ticks, of), level, axis)
         yield f"<figure>{chart}<figcaption>{escape(score)}</figcaption></figure>"
 
@@ -197,7 +197,7 @@ def _figures(task: Task) -> list[Figure]:
         labels: [(at["offset"], at["accuracy"]["values"]) for at in task["windows"] if at["noisy"] == noisy]
         for labels, noisy in (("true labels", False), ("false labels", True))
     }
-    starts = {offset: f"{offset:.0%}" for offset, _ in windows["true labels"]}
+    starts = {offset: percent(offset) for offset, _ in windows["true labels"]}
     bands, barriers = task["velocities"]["bands"], list(enumerate(task["barriers"]))
     velocities = {band: [(k, at["values"]) for k, at in enumerate(bands[band])] for band in BANDS}
     saved = {k: str(step) for k, step in enumerate(task["velocities"]["steps"][1:])}
@@ -218,7 +218,7 @@ def _known(values: Values) -> list[float]:
 
 
 def _pruning_row(entry: Mapping[str, Any]) -> str:
-    texts = [escape(entry["end"]), f"{entry['fraction']:.0%}", f"{entry['examples']:,}"]
+    texts = [escape(entry["end"]), percent(entry["fraction"]), f"{entry['examples']:,}"]
     for found in (entry["accuracy"], entry["loss"]):
         known = _known(found["values"])
         texts += [number(found["value"], ".4f"), number(stdev(known) if len(known) > 1 else None, ".4f")]
@@ -226,7 +226,7 @@ def _pruning_row(entry: Mapping[str, Any]) -> str:
 
 
 def _gain_row(entry: Mapping[str, Any]) -> str:
-    texts = [escape(entry["over"]), f"{entry['fraction']:.0%}"]
+    texts = [escape(entry["over"]), percent(entry["fraction"])]
     for found in (entry["accuracy"], entry["loss"]):
         texts += [number(found["value"], "+.4f"), interval(found, "+.4f")]
     return row(escape(f"{entry['score']}, {entry['end']}"), cells(texts))

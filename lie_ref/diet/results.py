@@ -13,6 +13,7 @@ from ..measure.connectivity import error_barrier
 from ..measure.derivatives import squared_norms
 from ..measure.rank_statistics import auroc, rising, spearman
 from ..measure.scores import ROWS
+from ..study.pages.markup import percent
 from ..study.verdicts import CORRELATION, DIFFERENCE, SHARE, averaged
 from .plan import BANDS, Subset, scores_of_run, subset_name, subsets, window_name
 from .settings import DietSettings, score_keys
@@ -138,15 +139,14 @@ def _forgetting(settings: DietSettings, task: Task, files: Files) -> dict[str, A
 def how_forgotten(found: dict[str, Any]) -> str:
     """The `forgetting` of a task in sentences."""
     events, never, neither = (found[key]["value"] for key in ("events", "never_learnt", "unforgettable"))
-    unseen = f"; {1 - found['seen']:.0%} are never seen and count as never learnt" if found["seen"] < 1 else ""
+    unseen = f"; {percent(1 - found['seen'])} are never seen and count as never learnt" if found["seen"] < 1 else ""
     alone = [found["events_and_el2n"], *found["events_beyond"].values()]
     el2n, *brackets = ("undefined" if of["value"] is None else f"{of['value']:.2f}" for of in alone)
     return (
         f"A scoring run sees each example {found['seen']:.1f} times on average{unseen}. An example has on average "
-        f"{events:.2f} forgetting events and {never:.2f} outputs that are never learnt; {neither:.1%} of the examples "
-        "have neither. The forgetting score ranks examples by how many outputs were never learnt and breaks ties by "
-        "the number of forgetting events. The correlation of this number alone with early EL2N is "
-        f"{el2n}; given GraNd and EL2N, its correlations with the bracket scores are {' and '.join(brackets)}."
+        f"{events:.2f} forgetting events and {never:.2f} outputs that are never learnt; {percent(neither, 1)} of the "
+        "examples have neither. The forgetting score ranks examples by how many outputs were never learnt and breaks "
+        f"ties by the number of forgetting events. The correlation of this number alone with early EL2N is {el2n}; given GraNd and EL2N, its correlations with the bracket scores are {' and '.join(brackets)}."
     )
 
 

@@ -15,6 +15,7 @@ from ..machine.progress import Progress, expectation
 from ..machine.threads import threads
 from ..machine.workers import completed
 from ..study.folder import check_config, held_folder, own_files, recorded, with_versions, write_config
+from ..study.pages.markup import percent
 from ..study.training import seconds_per_step
 from ..study.verdicts import judged, table
 from .claims import ACCURACY, found_in
@@ -133,7 +134,7 @@ def _gains_table(task: dict[str, Any]) -> list[str]:
         found, name = entry["accuracy"], f"{entry['end']} {entry['score']} minus {entry['over']}"
         between = "" if found["low"] is None else f" ({found['low']:+.3f} … {found['high']:+.3f})"
         rows.setdefault(name, []).append(f"{found['value']:+.4f}{between}")
-    kept = " | ".join(f"{fraction:.0%} kept" for fraction in fractions)
+    kept = " | ".join(f"{percent(fraction)} kept" for fraction in fractions)
     head = f"| {task['task']}: {ACCURACY} | {kept} |"
     rest = [f"| {name} | {' | '.join(texts)} |" for name, texts in rows.items()]
     return [head, "| --- |" + " --- |" * len(fractions), *rest] if gains else []

@@ -21,7 +21,7 @@ from ..images.labels import HAIR
 from ..machine.files import write_text
 from ..study.pages import markup
 from ..study.pages.charts import Axis, Chart, SmallChart
-from ..study.pages.markup import WORDS, cells, heads, number, row, source, thumbnails, to_base64
+from ..study.pages.markup import WORDS, cells, heads, number, percent, row, source, thumbnails, to_base64
 from ..study.settings import command_line
 from .exclusive import attribute_probabilities
 from .reading import SWAPS, RunFiles, evaluation_path, read_run, readable, views
@@ -105,10 +105,10 @@ def _answer(run: RunFiles) -> dict[str, Any]:
         **{f"{role}_face": uri for role, uri in zip(numbers, faces, strict=True)},
         "lr": f"{lr:g}",
         "changed": escape(run.summary["attributes"][k].replace("_", " ")),
-        "before": f"{100 * before[n, k]:.1f}\u00a0%",
-        "after": f"{100 * after[p, n, k]:.1f}\u00a0%",
+        "before": percent(before[n, k], 1),
+        "after": percent(after[p, n, k], 1),
         "reach": f"up to ε = {reach:g}" if reach else "at no ε that was tried",
-        "error": f"{100 * error:.0f}\u00a0%",
+        "error": percent(error),
     }
 
 

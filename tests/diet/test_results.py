@@ -197,10 +197,10 @@ def test_how_much_was_forgotten_is_put_into_words(task: Task, false: np.ndarray)
     assert found["unforgettable"]["value"] == 0.375
     text = how_forgotten(found)
     assert "sees each example 1.6 times on average. An example has on average 1.00 forgetting events and 0.25 " in text
-    assert "outputs that are never learnt; 37.5% of the examples have neither. " in text
+    assert "outputs that are never learnt; 37.5\u00a0% of the examples have neither. " in text
     assert "The correlation of this number alone with early EL2N is 1.00; given GraNd and EL2N" in text
     text = how_forgotten(found | {"seen": 0.4, "events_and_el2n": {"value": None}})
-    assert "sees each example 0.4 times on average; 60% are never seen and count as never learnt. " in text
+    assert "sees each example 0.4 times on average; 60\u00a0% are never seen and count as never learnt. " in text
     assert "with early EL2N is undefined; given" in text
 
 

@@ -285,7 +285,7 @@ def test_the_page_says_first_what_was_decided_and_which_score_finds_false_labels
     hold, fail, undecided = (verdicts.count(verdict) for verdict in ("holds", "fails", "undecided"))
     assert answer.startswith(f"Of {len(verdicts)} claims {hold} hold, {fail} fail, and {undecided} are undecided.")
     best = max(task["noise"], key=lambda entry: entry["value"])
-    assert f"than for a true one: {best['score']} {best['value']:.0%}" in answer
+    assert f"than for a true one: {best['score']} {100 * best['value']:.0f}\u00a0%" in answer
     shown = re.findall(r'class="verdict (\w+)"', page)
     assert shown == sorted(shown, key=lambda verdict: verdict == "undecided")
 

@@ -53,7 +53,12 @@ def thumbnails(x: np.ndarray) -> list[str]:
 
 def number(value: float | None, form: str = ".3g") -> str:
     """A number in this format, or a dash if it is undefined."""
-    return "–" if value is None else format(value, form)
+    return "–" if value is None else format(value, form).replace("%", "\u00a0%")
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share in per cent: 0.25 as 25 %."""
+    return number(share, f".{digits}%")
 
 
 def interval(found: Mapping[str, Any], form: str = ".3g") -> str:
