@@ -146,7 +146,8 @@ def how_forgotten(found: dict[str, Any]) -> str:
         f"A scoring run sees each example {found['seen']:.1f} times on average{unseen}. An example has on average "
         f"{events:.2f} forgetting events and {never:.2f} outputs that are never learnt; {percent(neither, 1)} of the "
         "examples have neither. The forgetting score ranks examples by how many outputs were never learnt and breaks "
-        f"ties by the number of forgetting events. The correlation of this number alone with early EL2N is {el2n}; given GraNd and EL2N, its correlations with the bracket scores are {' and '.join(brackets)}."
+        f"ties by the number of forgetting events. The correlation of this number alone with early EL2N is {el2n}; "
+        f"given GraNd and EL2N, its correlations with the bracket scores are {' and '.join(brackets)}."
     )
 
 
