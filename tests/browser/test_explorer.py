@@ -451,7 +451,7 @@ def test_the_square_has_the_corners_of_the_real_steps(page: Explorer, files: Run
         np.testing.assert_allclose(found / found[0, 0] * expected[0, 0], expected, atol=2e-3)
         apart = files.evaluations[LAST]["square_gap"][p, e]
         step = np.sqrt((expected[[0, 2]] ** 2).sum() / 2)
-        assert f"ends {100 * apart / step:.2g}".rstrip("0") in page.text("#square-says")
+        assert f"end {100 * apart / step:.2g}".rstrip("0") in page.text("#square-says")
     page.rate(EPSILONS[-1])
     assert "no finite numbers" in page.text("#square-says")
     assert page.text("#square-words") == ""
@@ -561,7 +561,7 @@ def test_every_figure_can_be_saved_as_svg_png_and_csv(page: Explorer, files: Run
             assert "fill" in text
     assert all(f">step {step}</text>" in texts["multiples.svg"] for step in ALL_STEPS)
     rows = list(csv.reader(io.StringIO(texts["heat.csv"])))
-    assert rows[0] == ["example", *ATTRIBUTES]
+    assert rows[0] == ["picture", *ATTRIBUTES]
     np.testing.assert_allclose(np.array(rows[1][1:], float), delta(files)[0][0], rtol=6e-3, atol=1e-4)
 
 
