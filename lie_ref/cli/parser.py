@@ -1,9 +1,9 @@
-"""The commands and their options, and what `lie-ref` alone says of them."""
+"""The commands and their options.  `lie-ref` alone says what there is to do."""
 
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,18 +18,12 @@ from ..machine.files import check_new_file
 from . import commands
 
 WEIGHTS = ".npz of weights, under the names of a state_dict; or a checkpoint of a run"
-OVERVIEW = {  # what one wants: the commands for it, and about how long each takes
-    "see what this is": {"demo": "half a minute"},
-    "check your own code": {"check": "seconds to minutes", "verify": "seconds", "reference": "seconds"},
-    "see order-dependence in a training run": {
-        "experiment": "3 to 15 minutes",
-        "report": "seconds",
-        "findings": "an hour",
-        "brackets": "4 to 60 ms a pair",
-    },
-    "know which examples matter": {"diet": "half an hour"},
-    "use real images": {"doctor": "seconds"},
-    "change the package": {"vectors": "minutes"},
+TEXTS = {  # of options that several commands have
+    "faces": "number of synthetic faces",
+    "size": "height and width of the images in pixels",
+    "preset": f"network, one of {', '.join(PRESETS)}",
+    "batch": "examples per training step",
+    "lr": "learning rate of Adam",
 }
 
 
@@ -38,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if found := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
-            names = [name for of in OVERVIEW.values() for name in of]
+            names = [name for of in COMMANDS.values() for name in of]
             message = f"expected a command, one of {', '.join(names)}; {nearest(found[1], names)}"
         words = re.sub(r"(\S{99})\S{2,}", r"\1…", one_line(message))
         self.exit(2, f"{self.prog}: {words[:500]}\n")
@@ -59,138 +53,123 @@ def command_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"lie-ref {version('lie-ref')}")
     parser.set_defaults(command=lambda _: parser.print_help())
     every = parser.add_subparsers(prog="lie-ref", metavar="COMMAND", help=argparse.SUPPRESS)
-    texts: dict[str, str] = {}
+    lines = ["Exact Lie brackets of training examples.  Times are those of the defaults on two cores."]
+    for purpose, of in COMMANDS.items():
+        lines += ["", f"to {purpose}:"]
+        for name, (text, time, add_options) in of.items():
+            lines.append(f"  {name:<11} {text} ({time})")
+            added = every.add_parser(name, description=f"{text[0].upper()}{text[1:]}.")
+            added.set_defaults(command=getattr(commands, name))
+            add_options(added)
+    parser.description = "\n".join([*lines, "", "`lie-ref COMMAND --help` says more about each."])
+    return parser
 
-    def command(name: str, text: str) -> Parser:
-        texts[name] = text
-        added = every.add_parser(name, description=f"{text[0].upper()}{text[1:]}.")
-        added.set_defaults(command=getattr(commands, name))
-        return added
 
-    default = Settings()
-    showing = command("demo", "show what lie_ref does, with the Python that does it, and draw a page")
-    _add_folders(showing, "demo")
-    experiment = command("experiment", "train a network, compute brackets at checkpoints, draw the page")
-    _add_source(experiment)
-    # fmt: off
-    _add_options(experiment, default, (
-        ("faces", int, "number of synthetic faces"),
-        ("size", int, "height and width of the images in pixels"),
-        ("preset", str, f"network, one of {', '.join(PRESETS)}"),
-        ("steps", int, "number of training steps"),
-        ("seed", int, "seed of the weights, the order of the data and the synthetic faces"),
-        ("batch", int, "examples per training step"),
-        ("lr", float, "learning rate of Adam"),
-        ("ambiguity", float, "how far the colour of synthetic hair strays from its label"),
-    ))
-    # fmt: on
+def _demo(parser: Parser) -> None:
+    _add_folders(parser, "demo")
+
+
+def _check(parser: Parser) -> None:
+    text = "Python file that defines gradient, theta and a candidate; or a dict or function NAME in it that gives them"
+    parser.add_argument("file", metavar="FILE.py[:NAME]", help=text)
+    _add_json(parser)
+
+
+def _verify(parser: Parser) -> None:
+    parser.add_argument("vector", metavar="VECTOR", help="name of a test vector, or the .npz of a vector or reference")
+    text = "answers to compare: some or all of the outputs of the vector"
+    parser.add_argument("candidate", type=Path, metavar="CANDIDATE.npz", help=text)
+    _add_json(parser)
+
+
+def _reference(parser: Parser) -> None:
+    parser.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=WEIGHTS)
+    _add_question(parser, "x and y; optionally pairs (p, 2) (default: all pairs) and x_eval (default: x)")
+    text = "use batch-norm in training mode, for mini-batches x (b, m, …)"
+    parser.add_argument("--training", action="store_true", help=text)
+    parser.add_argument("--out", type=_new_file, required=True, metavar="R.npz", help="file for the reference")
+
+
+def _experiment(parser: Parser) -> None:
+    _add_source(parser)
+    texts = {
+        "steps": "number of training steps",
+        "seed": "seed of the weights, the order of the data and the synthetic faces",
+        "ambiguity": "how far the colour of synthetic hair strays from its label",
+    }
+    _add_options(parser, Settings(), TEXTS | texts)
     for name, text in (
         ("exclusive-hair", "train with one softmax over the four hair colours, because hair has at most one colour"),
         ("independent-hair", "let the hair of a synthetic face have several colours"),
         ("resume", "continue a run that was stopped"),
         ("force", "replace a run that exists"),
     ):
-        experiment.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
-    _add_folders(experiment, "experiment")
-    _add_executor(experiment, "checkpoints to evaluate", "one process beside the training")
+        parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
+    _add_folders(parser, "experiment")
+    _add_executor(parser, "checkpoints to evaluate", "one process beside the training")
 
-    findings = command("findings", "run the experiment with several seeds and judge the published claims")
-    _add_source(findings)
-    findings.add_argument(
-        "--seeds",
-        type=int,
-        default=SEEDS,
-        metavar="N",
-        help="runs of each kind, with seeds from 0 (default: %(default)s; a long study has 10)",
-    )
-    text = f"number of training steps; runs with another loss or other faces stop at {COMPARED_STEPS:,}"
-    # fmt: off
-    _add_options(findings, default, (
-        ("faces", int, "number of synthetic faces"),
-        ("size", int, "height and width of the images in pixels"),
-        ("preset", str, f"network, one of {', '.join(PRESETS)}"),
-        ("steps", int, text),
-    ))
-    # fmt: on
-    _add_folders(findings, "findings", "; finished runs in it are not done again")
-    _add_executor(findings, "runs")
 
-    selecting = command("diet", "score training examples, and train only on those that the scores select")
-    _add_source(selecting)
-    text = f"settings to start from, one of {', '.join(diet.PRESETS)} (default: %(default)s)"
-    selecting.add_argument("--preset", choices=list(diet.PRESETS), default="default", metavar="NAME", help=text)
-    # fmt: off
-    _add_options(selecting, diet.DietSettings(), (
-        ("tasks", str, f"one or more tasks: {', '.join(diet.TASKS)}"),
-        ("scores", str, f"scores that select examples: {', '.join(diet.SCORES)}"),
-        ("faces", int, "number of synthetic faces"),
-        ("size", int, "height and width of the images in pixels"),
-        ("network", str, f"network, one of {', '.join(PRESETS)}"),
-        ("batch", int, "examples per training step"),
-        ("lr", float, "learning rate of Adam"),
-        ("seed", int, "seed of faces, false labels and random selections"),
-        ("runs", int, "training runs that score; the mean of their scores selects the examples"),
-        ("retrainings", int, "training runs on each selection of examples"),
-        ("steps", int, "number of steps of each training run"),
-        ("early", int, "step at which the early scores are taken"),
-        ("partners", int, "number of examples whose brackets with an example make its bracket score"),
-        ("fractions", float, "fractions of the examples to keep"),
-        ("noise", float, "fraction of labels that are made false"),
-        ("window", float, "width of the sliding window, as a fraction of the examples"),
-        ("offsets", float, "starts of the window, as fractions of the sorted examples"),
-        ("band", float, "fraction of the examples in a band of lowest, middle or highest scores"),
-        ("spawns", int, "steps at which two children leave their parent run"),
-        ("points", int, "points on the line between two children, both ends included"),
-        ("kernel-examples", int, "examples per band used for the kernel"),
-    ), diet.PRESETS)
-    # fmt: on
-    _add_folders(selecting, "diet", "; finished jobs in it are not done again")
-    _add_executor(selecting, "jobs")
+def _report(parser: Parser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
 
-    doctor = command("doctor", "say what is seen in a folder of CelebA, what would be used, and what is missing")
-    doctor.add_argument("folder", type=Path, metavar="DIR", help="folder or zip of CelebA")
 
-    report = command("report", "draw the page of a run again")
-    report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+def _findings(parser: Parser) -> None:
+    _add_source(parser)
+    text = "runs of each kind, with seeds from 0 (default: %(default)s; a long study has 10)"
+    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=text)
+    texts = {name: TEXTS[name] for name in ("faces", "size", "preset")}
+    texts["steps"] = f"number of training steps; runs with another loss or other faces stop at {COMPARED_STEPS:,}"
+    _add_options(parser, Settings(), texts)
+    _add_folders(parser, "findings", "; finished runs in it are not done again")
+    _add_executor(parser, "runs")
 
-    check = command("check", "check the brackets that a Python file defines, with its gradient of any network")
-    text = "Python file that defines gradient, theta and a candidate; or a dict or function NAME in it that gives them"
-    check.add_argument("file", metavar="FILE.py[:NAME]", help=text)
-    _add_json(check)
 
-    verify = command("verify", "compare the answers of an implementation with a test vector")
-    verify.add_argument("vector", metavar="VECTOR", help="name of a test vector, or the .npz of a vector or reference")
-    text = "answers to compare: some or all of the outputs of the vector"
-    verify.add_argument("candidate", type=Path, metavar="CANDIDATE.npz", help=text)
-    _add_json(verify)
-
-    reference = command("reference", "compute the exact answers for your own weights and inputs")
-    reference.add_argument("--weights", type=Path, required=True, metavar="W.npz", help=WEIGHTS)
-    _add_question(reference, "x and y; optionally pairs (p, 2) (default: all pairs) and x_eval (default: x)")
-    text = "use batch-norm in training mode, for mini-batches x (b, m, …)"
-    reference.add_argument("--training", action="store_true", help=text)
-    reference.add_argument("--out", type=_new_file, required=True, metavar="R.npz", help="file for the reference")
-
-    many = command("brackets", "compute norms of the brackets among many examples, and each example's GraNd and EL2N")
-    many.add_argument("weights", type=Path, metavar="CHECKPOINT", help=WEIGHTS)
-    _add_question(many, "x and y of the n examples")
+def _brackets(parser: Parser) -> None:
+    parser.add_argument("weights", type=Path, metavar="CHECKPOINT", help=WEIGHTS)
+    _add_question(parser, "x and y of the n examples")
     text = "file for norms (n, n), grand (n,) and el2n (n,); the same command continues after a stop"
-    many.add_argument("--out", type=_new_file, required=True, metavar="N.npz", help=text)
-    _add_executor(many, "blocks of brackets")
-
-    vectors = command("vectors", "write the test vectors anew")
-    vectors.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the vectors")
-    parser.description = _overview(texts)
-    return parser
+    parser.add_argument("--out", type=_new_file, required=True, metavar="N.npz", help=text)
+    _add_executor(parser, "blocks of brackets")
 
 
-def _overview(texts: Mapping[str, str]) -> str:
-    """What there is to do, and how long it takes on two cores; `texts` say what each command does."""
-    lines = ["Exact Lie brackets of training examples.  Times are those of the defaults on two cores."]
-    for purpose, of in OVERVIEW.items():
-        lines += ["", f"to {purpose}:"]
-        lines += [f"  {name:<11} {texts[name]} ({time})" for name, time in of.items()]
-    return "\n".join([*lines, "", "`lie-ref COMMAND --help` says more about each."])
+def _diet(parser: Parser) -> None:
+    _add_source(parser)
+    text = f"settings to start from, one of {', '.join(diet.PRESETS)} (default: %(default)s)"
+    parser.add_argument("--preset", choices=list(diet.PRESETS), default="default", metavar="NAME", help=text)
+    texts = {
+        "tasks": f"one or more tasks: {', '.join(diet.TASKS)}",
+        "scores": f"scores that select examples: {', '.join(diet.SCORES)}",
+        "faces": TEXTS["faces"],
+        "size": TEXTS["size"],
+        "network": TEXTS["preset"],
+        "batch": TEXTS["batch"],
+        "lr": TEXTS["lr"],
+        "seed": "seed of faces, false labels and random selections",
+        "runs": "training runs that score; the mean of their scores selects the examples",
+        "retrainings": "training runs on each selection of examples",
+        "steps": "number of steps of each training run",
+        "early": "step at which the early scores are taken",
+        "partners": "number of examples whose brackets with an example make its bracket score",
+        "fractions": "fractions of the examples to keep",
+        "noise": "fraction of labels that are made false",
+        "window": "width of the sliding window, as a fraction of the examples",
+        "offsets": "starts of the window, as fractions of the sorted examples",
+        "band": "fraction of the examples in a band of lowest, middle or highest scores",
+        "spawns": "steps at which two children leave their parent run",
+        "points": "points on the line between two children, both ends included",
+        "kernel-examples": "examples per band used for the kernel",
+    }
+    _add_options(parser, diet.DietSettings(), texts, diet.PRESETS)
+    _add_folders(parser, "diet", "; finished jobs in it are not done again")
+    _add_executor(parser, "jobs")
+
+
+def _doctor(parser: Parser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder or zip of CelebA")
+
+
+def _vectors(parser: Parser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the vectors")
 
 
 def _add_json(parser: Parser) -> None:
@@ -232,27 +211,22 @@ def _add_source(parser: Parser) -> None:
 
 
 def _add_options(
-    parser: Parser, settings: Any, table: Sequence[tuple[str, type, str]], presets: Mapping[str, Mapping[str, Any]] = {}
+    parser: Parser, settings: Any, texts: Mapping[str, str], presets: Mapping[str, Mapping[str, Any]] = {}
 ) -> None:
     """Add options for fields of the settings, which have the defaults, and what each of the presets changes.
 
     Only options that are given are passed on.
     """
-    for name, kind, text in table:
+    for name, text in texts.items():
         field = name.replace("-", "_")
         value = getattr(settings, field)
         many: dict[str, Any] = {"nargs": "+"} if isinstance(value, tuple) else {}
+        kind = type(value[0] if many else value)
         values = {"default": value} | {preset: of[field] for preset, of in presets.items() if field in of}
         words = {preset: " ".join(map(str, of)) if many else of for preset, of in values.items()}
         shown = "; ".join(f"{preset}: {of}" for preset, of in words.items())
-        parser.add_argument(
-            f"--{name}",
-            type=kind,
-            default=argparse.SUPPRESS,
-            metavar={str: "NAME", int: "N", float: "X"}[kind],
-            help=f"{text} ({shown})",
-            **many,
-        )
+        letter, text = {str: "NAME", int: "N", float: "X"}[kind], f"{text} ({shown})"
+        parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, metavar=letter, help=text, **many)
 
 
 def _add_folders(parser: Parser, name: str, kept: str = "") -> None:
@@ -260,3 +234,33 @@ def _add_folders(parser: Parser, name: str, kept: str = "") -> None:
     parser.add_argument("--out", type=Path, default=Path("runs") / name, metavar="DIR", help=text)
     text = "folder for decoded images (default: %(default)s)"
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help=text)
+
+
+# fmt: off
+COMMANDS: dict[str, dict[str, tuple[str, str, Callable[[Parser], None]]]] = {  # what one wants: the commands for it,
+    "see what this is": {  # what they do, and about how long it takes
+        "demo": ("show what lie_ref does, with the Python that does it, and draw a page", "half a minute", _demo),
+    },
+    "check your own code": {
+        "check": ("check the brackets that a Python file defines, with its gradient of any network",
+                  "seconds to minutes", _check),
+        "verify": ("compare the answers of an implementation with a test vector", "seconds", _verify),
+        "reference": ("compute the exact answers for your own weights and inputs", "seconds", _reference),
+    },
+    "see order-dependence in a training run": {
+        "experiment": ("train a network, compute brackets at checkpoints, draw the page",
+                       "3 to 15 minutes", _experiment),
+        "report": ("draw the page of a run again", "seconds", _report),
+        "findings": ("run the experiment with several seeds and judge the published claims", "an hour", _findings),
+        "brackets": ("compute norms of the brackets among many examples, and each example's GraNd and EL2N",
+                     "4 to 60 ms a pair", _brackets),
+    },
+    "know which examples matter": {
+        "diet": ("score training examples, and train only on those that the scores select", "half an hour", _diet),
+    },
+    "use real images": {
+        "doctor": ("say what is seen in a folder of CelebA, what would be used, and what is missing",
+                   "seconds", _doctor),
+    },
+    "change the package": {"vectors": ("write the test vectors anew", "minutes", _vectors)},
+}

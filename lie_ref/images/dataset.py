@@ -263,11 +263,7 @@ def _write_images(
     def submit(rows: range) -> Future[Chunk]:
         return pool.submit(_decode_rows, decode, size, rows, items[rows.start : rows.stop])
 
-    with (
-        path.open("wb") as file,
-        Progress(n, "preparing images") as bar,
-        workers(count) as pool,
-    ):
+    with path.open("wb") as file, Progress(n, "preparing images") as bar, workers(count) as pool:
         write_header(n)
         chunks = [range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
         done = in_order(submit, chunks, 2 * count)
