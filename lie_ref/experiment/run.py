@@ -30,7 +30,7 @@ from .reading import SUMMARY, evaluation_path, read_evaluation, read_passes
 from .settings import Settings
 from .statistics import RMS_GRADIENT
 
-FIXED, A_PARAMETER = 3 * 2**28, 280  # bytes of memory that training and evaluation take together, as measured
+FIXED, A_PARAMETER = 3 * 2**28, 430  # bytes of memory that training and evaluation take together, as measured
 EVALUATED, PASSES = 150, 700  # what evaluating a checkpoint, and comparing passes, cost, in training steps
 SAVE_EVERY = 15.0  # seconds between two saves of the state from which a stopped run continues
 OTHERWISE = "give the same options to continue it, or --force to start anew"

@@ -505,6 +505,6 @@ def test_training_that_diverges_is_reported(cache, tmp_path, lr):
 
 def test_a_network_that_does_not_fit_into_memory_is_refused_before_it_trains(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(experiment, "available_memory", lambda: 2**30)
-    with pytest.raises(InputError, match=r"^--preset: mxresnet18 takes about 3\.7 GiB of memory, expected a network"):
+    with pytest.raises(InputError, match=r"^--preset: mxresnet18 takes about 5\.3 GiB of memory, expected a network"):
         run_experiment(replace(SMALL, preset="mxresnet18"), tmp_path / "run", cache)
     assert not (tmp_path / "run" / "config.json").exists()
