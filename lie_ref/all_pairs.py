@@ -50,10 +50,8 @@ def write_brackets(source: Source, out: Path, executor: Executor | None = None) 
         begun = _begun(source, out)  # made first, because it keeps the finished work
         norms = norms_among(source, executor, begun)
         write_npz(out, {"norms": norms, **scores_of(source, executor)})
-        for path in out.parent.glob(
-            f".{escape(out.name)}.*.npy*"
-        ):  # also what calls with other sources, or killed ones, have left
-            path.unlink()
+        for path in out.parent.glob(f".{escape(out.name)}.*.npy*"):
+            path.unlink()  # also what calls with other sources, or killed ones, have left
     return len(norms)
 
 

@@ -131,10 +131,8 @@ def _training_sentence(points: list[dict[str, Any]]) -> str:
         return "The loss is not a finite number at any checkpoint."
     first, last = (f"{losses[step]:.3g} at step {step:,}" for step in (min(losses), max(losses)))
     best = min(losses, key=lambda step: losses[step])
-    between = (
-        f", with a minimum of {losses[best]:.3g} at step {best:,}" if best not in (min(losses), max(losses)) else ""
-    )
-    return f"The loss on validation images goes from {first} to {last}{between}."
+    least = "" if best in (min(losses), max(losses)) else f", with a minimum of {losses[best]:.3g} at step {best:,}"
+    return f"The loss on validation images goes from {first} to {last}{least}."
 
 
 def _loss_chart(log: np.ndarray, points: list[dict[str, Any]]) -> str:

@@ -23,7 +23,7 @@ from .threads import use_one_thread
 
 ENDED = "a worker process ended: was it killed, or short of memory?"
 NEEDS_UNIX = (
-    "worker processes need Unix (Linux, macOS, WSL): so do the commands experiment, findings, diet, brackets and demo"
+    "worker processes, and with them experiment, findings, diet, brackets and demo, need Unix (Linux, macOS, WSL)"
 )
 CODE = "import sys; sys.path[:] = {!r}; from lie_ref.machine.child import serve; serve({})"
 
@@ -94,7 +94,7 @@ def serve(handle: int) -> None:
 
 
 def _failed(error: Exception, trace: str) -> bytes:
-    """The answer that an error is, or its text if it is one that cannot be pickled."""
+    """The answer for an error, with its text alone if the error cannot be pickled."""
     try:
         pickle.loads(answer := pickle.dumps((None, error, trace)))
     except Exception:
