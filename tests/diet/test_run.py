@@ -304,7 +304,7 @@ def test_a_diet_says_how_long_it_takes_and_how_much_disk_before_it_begins(
     with pytest.raises(KeyboardInterrupt):
         run_diet(settings, tmp_path / "out", cache)
     examples = 320  # 80 % of the faces
-    scoring = 2 * 10 * (1600 + 0.1 * 16 * examples)  # with true and with false labels
-    selections = 1 + 2 * 7 + 2 * 4  # all; two fractions of random ones and of six scores; windows
-    steps = scoring + 10 * selections * 1600 + 10 * 2 * (4 * 1600 - 1050)
-    assert f"1 tasks, 1 jobs at a time: {expectation(0.01 * steps, 0)}" in capsys.readouterr().out
+    scoring = 2 * 10 * (1600 + 0.17 * 8 * examples)  # with true and with false labels
+    selections = 1 + 2 * 6 + 2 * 3  # all; two fractions of random ones and of five scores; windows
+    steps = scoring + 10 * selections * 1600 + 10 * 2 * (3 * 1600 - 1000)
+    assert f"tasks: attributes; jobs at a time: 1; {expectation(0.01 * steps, 0)}" in capsys.readouterr().out
