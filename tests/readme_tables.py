@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,9 @@ from typing import Any
 
 import tutorial_figures
 
+from lie_ref.diet.run import gains_table
 from lie_ref.study.pages.charts import Axis, SmallChart
-from lie_ref.study.verdicts import table
+from lie_ref.study.verdicts import judged, table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURES = ROOT / "data/results", ROOT / "data/figures"
@@ -43,9 +45,10 @@ PANEL, HEIGHT, LEGEND = 420, 260, 20  # units of a panel and of a line of the le
 
 
 def take(run: Path, name: str) -> None:
-    """Take the results of a study and its record into `data/results`."""
-    record, summary = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("record.json", "summary.json"))
-    found = {"record": record, **summary}
+    """Take the results of a study or a diet and its record into `data/results`."""
+    of = "results.json" if (run / "results.json").exists() else "summary.json"
+    record, found = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("record.json", of))
+    found = {"record": record, **found}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(found, separators=(",", ":"), ensure_ascii=False) + "\n", "utf-8")
 
@@ -56,7 +59,9 @@ def results(prefix: str) -> list[Result]:
 
 
 def column(result: Result) -> str:
-    """The title of a study's column."""
+    """The title of a study's column, or what a diet has tried."""
+    if "tasks" in result:
+        return f"{result['dataset']}, {' and '.join(task['task'] for task in result['tasks'])}"
     network = "" if result["preset"] == "mxresnet-tiny" else f", {result['preset']}"
     return f"{result['images']}{network} ({len(result['seeds'])} seeds)"
 
@@ -101,6 +106,27 @@ def _number(found: dict[str, Any] | None, form: str) -> str:
     return f"{found['value']:{form}}{between}"
 
 
+def diets() -> list[dict[str, Any]]:
+    """The results of the long diet, task by task, wherever each was run, with all claims judged together."""
+    tasks = [task for result in results("diet") for task in result["tasks"]]
+    for finding in [finding for task in tasks for finding in task["findings"]]:  # JSON has no infinity
+        low, high = finding["bounds"]
+        finding["bounds"] = [-math.inf if low is None else low, math.inf if high is None else high]
+    verdicts = judged({task["task"]: task["findings"] for task in tasks})
+    return [task | {"findings": verdicts[task["task"]]} for task in tasks]
+
+
+def diet() -> list[str]:
+    """A row for each claim about data diets, a column for each task."""
+    return table({task["task"]: task["findings"] for task in diets()})
+
+
+def gains() -> Iterator[str]:
+    """What each selection gains over others of its size: a table for each task."""
+    for task in diets():
+        yield from [*gains_table(task), ""]
+
+
 BLOCKS: dict[str, dict[str, Callable[[], Any]]] = {
     "README.md": {"highlights": highlights},
     "lie_ref/experiment/README.md": {
@@ -108,6 +134,7 @@ BLOCKS: dict[str, dict[str, Callable[[], Any]]] = {
         "agreement": agreement,
         "findings-made": partial(made, "findings"),
     },
+    "lie_ref/diet/README.md": {"diet": diet, "gains": gains, "diet-made": partial(made, "diet")},
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..study.verdicts import CORRELATION, DIFFERENCE, SHARE, Claim, finding
 from .results import BRACKETS, RIVALS
+from .settings import spoken
 
 Task = dict[str, Any]  # what `task_results` returns
 Values = Sequence[float]  # of a statistic, one for each run or retraining
@@ -106,11 +107,11 @@ _ABOUT_BRACKETS: tuple[tuple[str, str, str, Callable[..., Values], float], ...] 
 CLAIMS = (
     Claim("1a", "Early GraNd and EL2N rank examples alike", "Spearman’s correlation",
           partial(_correlation, GRAND, EL2N), low=0.8, within=CORRELATION),
-    Claim("1b", "Early EL2N ranks examples as forgetting over the whole run does", "the same",
+    Claim("1b", "Early EL2N ranks examples as forgetting over the whole run does", "Spearman’s correlation",
           partial(_correlation, EL2N, "forgetting/end"), low=0.5, within=CORRELATION),
-    Claim("1c", "GraNd at initialisation ranks examples as early GraNd does", "the same",
+    Claim("1c", "GraNd at initialisation ranks examples as early GraNd does", "Spearman’s correlation",
           partial(_correlation, "grand/start", GRAND), low=0.5, within=CORRELATION),
-    Claim("1d", "GraNd at initialisation correlates with the norm of the image", "the same",
+    Claim("1d", "GraNd at initialisation correlates with the norm of the image", "Spearman’s correlation",
           lambda task: task["input_size"]["values"], low=0.5, within=CORRELATION),
     Claim("2a", "Training on the 60 % with the highest early EL2N is as good as training on all examples",
           ACCURACY, partial(_gain, "all", 0.6, EL2N), low=-0.01, within=DIFFERENCE),
@@ -140,10 +141,10 @@ CLAIMS = (
     Claim("6c", "The barrier is higher for examples with high EL2N",
           "error barrier, highest minus lowest band, mean over the spawning steps",
           _barrier_gap, low=0.0, within=DIFFERENCE),
-    *sorted((Claim(f"7{letter}", claim.format(name), statistic, partial(values, key), low=low,
+    *sorted((Claim(f"7{letter}", claim.format(spoken(key)), statistic, partial(values, key), low=low,
                    within={"AUROC": SHARE, PARTIAL: CORRELATION}.get(statistic, DIFFERENCE))
              for letters, claim, statistic, values, low in _ABOUT_BRACKETS
-             for letter, name, key in zip(letters, ("bracket score", "relative bracket score"), BRACKETS, strict=True)),
+             for letter, key in zip(letters, BRACKETS, strict=True)),
             key=lambda claim: claim.id),
 )
 # fmt: on

@@ -18,7 +18,7 @@ from ..study.pages.markup import WORDS, cells, claim_row, interval, number, perc
 from ..study.settings import command_line
 from .plan import BANDS
 from .results import how_forgotten
-from .settings import DietSettings, score_keys
+from .settings import DietSettings, score_keys, spoken
 
 LINES = {"lowest": "lowest", "middle": "random", "random": "random", "highest": "highest", "all": "mean"}
 LINES |= {"true labels": "lowest", "false labels": "highest"}  # name of a curve → class of its line
@@ -34,7 +34,7 @@ def render_diet(out: Path, results: Mapping[str, Any], dataset: Dataset) -> Path
 
     `results` are those of `results.json`, in which whatever is not finite is None.
     """
-    style, script = source(markup.__package__, "style.css"), markup.shared_script()
+    style, script = (source(markup.__package__, name) for name in ("style.css", "shared.js"))
     settings = results["settings"]
     page = Template(source(__package__, "diet.html")).substitute(
         policy=markup.content_policy(style, script),
@@ -47,8 +47,7 @@ def render_diet(out: Path, results: Mapping[str, Any], dataset: Dataset) -> Path
         config=markup.settings_rows(settings),
         footer=markup.footer(command_line(DietSettings, "diet", settings), bool(settings.get("celeba")), *PAPER),
     )
-    path = out / "report.html"
-    write_text(path, page)
+    write_text(path := out / "report.html", page)
     return path
 
 
@@ -57,7 +56,7 @@ def _task(task: Task, dataset: Dataset) -> str:
     return Template(source(__package__, "diet-task.html")).substitute(
         task=escape(task["task"]),
         **{key: f"{task[key]:,}" for key in ("examples", "held_out")},
-        outputs=escape(", ".join(name.replace("_", " ") for name in task["outputs"])),
+        outputs=len(task["outputs"]),
         false_labels=f"{task['false_labels']:,}",
         false_share=percent(task["false_labels"] / task["examples"], 1),
         without_noise="" if task["false_labels"] else " hidden",
@@ -71,22 +70,26 @@ def _task(task: Task, dataset: Dataset) -> str:
         **dict(zip(("windows", "velocities", "barriers"), map(_chart, figures), strict=True)),
         figure_rows="".join(line for figure in figures for line in _figure_rows(figure)),
         noise_rows="".join(map(_noise_row, task["noise"])),
-        score_heads=markup.heads(keys),
+        score_heads=markup.heads(map(spoken, keys)),
         correlations="".join(_correlation_rows(task, keys)),
         extremes="".join(_extremes_row(key, ends, dataset) for key, ends in task["extremes"].items()),
     )
 
 
 def _answer(task: Task) -> str:
-    """What the diet found out, in sentences: how many claims were decided, and which score finds false labels best."""
-    verdicts = Counter(finding["verdict"] for finding in task["findings"])
-    counts = f"{verdicts['holds']} hold, {verdicts['fails']} fail, and {verdicts['undecided']} are undecided"
-    words = [f"Of {len(task['findings'])} claims {counts}."]
+    """What scores are good for, above all those by brackets, in sentences; and how many claims were decided."""
+    (gain,) = (finding["value"] for finding in task["findings"] if finding["id"] == "7i")
+    words = []
+    if gain is not None:
+        points = f"{abs(100 * gain):.1f} points of accuracy {'less' if gain < 0 else 'more'}"
+        words.append(f"Training on the highest bracket scores gives {points} than training on random examples.")
     if known := [entry for entry in task["noise"] if entry["value"] is not None]:
         ranked = sorted(known, key=lambda entry: -float(entry["value"]))
-        each = ", ".join(f"{entry['score']} {percent(entry['value'])}" for entry in ranked)
+        each = ", ".join(f"{spoken(entry['score'])} {percent(entry['value'])}" for entry in ranked)
         words.append(f"How often a score is higher for a false label than for a true one: {each}.")
-    return " ".join(words)
+    of = Counter(finding["verdict"] for finding in task["findings"])
+    counts = f"{of['holds']} hold, {of['fails']} fail, and {of['undecided']} are undecided"
+    return " ".join([*words, f"Of {of.total()} claims {counts}."])
 
 
 def _sentences(task: Task) -> dict[str, str]:
@@ -104,17 +107,14 @@ def _sentences(task: Task) -> dict[str, str]:
 
 def _pruning_sentence(task: Task) -> str:
     """The best subset that a score selects, beside a random one of the same size and all examples."""
-    of = {
-        (e["score"], e["fraction"]): e["accuracy"]["value"]
-        for e in task["pruning"]
-        if e["accuracy"]["value"] is not None
-    }
+    pairs = (((entry["score"], entry["fraction"]), entry["accuracy"]["value"]) for entry in task["pruning"])
+    of = {key: value for key, value in pairs if value is not None}
     if not (scored := {key: value for key, value in of.items() if key[0]}):
         return "There are no accuracies."
     (score, fraction), best = max(scored.items(), key=lambda item: float(item[1]))
     others = {"a random subset of this size": of.get((None, fraction)), "all examples": of.get((None, 1.0))}
     beside = ", ".join(f"{percent(value, 1)} with {name}" for name, value in others.items() if value is not None)
-    subset = f"the {percent(fraction)} with the highest {score}"
+    subset = f"the {percent(fraction)} with the highest {spoken(score)}"
     return f"The best of these subsets, {subset}, gives an accuracy of {percent(best, 1)}; {beside}."
 
 
@@ -135,14 +135,11 @@ def _bands_sentence(words: str, curves: Mapping[str, Curve], ticks: Mapping[Any,
 
 
 def _noise_sentence(task: Task) -> str:
-    known = [entry for entry in task["noise"] if entry["value"] is not None]
+    known = {entry["value"]: spoken(entry["score"]) for entry in task["noise"] if entry["value"] is not None}
     if not known:
         return "No labels are false."
-    best, worst = (f(known, key=lambda entry: float(entry["value"])) for f in (max, min))
-    return (
-        f"{best['score']} finds false labels best (AUROC {best['value']:.2f}), {worst['score']} worst "
-        f"({worst['value']:.2f})."
-    )
+    best, worst = max(known), min(known)
+    return f"Best at finding false labels: {known[best]} (AUROC {best:.2f}); worst: {known[worst]} ({worst:.2f})."
 
 
 def _correlation_sentence(task: Task) -> str:
@@ -150,7 +147,7 @@ def _correlation_sentence(task: Task) -> str:
     if not known:
         return "No correlation is defined."
     most, least = (f(known, key=lambda entry: float(entry["value"])) for f in (max, min))
-    each = (f"{' and '.join(entry['scores'])} ({entry['value']:.2f})" for entry in (most, least))
+    each = (f"{' and '.join(map(spoken, entry['scores']))} ({entry['value']:.2f})" for entry in (most, least))
     return "The most similar scores are {}; the least similar are {}.".format(*each)
 
 
@@ -187,8 +184,9 @@ def _pruning_charts(task: Task) -> Iterator[str]:
     for score in dict.fromkeys(entry["score"] for entry in task["pruning"] if entry["score"]):
         of = {end: curves[score if end != "random" else None, end] for end in ("random", "highest")}
         ticks = {fraction: percent(fraction) for fraction, _ in of["random"]}
-        chart = _chart((f"Accuracy by the fraction kept, {score}", "accuracy", "examples kept", ticks, of), level, axis)
-        yield f"<figure>{chart}<figcaption>{escape(score)}</figcaption></figure>"
+        what = f"Accuracy by the fraction kept, {spoken(score)}"
+        chart = _chart((what, "accuracy", "examples kept", ticks, of), level, axis)
+        yield f"<figure>{chart}<figcaption>{spoken(score)}</figcaption></figure>"
 
 
 def _figures(task: Task) -> list[Figure]:
@@ -218,18 +216,18 @@ def _known(values: Values) -> list[float]:
 
 
 def _pruning_row(entry: Mapping[str, Any]) -> str:
-    texts = [escape(entry["end"]), percent(entry["fraction"]), f"{entry['examples']:,}"]
+    texts = [entry["end"], percent(entry["fraction"]), f"{entry['examples']:,}"]
     for found in (entry["accuracy"], entry["loss"]):
         known = _known(found["values"])
         texts += [number(found["value"], ".4f"), number(stdev(known) if len(known) > 1 else None, ".4f")]
-    return row(escape(entry["score"] or "–"), cells(texts))
+    return row(spoken(entry["score"] or "–"), cells(texts))
 
 
 def _gain_row(entry: Mapping[str, Any]) -> str:
-    texts = [escape(entry["over"]), percent(entry["fraction"])]
+    texts = [spoken(entry["over"]), percent(entry["fraction"])]
     for found in (entry["accuracy"], entry["loss"]):
         texts += [number(found["value"], "+.4f"), interval(found, "+.4f")]
-    return row(escape(f"{entry['score']}, {entry['end']}"), cells(texts))
+    return row(f"highest {spoken(entry['score'])}", cells(texts))
 
 
 def _figure_rows(figure: Figure) -> Iterator[str]:
@@ -244,13 +242,13 @@ def _figure_rows(figure: Figure) -> Iterator[str]:
 def _noise_row(entry: Mapping[str, Any]) -> str:
     given = (entry, entry["beyond"])
     texts = [text for of in given for text in ((number(of["value"], ".3f"), interval(of, ".3f")) if of else ("", ""))]
-    return row(escape(entry["score"]), cells(texts))
+    return row(spoken(entry["score"]), cells(texts))
 
 
 def _correlation_rows(task: Task, keys: Sequence[str]) -> Iterator[str]:
     found = {frozenset(entry["scores"]): _correlation_cell(entry) for entry in task["correlations"]}
     for a in keys:
-        yield row(escape(a), *(found.get(frozenset((a, b)), "<td>1</td>") for b in keys))
+        yield row(spoken(a), *(found.get(frozenset((a, b)), "<td>1</td>") for b in keys))
 
 
 def _correlation_cell(found: Mapping[str, Any]) -> str:
@@ -258,7 +256,7 @@ def _correlation_cell(found: Mapping[str, Any]) -> str:
     if value is not None:  # the security policy forbids inline styles, so a class sets the colour, in tenths
         kind = f' class="{"raised" if value > 0 else "lowered"}-{min(9, int(10 * abs(value)))}"'
     text = number(value and round(value, 2) + 0.0, ".2f")  # without −0.00
-    return f'<td{kind} title="{escape(", ".join(found["scores"]))}: {interval(found, ".3f")}">{text}</td>'
+    return f'<td{kind} title="{", ".join(map(spoken, found["scores"]))}: {interval(found, ".3f")}">{text}</td>'
 
 
 def _extremes_row(key: str, ends: Mapping[str, Sequence[int]], dataset: Dataset) -> str:
@@ -268,4 +266,4 @@ def _extremes_row(key: str, ends: Mapping[str, Sequence[int]], dataset: Dataset)
         names = (escape(str(dataset.files[example])) for example in examples)
         pairs = zip(thumbnails(dataset.batch(np.array(examples))[0]), names, strict=True)
         texts.append("".join(f'<img src="{uri}" alt="{name}" title="{name}">' for uri, name in pairs))
-    return row(escape(key), cells(texts, WORDS))
+    return row(spoken(key), cells(texts, WORDS))

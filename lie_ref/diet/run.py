@@ -23,7 +23,7 @@ from .jobs import Job, Work
 from .page import render_diet
 from .plan import check_sizes, score_runs, subsets, trials
 from .results import how_forgotten, mean_scores, runs_of, task_results
-from .settings import DietSettings
+from .settings import DietSettings, spoken
 
 FORMAT = "lie-ref-diet/1"
 SCORED = 0.17  # what an example's bracket with one partner costs, in training steps, as measured
@@ -121,17 +121,17 @@ def headlines(results: dict[str, Any]) -> list[str]:
     """The lines to print: a Markdown table of the findings, then for each task the forgetting and a table of gains."""
     lines = table({task["task"]: task["findings"] for task in results["tasks"]})
     for task in results["tasks"]:
-        lines += ["", f"{task['task']}: {how_forgotten(task['forgetting'])}", "", *_gains_table(task)]
+        lines += ["", f"{task['task']}: {how_forgotten(task['forgetting'])}", "", *gains_table(task)]
     return lines
 
 
-def _gains_table(task: dict[str, Any]) -> list[str]:
+def gains_table(task: dict[str, Any]) -> list[str]:
     """Differences in held-out accuracy between subsets of the same size, with a column for each fraction."""
     gains = [entry for entry in task["gains"] if entry["over"] != "all"]
     fractions = list(dict.fromkeys(entry["fraction"] for entry in gains))
     rows: dict[str, list[str]] = {}
     for entry in gains:
-        found, name = entry["accuracy"], f"{entry['end']} {entry['score']} minus {entry['over']}"
+        found, name = entry["accuracy"], f"highest {spoken(entry['score'])} minus {spoken(entry['over'])}"
         between = "" if found["low"] is None else f" ({found['low']:+.3f} … {found['high']:+.3f})"
         rows.setdefault(name, []).append(f"{found['value']:+.4f}{between}")
     kept = " | ".join(f"{percent(fraction)} kept" for fraction in fractions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from ..machine.errors import InputError, shortened
 from ..study.settings import StudySettings
 from .tasks import TASKS
 
-SCORES = ("grand", "el2n", "bracket", "relative", "forgetting")
-TIMES = ("start", "early", "end")  # when scores are taken, but for these:
+SPOKEN = {"grand": "GraNd", "el2n": "EL2N", "bracket": "bracket score", "relative": "relative bracket score"}
+SCORES = (*SPOKEN, "forgetting")
+TIMES = {"start": "{} at the start", "early": "early {}", "end": "{} at the end"}  # when they are taken, but for these:
 ONLY = {"bracket": "early", "relative": "early", "forgetting": "end"}  # the last is counted over the whole run
 RETRAINED, CHILDREN = 100, 1000  # first seeds of the retrainings and of the children's data orders; runs start at 0
 
@@ -93,8 +94,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "fractions": (0.6, 0.3), "offsets": (0.0, 0.3, 0.6), "spawns": (0, 10), "points": 3, "kernel_examples": 4,
     },
     "default": {},
-    # the loss on held-out images is least at about 1,600 steps; another eight partners rank the examples of a run almost
-    # alike (Spearman's correlation 0.92 for the attributes, 0.97 for hair); no claim needs what is left out
+    # the loss on held-out images is least at about 1,600 steps; two sets of eight partners rank the examples of a run
+    # almost alike (Spearman's correlation 0.92 for the attributes, 0.97 for hair); no claim needs what is left out
     "paper": {
         "scores": SCORES[:-1], "runs": 10, "retrainings": 10, "steps": 1600, "early": 200, "partners": 8,
         "offsets": (0.0, 0.3, 0.6), "spawns": (0, 200, 800), "points": 11,
@@ -103,13 +104,23 @@ PRESETS: dict[str, dict[str, Any]] = {
 # fmt: on
 
 
-def score_keys(scores: Sequence[str] = SCORES, times: Sequence[str] = TIMES) -> list[str]:
+def score_keys(scores: Iterable[str] = SCORES, times: Iterable[str] = TIMES) -> list[str]:
     """SCORE/TIME for each of these scores at each of these times, or at the time at which `ONLY` takes it.
 
     >>> score_keys(["el2n", "forgetting"], ["start", "early"])
     ['el2n/start', 'el2n/early', 'forgetting/end']
     """
     return [f"{score}/{time}" for score in scores for time in ([ONLY[score]] if score in ONLY else times)]
+
+
+def spoken(key: str) -> str:
+    """SCORE/TIME in words; other names of subsets as they are.
+
+    >>> [spoken(key) for key in ("grand/early", "el2n/start", "bracket/early", "forgetting/end", "random")]
+    ['early GraNd', 'EL2N at the start', 'bracket score', 'forgetting', 'random']
+    """
+    score, _, time = key.partition("/")
+    return ("{}" if score in ONLY else TIMES.get(time, "{}")).format(SPOKEN.get(score, score))
 
 
 def label(value: str | float) -> str:

@@ -54,7 +54,7 @@ def _page(run: RunFiles) -> str:
     summary, points = run.summary, run.summary["checkpoints"]
     style, final = source(markup.__package__, "style.css"), points[-1]
     own = [source(__package__, f"{name}.js") for name in ("explorer", "figures", "tour")]
-    script = "".join([markup.shared_script(), *own])
+    script = "".join([source(markup.__package__, "shared.js"), *own])
     data = json.dumps(_data(run), separators=(",", ":"), allow_nan=False)
     epsilons, passes = _pass_rows(summary["passes"])
     return Template(source(__package__, "page.html")).substitute(

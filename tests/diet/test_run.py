@@ -270,24 +270,33 @@ def test_undefined_values_are_left_out_of_the_page(finished: Path, faces: Datase
 def test_text_from_data_is_escaped(finished: Path, faces: Dataset, tmp_path: Path) -> None:
     found = results(finished)
     found["dataset"] = "<b>&"
-    found["tasks"][0]["outputs"][0] = "<i>Black"
+    found["tasks"][0]["task"] = "<i>hair"
     text = render_diet(tmp_path, found, faces).read_text(encoding="utf-8")
     assert "<b>" not in text
     assert "<i>" not in text
-    assert "&lt;i&gt;Black" in text
+    assert "&lt;i&gt;hair" in text
 
 
-def test_the_page_says_first_what_was_decided_and_which_score_finds_false_labels(finished: Path) -> None:
+def test_the_page_says_first_what_brackets_gain_which_score_finds_false_labels_and_what_was_decided(
+    finished: Path, faces: Dataset, tmp_path: Path
+) -> None:
     (task,) = results(finished)["tasks"]
     page = (finished / "report.html").read_text(encoding="utf-8")
     answer = page.split('<p class="answer">')[1].split("</p>")[0]
     verdicts = [finding["verdict"] for finding in task["findings"]]
     hold, fail, undecided = (verdicts.count(verdict) for verdict in ("holds", "fails", "undecided"))
-    assert answer.startswith(f"Of {len(verdicts)} claims {hold} hold, {fail} fail, and {undecided} are undecided.")
+    assert answer.endswith(f"Of {len(verdicts)} claims {hold} hold, {fail} fail, and {undecided} are undecided.")
     best = max(task["noise"], key=lambda entry: entry["value"])
-    assert f"than for a true one: {best['score']} {100 * best['value']:.0f}\u00a0%" in answer
+    words = {"el2n/early": "early EL2N", "forgetting/end": "forgetting", "grand/early": "early GraNd"}
+    assert f"than for a true one: {words[best['score']]} {100 * best['value']:.0f}\u00a0%" in answer
     shown = re.findall(r'class="verdict (\w+)"', page)
     assert shown == sorted(shown, key=lambda verdict: verdict == "undecided")
+    for gain, words in ((-0.163, "16.3 points of accuracy less"), (0.02, "2.0 points of accuracy more"), (None, None)):
+        found = results(finished)
+        (seven,) = (finding for finding in found["tasks"][0]["findings"] if finding["id"] == "7i")
+        seven["value"] = gain
+        text = render_diet(tmp_path, found, faces).read_text(encoding="utf-8")
+        assert (f"Training on the highest bracket scores gives {words} than" in text) == (gain is not None)
 
 
 def test_a_diet_says_how_long_it_takes_and_how_much_disk_before_it_begins(

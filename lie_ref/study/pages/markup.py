@@ -23,11 +23,6 @@ def source(package: str, name: str) -> str:
     return (package_files(package) / name).read_text(encoding="utf-8")
 
 
-def shared_script() -> str:
-    """The script of both pages."""
-    return source(__package__, "shared.js")
-
-
 def content_policy(style: str, script: str = "") -> str:
     """The content security policy of a page with this inline style and script, which loads nothing else."""
     names = (f"'sha256-{to_base64(hashlib.sha256(text.encode()).digest())}'" for text in (style, script))
