@@ -287,9 +287,9 @@ def test_the_demo_shows_code_and_what_it_prints(tmp_path, cache, capsys):
     shown = capsys.readouterr().out
     for said in (
         "norm of the bracket: 2.9326",
-        "step size 0.001: the swap over its square is the bracket but for 4e-04",
+        "step size 0.001: swap / step² differs from the bracket by 4e-04",
         "agrees: True to 12 digits",
-        "agrees: False because of: pair-order-swapped sign-swapped",
+        "agrees: False - it looks like pair-order-swapped or sign-swapped",
     ):
         assert said in shown
     code = [line[4:] for line in shown.splitlines() if line.startswith("    ")]

@@ -39,6 +39,7 @@ class Differences:
     quick: bool = False  # by one difference each, which rejects most bugs
     starts: dict[int | None, Start] = field(default_factory=dict)  # of each function at θ; None are the logits
     repeated: dict[int | None, float] = field(default_factory=dict)  # the relative difference of two calls at θ
+    steady: set[int | None] = field(default_factory=set)  # the functions that are the same at θ and where it is shaken
 
     def function(self, number: int | None) -> Evaluate:
         """θ ↦ ∇L of the field with this number; for None, θ ↦ z."""
@@ -61,7 +62,8 @@ class Differences:
             if any(change for trial in trials for change in trial.values()):
                 break
         else:
-            coarse = max(unit(self.theta), unit(value))  # the function is constant
+            coarse = max(unit(self.theta), unit(value))
+            self.steady.add(number)
         changes = {name: max(trial[name] for trial in trials) / STEP for name in value}
         level = {name: max(coarse * size(a), again[name], changes[name]) for name, a in value.items()}
         self.starts[number] = Start.of(value, level, coarse)

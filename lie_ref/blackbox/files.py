@@ -41,7 +41,8 @@ def check_file(file: str) -> Verdict:
     arguments.setdefault("candidate", {key: given[key] for key in QUANTITIES if key in given})
     for key in ("gradient", "theta"):
         if key not in arguments:
-            raise InputError(f"{source}: expected it to define {key!r}")
+            hint = "; grad is what is checked, not what it is checked against" * (key == "gradient" and "grad" in given)
+            raise InputError(f"{source}: expected it to define {key!r}{hint}")
     return _run(source, lambda: check(**arguments))
 
 

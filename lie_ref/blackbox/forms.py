@@ -104,7 +104,7 @@ def read_like(
 
 def numbers(where: str, leaf: Any) -> Array:
     """An array or tensor of floating numbers as a NumPy array, which may share its memory."""
-    if hasattr(leaf, "named_parameters"):
+    if hasattr(leaf, "named_parameters") or isinstance(leaf, Iterator):
         hint = "dict(net.named_parameters()) has those of a network net"
         raise InputError(f"{where}: expected arrays, got {type(leaf).__name__}; {hint}")
     if isinstance(leaf, np.ma.MaskedArray):  # NumPy would take the masked numbers as well
@@ -123,6 +123,8 @@ def numbers(where: str, leaf: Any) -> Array:
         if "bfloat16" in str(a.dtype):  # JAX
             return a.astype(np.float32)
         came = f"dtype {a.dtype}" if a.dtype.kind in "biuc" else f"{type(leaf).__name__} {shortened(leaf)}"
+        if "num_batches_tracked" in where:
+            came += "; a state_dict holds buffers, too, and dict(net.named_parameters()) does not"
         raise InputError(f"{where}: expected an array of floating-point numbers, got {came}")
     return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("="))
 

@@ -76,7 +76,7 @@ class Fields(Vector):
                 smallest = float(np.finfo(dtype).tiny) * max(1.0, np.sqrt(a.size))
                 growth = self._growth(key.partition("/")[2] or LOGITS)
                 found[key] = ALLOWED * claimed + MARGIN * (rounding * growth * sizes + smallest)
-                if self.unsteady:
+                if self.unsteady or (self.constant and quantity != "grad"):
                     found[key] = np.full(sizes.shape, np.inf)
         return found
 
@@ -85,13 +85,23 @@ class Fields(Vector):
         """The relative differences of two calls at θ, of functions that draw random numbers."""
         return {n: apart for n, apart in self.engine.repeated.items() if apart > UNSTEADY * self.engine.starts[n].unit}
 
+    @property
+    def constant(self) -> bool:
+        """Whether no gradient of which there are products depends on θ, as far as its values tell."""
+        differentiated = {int(self.x[j]) for pair in self.pairs for j in pair[::-1][: self.engine.sides]}
+        return differentiated <= self.engine.steady and not any(h.any() for h in self.exact.hvp.values())
+
     def because(self, quantity: str, row: tuple[int, ...], dtype: Any) -> str:
         """What leaves few digits of a row."""
+        if self.constant and quantity != "grad":
+            return "the gradient is the same at every theta that was tried"
         if self.unsteady:
             number, apart = max(self.unsteady.items(), key=lambda item: item[1])
             called = "logits(theta)" if number is None else f"gradient(theta, {number})"
             return f"two calls of {called} differ by {apart:.1g} of its norm"
         keys = [key for key in self.claimed if quantity_of(key) == quantity]
+        if quantity in ("bracket", "logit_delta") and not any(self.outputs[key].any() for key in keys):
+            return "it is 0, which shows neither signs nor factors"
         parts = (self.claimed, self.kinks, self.rounding)
         whole, kinks, rounding = (float(np.linalg.norm([part[k][row] for k in keys if k in part])) for part in parts)
         if kinks > whole / 2:
@@ -102,12 +112,29 @@ class Fields(Vector):
 
     def advice(self, narrow: bool) -> str:
         """What decides more."""
+        if self.constant:
+            return "a gradient that depends on theta; in PyTorch, functional_call runs a network with other parameters"
         if self.unsteady:
-            return "the same numbers in each call, by .eval() or a fixed seed"
+            return "the same numbers in each call, by .eval(), a fixed seed or gradients that are zeroed"
+        brackets = [a for key, a in self.outputs.items() if quantity_of(key) == "bracket"]
+        if brackets and not any(a.any() for a in brackets):
+            return "two fields whose bracket is not 0"
         single = unit(self.params) > float(np.finfo(np.float64).eps)
         return (
             "theta in float64, or " * single + "a theta that is farther from kinks, or smooth functions in their place"
         )
+
+    def unused(self) -> list[str]:
+        """The tensors that have a gradient, though moving one of them alone does not change the gradient."""
+        number, rng = int(self.x[self.pairs[0, -1]]), np.random.default_rng(0)
+        value, f = self.engine.value(number), self.engine.function(number)
+
+        def moves(name: str) -> bool:
+            t = self.params[name]
+            found = f(self.params | {name: (t + COARSE * rng.standard_normal(t.shape)).astype(t.dtype)})
+            return any(not np.array_equal(found[n], a) for n, a in value.items())
+
+        return [name for name in value if value[name].any() and not moves(name)]
 
     def _growth(self, name: str) -> float:
         """How much larger than one rounding error those of the gradients are in this tensor, or those of the logits."""

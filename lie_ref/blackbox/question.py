@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,8 +17,9 @@ from ..oracle.comparison import compared
 from ..oracle.verdict import Verdict, judge
 from .candidates import gathered, matrix, rows
 from .engine import Differences
+from .extrapolation import size, unit
 from .forms import ALONE, numbers, read, read_like, rebuilt, restore
-from .problem import Fields, solved
+from .problem import UNSTEADY, Fields, solved
 
 Form = Any  # an array, or a nested dict, list or tuple of arrays of any framework
 PATIENCE = 2.0  # seconds before a progress bar is shown
@@ -86,9 +88,10 @@ class Question:
         return z.reshape(matrix(z.shape))
 
     def _answers(self, candidate: Any, pairs: Array) -> Arrays:
-        """The candidate's arrays under the oracle's keys."""
-        claims = gathered(candidate(rebuilt(self.form, self.theta)) if callable(candidate) else candidate)
-        found: Arrays = {}
+        """The candidate's arrays under the oracle's keys; InputError if it changes what the gradient uses."""
+        number, found = int(pairs[:, -self.engine.sides :].min()), {}
+        before, again = self._sizes(number), self._sizes(number)  # they differ if the gradient draws random numbers
+        claims = gathered(self._made(candidate) if callable(candidate) else candidate)
         for quantity, claim in claims.items():
             where, lead = f"candidate: {quantity}", self._lead(quantity, pairs)
             if quantity == "logit_delta":
@@ -101,7 +104,28 @@ class Question:
             else:
                 claim = self._called(quantity, claim, pairs) if callable(claim) else claim
                 found |= keyed(quantity, rows(where, claim, self.shapes, lead, self.tensors))
+            moved, noise = (float(np.linalg.norm(a - before)) for a in (self._sizes(number), again))
+            if moved > UNSTEADY * unit(self.theta) * np.linalg.norm(before) >= noise:
+                changed = f"it changed gradient(theta, {number}) by {moved / np.linalg.norm(before):.1g} of its norm"
+                raise InputError(f"{where}: {changed}; batch-norm's running statistics, for one, must stay as they are")
         return {key: a.astype(np.float32) if a.dtype.itemsize < 4 else a for key, a in found.items()}
+
+    def _sizes(self, number: int) -> Array:
+        """The norm of each tensor of a gradient at θ."""
+        return np.array([size(a) for a in self._gradient(self.theta, number).values()])
+
+    def _made(self, candidate: Callable[[Form], Any]) -> Any:
+        """What a function of theta makes.  Raises InputError for a function of more, such as a product."""
+        try:
+            inspect.signature(candidate).bind(self.form)
+        except TypeError as error:
+            name = getattr(candidate, "__name__", "function")
+            expected = f"expected a dict such as {{'hvp': {name}}}, or a function of theta alone that makes one"
+            took = ", ".join(inspect.signature(candidate).parameters)
+            raise InputError(f"candidate: {expected}, got {name}({took})") from error
+        except ValueError:  # of a function that is not written in Python
+            pass
+        return candidate(rebuilt(self.form, self.theta))
 
     def _lead(self, quantity: str, pairs: Array) -> tuple[int, ...]:
         if quantity == "grad":
@@ -136,7 +160,9 @@ class Question:
             raise InputError(f"tensors: expected a list of names, got {shortened(tensors)}")
         for start in starts:
             if not any(_below(name, start) for name in self.shapes):
-                raise InputError(f"tensors: theta has none called {shortened(start)}; {nearest(start, self.shapes)}")
+                known = f"{', '.join([*self.shapes][:4])}{', …' * (len(self.shapes) > 4)}"
+                came = f"got {shortened(start)}; {nearest(start, self.shapes)}"
+                raise InputError(f"tensors: expected names of theta's tensors, {known}, {came}")
         return tuple(name for name in self.shapes if any(_below(name, start) for start in starts))
 
 

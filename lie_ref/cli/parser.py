@@ -70,7 +70,10 @@ def _demo(parser: Parser) -> None:
 
 
 def _check(parser: Parser) -> None:
-    text = "Python file that defines gradient, theta and a candidate; or a dict or function NAME in it that gives them"
+    text = (
+        "Python file that defines gradient(theta, i), theta, and a candidate or functions grad, hvp, bracket and "
+        "logit_delta; optionally pairs, logits and tensors; or a dict or function NAME in it that gives them"
+    )
     parser.add_argument("file", metavar="FILE.py[:NAME]", help=text)
     _add_json(parser)
 

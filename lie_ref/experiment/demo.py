@@ -28,7 +28,7 @@ def step(theta, i, epsilon):
 for epsilon in (0.1, 0.01, 0.001):
     xy, yx = step(step(params, 0, epsilon), 1, epsilon), step(step(params, 1, epsilon), 0, epsilon)
     errors = [abs((xy[name] - yx[name]) / epsilon**2 - bracket[name][0]).max() for name in params]
-    print(f"step size {epsilon:g}: the swap over its square is the bracket but for {max(errors):.0e}")
+    print(f"step size {epsilon:g}: swap / step² differs from the bracket by {max(errors):.0e}")
 """,
     ),
     (
@@ -49,7 +49,7 @@ print("agrees:", verdict.agrees, f"to {verdict.decided:.0f} digits")
 def wrong(theta, i, j):
     return right(theta, j, i)
 verdict = lie_ref.check(gradient, params, {"bracket": wrong}, pairs=[(0, 1)])
-print("agrees:", verdict.agrees, "because of:", *(bug.name for bug in verdict.diagnosis))
+print("agrees:", verdict.agrees, "- it looks like", " or ".join(bug.name for bug in verdict.diagnosis))
 """,
     ),
     (

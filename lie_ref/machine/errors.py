@@ -34,9 +34,11 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 
     >>> nearest("fc1.bias", ["0.weight", "0.bias"])
     "the nearest to 'fc1.bias' is '0.bias'"
+    >>> nearest("conv", ["0.weight", "0.bias"])
+    "none is like 'conv'"
     """
-    matches = get_close_matches(str(name)[:100], list(known), n=1, cutoff=0)
-    return f"the nearest to {shortened(name)} is {''.join(map(repr, matches)) or 'none'}"
+    matches = get_close_matches(str(name)[:100], list(known), n=1, cutoff=0.39)
+    return f"the nearest to {shortened(name)} is {matches[0]!r}" if matches else f"none is like {shortened(name)}"
 
 
 def shortened(value: Any) -> str:

@@ -162,8 +162,8 @@ class Comparison:
         if len(names) > 1 and names == order[: len(names)]:
             return f"all tensors up to {names[-1]}"
         if len(names) > 1 and names == order[-len(names) :]:
-            return f"{names[0]} and all after it"
-        return ", ".join(names[:4]) + f" and {len(names) - 4} others" * (len(names) > 4)
+            return f"{tensor(names[0])} and all after it"
+        return ", ".join(map(tensor, names[:4])) + f" and {len(names) - 4} others" * (len(names) > 4)
 
     def digits(self, quantity: str) -> tuple[float, float]:
         """The digits of agreement in the worst row of a quantity, and those required: −log10(‖a − b‖ / ‖b‖)."""
@@ -180,13 +180,15 @@ class Comparison:
         The tensors of one gradient, product or bracket count together, with "" for the key, and one by one.  A tensor
         does not matter if its row is smaller than the error allowed to all of them together.  Where all of them are
         zero, the allowed error is compared with the terms that cancel, or else with the largest of other rows; if
-        there are none either, the row is decided by being zero.
+        there are none either, the row is decided by being zero.  Of a network that is not known, brackets that are all
+        zero decide nothing: the two fields may be the same by mistake.
         """
         keys = self.keys(quantity)
         allowed = np.stack([self.allowed[key] for key in keys])
         sizes = np.stack([norms(self.vector.outputs[key], key) for key in keys])
         error, size = np.hypot.reduce(allowed), np.hypot.reduce(sizes)
-        if not size.all():
+        moot = quantity in ("bracket", "logit_delta") and not (size.any() or self.vector.has_network)
+        if not (size.all() or moot):
             terms = np.hypot.reduce(np.stack(list(scales(self.exact, quantity).values())))
             size = np.where(size > 0, size, np.where(terms > 0, terms, terms.max() or np.inf))
         with np.errstate(divide="ignore"):
@@ -243,6 +245,11 @@ def _distance(a: Array, b: Array, key: str) -> Array:
     """‖a − b‖ of each row."""
     with np.errstate(invalid="ignore"):
         return norms(np.subtract(a, b, dtype=np.promote_types(a.dtype, np.float64)), key)
+
+
+def tensor(name: str) -> str:
+    """The name of a tensor in a sentence, in which that of a list's is not taken for a count."""
+    return f"tensor {name}" if name.isdigit() else name
 
 
 def log_digits(error: float, size: float) -> float:

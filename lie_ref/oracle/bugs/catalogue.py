@@ -201,6 +201,8 @@ ESTIMATED = (
     Bug("factor", "quantities are multiples of what they should be", fitted.estimated_factors),
     Bug("weight-decay", "the loss has λ/2 ‖θ‖² added", fitted.estimated_decay),
     Bug("finite-differences", "products are differences of gradients over too large a step", fitted.estimated_step),
+    Bug("direction-lacks-part", "directions lack some parameters, as if they were constants",
+        one_of(products.lacking_part)),
     Bug("moved-between", "the second product of a pair is taken after the first step", fitted.estimated_move),
     Bug("finite-swap", "the bracket is the difference that two finite steps make", fitted.estimated_swap),
 )

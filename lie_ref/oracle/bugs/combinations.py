@@ -22,6 +22,7 @@ Found = tuple[str, str, float]  # the name of a bug, a sentence, the digits that
 Formula = dict[str, float]  # the factor of each term
 
 FEW = 8  # numbers
+CANCELLED = 1e-13  # relative size of what rounding leaves of terms that cancel
 CLOSE = 1e-4  # relative error of a combination that is worth an exact check
 ALIKE = 1e-2  # relative error of its factors in a low precision
 CORRECT: dict[str, Formula] = {
@@ -149,10 +150,12 @@ class _Fit:
         return {text: self._rows(keyed(self.quantity, arrays)) for text, arrays in found.items()}
 
     def zero(self) -> list[Found]:
-        """Zeros alone."""
-        if any(a.any() for a in self.candidate.values()) or self.digits(self.candidate) is None:
+        """Zeros alone, up to rounding errors, as two terms leave that cancel."""
+        some, right = (sum(float(np.vdot(a, a)) for a in of.values()) for of in (self.candidate, self.right))
+        if some > CANCELLED**2 * right or self.digits(self.candidate) is None:
             return []
-        return [("all-zero", f"{self.quantity} is zero everywhere", BEST)]
+        why = ", as it is where directions are not detached" * (self.quantity == "bracket")
+        return [("all-zero", f"{self.quantity} is zero everywhere{why}", BEST)]
 
     def everywhere(self) -> list[Found]:
         """One formula for all rows and tensors, with as few terms as possible."""

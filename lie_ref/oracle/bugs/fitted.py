@@ -321,6 +321,8 @@ def _vector(arrays: Arrays, keys: list[str]) -> Array:
 def _named(factor: float, problem: Problem) -> str:
     """A factor, with the counts that it or its reciprocal is equal to."""
     n, outputs, pairs = len(problem.x), problem.model.n_out, len(problem.pairs)
+    if not problem.model.network.layers:  # then the sizes that count, such as that of a mini-batch, are not known
+        return f"{factor:.6g}" if abs(factor) > 1 or factor == 0 else f"{factor:.6g} = 1 / {1 / factor:.6g}"
     counts = {"outputs C": outputs, "fields n": n, "C²": outputs**2, "n²": n**2, "pairs": pairs}
     if problem.batches:
         counts["members m"] = problem.x.shape[1]

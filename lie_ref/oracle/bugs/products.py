@@ -154,6 +154,17 @@ def lacking_group(exact: Answers) -> Iterator[tuple[str, Faulty]]:
             yield group, along(exact, directions)
 
 
+def lacking_part(exact: Answers) -> Iterator[tuple[str, Faulty]]:
+    """Directions without a tensor or a layer, whose rows of the products are right, or missing as well."""
+    layers = {name.rpartition(".")[0] + "." for name in exact.grad if "." in name}
+    for part in (*exact.grad, *sorted(layers)):
+        kept = {name: not (name == part or (part in layers and name.startswith(part))) for name in exact.grad}
+        cut = along(exact, {name: g * kept[name] for name, g in exact.grad.items()})
+        yield part.removesuffix("."), cut
+        hvp = {name: h * kept[name] for name, h in cut.hvp.items()}
+        yield f"{part.removesuffix('.')}; products lack them, too", exact.replaced(hvp=partial(_given, hvp))
+
+
 def layerwise_product(exact: Answers, name: str) -> Array:
     """The products with the Hessian's block of one tensor alone, (p, 2, *shape)."""
     return along(exact, {other: g * (other == name) for other, g in exact.grad.items()}).hvp[name]
