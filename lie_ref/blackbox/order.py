@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,12 +62,18 @@ def check_order(
         effects = [swaps.effects(i, j) for i, j in asked.tolist()]
         compared = {q: Compared(q, claim, [e[q] for e in effects], asked) for q, claim in claims.items()}
     quantities = {quantity: one.agreement() for quantity, one in compared.items()}
+    advice = ADVICE
+    if not any(a.any() for both in effects for effect in both.values() for a in effect.values.values()):
+        # A right answer of zero shows neither signs nor factors, and the examples may be the same by mistake.
+        advice, nothing = "examples whose swap changes theta", "swaps change theta by nothing"
+        for name, q in quantities.items():
+            quantities[name] = replace(q, agrees=q.agrees and None, decided=0.0, because=nothing)
     each = [q.agrees for q in quantities.values()]
     agrees = False if False in each else None if None in each else True
     wrong = [compared[q] for q, found in quantities.items() if found.agrees is False and found.finite]
     diagnosis = tuple(e for one in wrong for e in one.explained())
     orders = ", ".join(dict.fromkeys(f"ε^{o:.2f}" if math.isfinite(o) else "nothing" for o in swaps.orders))
-    return Verdict("check_order", agrees, quantities, diagnosis, "", f"swaps change theta by {orders}", ADVICE)
+    return Verdict("check_order", agrees, quantities, diagnosis, "", f"swaps change theta by {orders}", advice)
 
 
 @dataclass(frozen=True)

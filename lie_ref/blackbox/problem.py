@@ -14,6 +14,7 @@ from ..core.layers import Sequential
 from ..core.networks import Model
 from ..core.types import Array, Arrays
 from ..oracle.answers import Answers, gradient_norms, keyed, quantity_of
+from ..oracle.comparison import OF_PAIRS
 from ..oracle.tolerance import MARGIN, norms
 from ..oracle.vectors import Vector
 from .engine import LOGITS, Differences
@@ -100,7 +101,7 @@ class Fields(Vector):
             called = "logits(theta)" if number is None else f"gradient(theta, {number})"
             return f"two calls of {called} differ by {apart:.1g} of its norm"
         keys = [key for key in self.claimed if quantity_of(key) == quantity]
-        if quantity in ("bracket", "logit_delta") and not any(self.outputs[key].any() for key in keys):
+        if quantity in OF_PAIRS and not any(self.outputs[key].any() for key in keys):
             return "it is 0, which shows neither signs nor factors"
         parts = (self.claimed, self.kinks, self.rounding)
         whole, kinks, rounding = (float(np.linalg.norm([part[k][row] for k in keys if k in part])) for part in parts)
@@ -116,9 +117,10 @@ class Fields(Vector):
             return "a gradient that depends on theta; in PyTorch, functional_call runs a network with other parameters"
         if self.unsteady:
             return "the same numbers in each call, by .eval(), a fixed seed or gradients that are zeroed"
-        brackets = [a for key, a in self.outputs.items() if quantity_of(key) == "bracket"]
-        if brackets and not any(a.any() for a in brackets):
-            return "two fields whose bracket is not 0"
+        for quantity in OF_PAIRS:
+            answers = [a for key, a in self.outputs.items() if quantity_of(key) == quantity]
+            if answers and not any(a.any() for a in answers):
+                return f"examples or directions whose {quantity} is not 0"
         single = unit(self.params) > float(np.finfo(np.float64).eps)
         return (
             "theta in float64, or " * single + "a theta that is farther from kinks, or smooth functions in their place"

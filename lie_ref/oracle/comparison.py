@@ -180,14 +180,14 @@ class Comparison:
         The tensors of one gradient, product or bracket count together, with "" for the key, and one by one.  A tensor
         does not matter if its row is smaller than the error allowed to all of them together.  Where all of them are
         zero, the allowed error is compared with the terms that cancel, or else with the largest of other rows; if
-        there are none either, the row is decided by being zero.  Of a network that is not known, brackets that are all
-        zero decide nothing: the two fields may be the same by mistake.
+        there are none either, the row is decided by being zero.  Of a network that is not known, products or brackets
+        that are all zero decide nothing: the fields may be the same by mistake.
         """
         keys = self.keys(quantity)
         allowed = np.stack([self.allowed[key] for key in keys])
         sizes = np.stack([norms(self.vector.outputs[key], key) for key in keys])
         error, size = np.hypot.reduce(allowed), np.hypot.reduce(sizes)
-        moot = quantity in ("bracket", "logit_delta") and not (size.any() or self.vector.has_network)
+        moot = quantity in OF_PAIRS and not (size.any() or self.vector.has_network)
         if not (size.all() or moot):
             terms = np.hypot.reduce(np.stack(list(scales(self.exact, quantity).values())))
             size = np.where(size > 0, size, np.where(terms > 0, terms, terms.max() or np.inf))

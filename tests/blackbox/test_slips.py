@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lie_ref import check
+from lie_ref import check, check_order
 from lie_ref.machine.errors import InputError
 
 Arrays = dict[str, np.ndarray]
@@ -61,12 +61,22 @@ def test_of_a_gradient_that_does_not_use_theta_nothing_is_decided(c: float) -> N
 
 
 def test_a_gradient_is_not_taken_for_a_constant_where_theta_or_a_product_is_zero() -> None:
-    """θ = 0 does not change when it is multiplied; the second pair has losses of different numbers."""
+    """θ = 0 does not change when it is multiplied; the losses of the second pair are those of different numbers."""
     a, ones = RNG.normal(size=(2, 3, 3)), np.ones(3)
     assert check(lambda t, i: a[i] @ t + ones, np.zeros(3), {"hvp": lambda t, i, d: a[i] @ d}).agrees
     part = np.array([[1.0, 0.0], [0.0, 1.0]])
     zero = check(lambda t, i: part[i] * t**3, np.ones(2), {"hvp": lambda t, i, d: 3 * part[i] * t**2 * d})
-    assert zero.agrees
+    assert zero.agrees is None
+    assert "because it is 0, which shows neither signs nor factors" in str(zero)
+
+
+def test_a_swap_that_changes_nothing_decides_nothing() -> None:
+    def step(theta: Arrays, i: int, epsilon: float) -> Arrays:
+        return {name: theta[name] - epsilon * g for name, g in gradient(theta, 0).items()}
+
+    right = check_order(step, THETA, {"second_order": lambda theta, i, j: times(-7, bracket(theta, 0, 0))})
+    assert right.agrees is None
+    assert check_order(step, THETA, {"second_order": gradient(THETA, 0)}).agrees is False
 
 
 @pytest.mark.parametrize("quantity", ["grad", "hvp", "bracket"])
@@ -100,7 +110,7 @@ def test_a_bracket_of_equal_fields_decides_neither_sign_nor_factor(pair: tuple[i
     verdict = check(first, THETA, {"bracket": wrong}, [pair])
     assert verdict.agrees is None
     assert "because it is 0, which shows neither signs nor factors" in str(verdict)
-    assert "use two fields whose bracket is not 0" in str(verdict)
+    assert "use examples or directions whose bracket is not 0" in str(verdict)
     assert [bug.name for bug in check(first, THETA, {"bracket": added}, [pair]).diagnosis][:1] == ["plus-for-minus"]
 
 
