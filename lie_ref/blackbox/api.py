@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..core.types import Array
 from ..machine.errors import InputError
 from ..oracle.verdict import Verdict
 from .forms import read, read_like, rebuilt
-from .question import Form, Question, check_finite, checked_pairs
+from .question import Form, Question, called, check_finite, checked_pairs
 
 Gradient = Callable[[Form, int], Form]
 # How messages and the formulas of `oracle.bugs.combinations` read for a single product: g_i is d, and g_j the gradient.
@@ -84,12 +85,15 @@ def check_hvp(gradient: Callable[[Form], Form], theta: Form, direction: Form, ca
     along = read_like("direction", direction, shapes)
     check_finite("direction", along)
     # The product is that of a pair: of the loss, 0, and of a field with the constant gradient d, 1.
-    question = Question(lambda point, i: along if i else gradient(point), theta, sides=1)
+    of_loss = partial(called, "gradient", "a function of theta alone", gradient)
+    question = Question(lambda point, i: along if i else of_loss(point), theta, sides=1)
     source = "candidate"
     try:
         if callable(candidate):
             source = "candidate(theta, direction)"
-            candidate = question.call(candidate, rebuilt(theta, along))
+            candidate = question.call(
+                "candidate", "a function of theta and a direction", candidate, rebuilt(theta, along)
+            )
         verdict = question.verdict({"hvp": [[candidate]]}, np.array([[1, 0]]))
     except InputError as error:
         raise InputError(_single(str(error).replace("candidate: hvp[0][0]", source))) from error

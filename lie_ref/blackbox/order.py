@@ -24,7 +24,7 @@ from .candidates import rows
 from .extrapolation import FEWEST, SHRINK, START, Sample, Start, Tableau, norm, unit
 from .forms import read, read_like, rebuilt
 from .problem import ALLOWED
-from .question import Form, checked_pairs
+from .question import Form, called, checked_pairs
 
 ORDERS = ("first_order", "second_order")
 PROBE = 1e-3  # the ε at which the size of a step is measured
@@ -102,9 +102,10 @@ class Swaps:
         for number in numbers:
             form = rebuilt(self.form, theta)  # a copy, which is not attached to a graph of the step before
             if state is None:
-                stepped = self.step(form, number, epsilon)
+                stepped = called("step", "a function of theta, i and epsilon", self.step, form, number, epsilon)
             else:
-                stepped, state = self.step(form, number, epsilon, state)
+                expected = "a function of theta, i, epsilon and state"
+                stepped, state = called("step", expected, self.step, form, number, epsilon, state)
             theta = read_like(f"step(theta, {number}, {epsilon:.2g})", stepped, self.shapes)
         return {name: a.astype(np.float64) for name, a in theta.items()}  # a copy
 
@@ -142,7 +143,8 @@ class Swaps:
             if quantity not in ORDERS:
                 raise InputError(f"candidate: {quantity!r} is not compared, {nearest(quantity, ORDERS)}")
             if callable(claim):
-                claim = [claim(rebuilt(self.form, self.theta), i, j) for i, j in pairs.tolist()]
+                where, expected = f"candidate: {quantity}", "a function of theta, i and j"
+                claim = [called(where, expected, claim, rebuilt(self.form, self.theta), *p) for p in pairs.tolist()]
             found[quantity] = rows(f"candidate: {quantity}", claim, self.shapes, (len(pairs),))
         return found
 

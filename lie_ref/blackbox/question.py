@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,6 +22,13 @@ from .problem import UNSTEADY, Fields, solved
 
 Form = Any  # an array, or a nested dict, list or tuple of arrays of any framework
 PATIENCE = 2.0  # seconds before a progress bar is shown
+DICT = "a dict such as {'hvp': hvp}, or a function of theta that makes one"
+TAKES = {  # of each quantity, when it is a function
+    "grad": "a function of theta and i",
+    "hvp": "a function of theta, i and a direction",
+    "bracket": "a function of theta, i and j",
+    "logit_delta": "a function of theta, i and j",
+}
 
 
 class Question:
@@ -72,14 +78,16 @@ class Question:
         if self.bar:
             self.bar.advance()
         source = f"gradient(theta, {number})"
-        found = read_like(source, self.gradient(rebuilt(self.form, theta), number), self.shapes)
+        g = called("gradient", "a function of theta and i", self.gradient, rebuilt(self.form, theta), number)
+        found = read_like(source, g, self.shapes)
         if theta is self.theta:
             check_finite(source, found)
         return found
 
     def _logits(self, theta: Mapping[str, Array]) -> Array:
         assert self.logits is not None
-        z = numbers("logits(theta)", self.logits(rebuilt(self.form, theta)))
+        z = called("logits", "a function of theta", self.logits, rebuilt(self.form, theta))
+        z = numbers("logits(theta)", z)
         if theta is self.theta:
             check_finite("logits(theta)", {ALONE: z})
         if not z.size:
@@ -91,14 +99,15 @@ class Question:
         """The candidate's arrays under the oracle's keys; InputError if it changes what the gradient uses."""
         number, found = int(pairs[:, -self.engine.sides :].min()), {}
         before, again = self._sizes(number), self._sizes(number)  # they differ if the gradient draws random numbers
-        claims = gathered(self._made(candidate) if callable(candidate) else candidate)
+        claims = gathered(self.call("candidate", DICT, candidate) if callable(candidate) else candidate)
         for quantity, claim in claims.items():
             where, lead = f"candidate: {quantity}", self._lead(quantity, pairs)
             if quantity == "logit_delta":
                 if self.logits is None:
                     raise InputError(f"{where}: expected logits=, a function of theta, with it")
                 self._logits(self.theta)  # for their shape
-                claim = [self.call(claim, i, j) for i, j in pairs.tolist()] if callable(claim) else claim
+                if callable(claim):
+                    claim = [self.call(where, TAKES[quantity], claim, i, j) for i, j in pairs.tolist()]
                 z = rows(where, claim, {ALONE: self.logits_shape}, lead, like="logits(theta)")[ALONE]
                 found["logit_delta"] = z.reshape(*lead, *matrix(self.logits_shape))
             else:
@@ -114,19 +123,6 @@ class Question:
         """The norm of each tensor of a gradient at θ."""
         return np.array([size(a) for a in self._gradient(self.theta, number).values()])
 
-    def _made(self, candidate: Callable[[Form], Any]) -> Any:
-        """What a function of theta makes.  Raises InputError for a function of more, such as a product."""
-        try:
-            inspect.signature(candidate).bind(self.form)
-        except TypeError as error:
-            name = getattr(candidate, "__name__", "function")
-            expected = f"expected a dict such as {{'hvp': {name}}}, or a function of theta alone that makes one"
-            took = ", ".join(inspect.signature(candidate).parameters)
-            raise InputError(f"candidate: {expected}, got {name}({took})") from error
-        except ValueError:  # of a function that is not written in Python
-            pass
-        return candidate(rebuilt(self.form, self.theta))
-
     def _lead(self, quantity: str, pairs: Array) -> tuple[int, ...]:
         if quantity == "grad":
             return (len(np.unique(pairs)),)
@@ -138,7 +134,8 @@ class Question:
         def own(*arguments: Any) -> Arrays:
             said = ", ".join(str(a) if isinstance(a, int) else "direction" for a in arguments)
             source = f"candidate: {quantity}(theta, {said})"
-            found = read_like(source, self.call(function, *arguments), self.shapes, self.tensors)
+            found = self.call(f"candidate: {quantity}", TAKES[quantity], function, *arguments)
+            found = read_like(source, found, self.shapes, self.tensors)
             return {name: a.copy() for name, a in found.items()}
 
         def product(field: int, along: int) -> Arrays:
@@ -150,9 +147,9 @@ class Question:
             return [own(i, j) for i, j in pairs.tolist()]
         return [[product(j, i), product(i, j)] for i, j in pairs.tolist()]
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, argument: str, expected: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a user's function returns for a copy of θ and these arguments."""
-        return function(rebuilt(self.form, self.theta), *arguments)
+        return called(argument, expected, function, rebuilt(self.form, self.theta), *arguments)
 
     def _chosen(self, tensors: Sequence[str]) -> tuple[str, ...]:
         """The names of the tensors that are called so, or whose names go on with a dot after this."""
@@ -164,6 +161,16 @@ class Question:
                 came = f"got {shortened(start)}; {nearest(start, self.shapes)}"
                 raise InputError(f"tensors: expected names of theta's tensors, {known}, {came}")
         return tuple(name for name in self.shapes if any(_below(name, start) for start in starts))
+
+
+def called(argument: str, expected: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """function(*arguments).  Raises InputError if it does not take these arguments; its own errors come through."""
+    try:
+        return function(*arguments)
+    except TypeError as error:
+        if error.__traceback__ and error.__traceback__.tb_next:  # raised inside the function
+            raise
+        raise InputError(f"{argument}: expected {expected}, got TypeError: {error}") from error
 
 
 def checked_pairs(pairs: Sequence[tuple[int, int]] | Array) -> Array:

@@ -179,7 +179,13 @@ def test_the_precision_that_limits_a_verdict_is_said() -> None:
 @pytest.mark.parametrize(
     ("theta", "candidate", "tensors", "message"),
     [
-        (THETA, hvp, None, r"candidate: expected a dict such as \{'hvp': hvp\}, .* got hvp\(theta, i, d\)$"),
+        (THETA, hvp, None, r"candidate: expected a dict such as \{'hvp': hvp\}, .* got TypeError: hvp\(\) missing 2"),
+        (
+            THETA,
+            {"hvp": gradient},
+            None,
+            r"candidate: hvp: expected a function of theta, i and a direction, got TypeErr",
+        ),
         (THETA, {"frobnicate": hvp}, None, r"candidate: 'frobnicate' is not compared, .*; none is like 'frobnicate'$"),
         (
             THETA,
