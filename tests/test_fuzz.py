@@ -6,6 +6,7 @@ Every case is drawn from its own number.  `FUZZ=20000 pytest tests/test_fuzz.py`
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import os
@@ -176,6 +177,28 @@ ARCHIVES: dict[str, tuple[int, Callable[[Path], object]]] = {  # the share of th
     "inputs": (6, lambda path: read_question(MODEL, path.parent / "weights.npz", path, "bce", False)),
     "checkpoint": (12, lambda path: Checkpoint.read(path, SMALLEST, 0, 12)),
 }
+
+
+def test_arguments_of_functions() -> None:
+    """Large things in the place of each argument of each public function, whose other arguments are right."""
+    params, buffers = SMALLEST.init(0)
+    x, y, along = np.ones((3, 2)), np.ones((3, 1)), {name: p[None] for name, p in params.items()}
+    right = {"model": SMALLEST, "params": params, "buffers": buffers, "x": x, "y": y, "x_eval": x, "x_val": x}
+    right |= {"y_val": y, "pairs": [(0, 1)], "tangents": along, "directions": along, "name": "mxresnet-tiny"}
+    large = np.random.default_rng(0).random((50, 40))
+    tried = 0
+    for function in (getattr(lie_ref, name) for name in lie_ref.__all__):
+        for argument in inspect.signature(function).parameters if inspect.isfunction(function) else ():
+            for value in (large, [large] * 3, {"a": large}, "x" * 5000, 10**5000):
+                given = {k: right[k] for k in inspect.signature(function).parameters if k in right}
+                try:
+                    function(**given | {argument: value})
+                except Exception as error:
+                    tried += 1
+                    said = str(error)
+                    assert len(said) < 600, (function, argument, said[:200])
+                    assert said.isprintable(), (function, argument, said[:200])
+    assert tried > 100
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)

@@ -95,7 +95,7 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> Model:
     """
     sizes = _positive_integers("sizes", sizes, at_least=2)
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {str(activation)[:60]!r}")
     layers: list[Layer] = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         if i:
@@ -151,7 +151,7 @@ def mxresnet(
 def preset(name: str, n_out: int = 40) -> Model:
     """The network mxresnet-tiny, mxresnet-small, mxresnet18 or mxresnet50.  Raises ValueError for other names."""
     if not isinstance(name, str) or name not in PRESETS:
-        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {str(name)[:60]!r}")
     return mxresnet(**PRESETS[name], n_out=n_out)
 
 
@@ -197,5 +197,7 @@ def _positive_integers(argument: str, values: Any, at_least: int = 1, at_most: i
     valid = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0 for v in numbers)
     if not valid or not at_least <= len(numbers) <= (at_most or len(numbers)):
         exactly = f"{at_least}" if at_most else f"at least {at_least}"
-        raise ValueError(f"{argument}: expected {exactly} positive integer(s), got {values}")
+        raise ValueError(
+            f"{argument}: expected {exactly} positive integer(s), got {' '.join(str(values).split())[:60]}"
+        )
     return tuple(int(v) for v in numbers)

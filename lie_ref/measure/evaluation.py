@@ -12,6 +12,7 @@ from ..core.problem import Problem, Solution
 from ..core.types import Array, Arrays
 from ..fast import engine
 from ..fast.arguments import Errors, LossLike, checked_problem, checked_result
+from ..machine.errors import shortened
 from .derivatives import squared_norms, swap_effect, tensor_norms
 
 HELD = 2**24  # effects of swaps in memory at a time, in numbers: 128 MiB in float64
@@ -81,7 +82,7 @@ def among_first(problem: Problem, examples: int) -> Problem:
     problem."""
     if not isinstance(examples, (int, np.integer)) or not 2 <= examples <= len(problem.x):
         raise ValueError(
-            f"examples: expected an integer from 2 to {len(problem.x)}, the number of inputs, got {examples}"
+            f"examples: expected an integer from 2 to {len(problem.x)}, the number of inputs, got {shortened(examples)}"
         )
     pairs = np.array(list(combinations(range(examples), 2)))
     return replace(problem, x=problem.x[:examples], y=problem.y[:examples], pairs=pairs)
