@@ -196,8 +196,6 @@ def _positive_integers(argument: str, values: Any, at_least: int = 1, at_most: i
     numbers = tuple(values) if isinstance(values, Iterable) else ()
     valid = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0 for v in numbers)
     if not valid or not at_least <= len(numbers) <= (at_most or len(numbers)):
-        exactly = f"{at_least}" if at_most else f"at least {at_least}"
-        raise ValueError(
-            f"{argument}: expected {exactly} positive integer(s), got {' '.join(str(values).split())[:60]}"
-        )
+        exactly, came = f"{'' if at_most else 'at least '}{at_least}", " ".join(str(values).split())[:60]
+        raise ValueError(f"{argument}: expected {exactly} positive integer(s), got {came}")
     return tuple(int(v) for v in numbers)
