@@ -8,8 +8,9 @@ Fields and brackets of any function:    vector_field, lie_bracket, commutator, g
                                         hvp_forward_over_reverse, hvp_reverse_over_reverse; optimizers
 Which examples matter:                  scores, kernels, connectivity
 
-Each has a docstring with an example.  The command line is `lie-ref`.  Importing lie_ref limits OpenBLAS, and so NumPy,
-to one thread in this process.
+Most have a docstring with an example.  It assumes `from lie_ref import *` and `import numpy as np`; the examples of
+fields of any function assume `import numpy, autograd.numpy as np`.  The command line is `lie-ref`.  Importing lie_ref
+limits OpenBLAS, and so NumPy, to one thread in this process.
 """
 
 from .machine import starting  # noqa: F401 -- half of a second before all is imported

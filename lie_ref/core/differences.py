@@ -7,38 +7,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .fields import Field, Point, difference, norm, tree_map
+from .fields import Field, Point, checked, difference, norm, tree_map
 from .optimizers import Optimizer
 
 PLAIN = Optimizer()  # gradient descent
 # Steps to try, relative to |θ|.  Where the gradient jumps within a step, as at a kink or where entries of a max-pool
 # window change places, estimates with two steps disagree by more than `AGREEMENT`.  Then the next step is tried.
-STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
+STEPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
 AGREEMENT = 1e-7
 
 
 def hvp_by_differences(gradient: Field, theta: Point, direction: Point, steps: Sequence[float] = STEPS) -> Point:
     """∇²L(θ)·d by central differences D(h) of the gradient, extrapolated: (4 D(h/2) − D(h)) / 3, error O(h⁴).
 
-    `steps` are |h d| / |θ|.  It uses the first at which D(h) and D(h/2) agree to `AGREEMENT`, or else the last.
+    `steps` are |h d| / |θ|.  It uses the first at which D(h) and D(h/2) agree to `AGREEMENT`, or else the one at which
+    they agree best.  Raises TypeError for a θ below float64, of which differences have no digits.
 
     >>> hvp_by_differences(lambda t: t**3, np.array([1.0]), np.array([2.0])).round(9)
     array([6.])
     """
 
     def quotient(h: float) -> Point:
-        ahead = gradient(tree_map(lambda t, d: t + h * d, theta, direction))
-        behind = gradient(tree_map(lambda t, d: t - h * d, theta, direction))
+        ahead, behind = (gradient(tree_map(lambda t, d, k=k: t + k * d, theta, direction)) for k in (h, -h))
         return tree_map(lambda a, b: (a - b) / (2 * h), ahead, behind)
 
-    if not norm(direction):
-        return tree_map(np.zeros_like, direction)
+    theta, direction, best = checked("theta", theta, bits=52), checked("direction", direction, theta), np.inf
     for step in steps:
-        h = step * (norm(theta) or 1.0) / norm(direction)
+        h = step * (norm(theta) or 1.0) / (norm(direction) or 1.0)
         coarse, fine = quotient(h), quotient(h / 2)
-        if relative_error(coarse, fine) <= AGREEMENT:
+        if not (apart := relative_error(coarse, fine)) > best:
+            best, found = apart, tree_map(lambda a, b: (4 * a - b) / 3, fine, coarse)
+        if best <= AGREEMENT:
             break
-    return tree_map(lambda a, b: (4 * a - b) / 3, fine, coarse)
+    return found
 
 
 def bracket_by_differences(gradient_x: Field, gradient_y: Field, theta: Point) -> Point:

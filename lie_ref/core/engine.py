@@ -61,7 +61,7 @@ class Autograd:
 
     def training_step(self, problem: Problem) -> tuple[float, Arrays, Arrays, Array]:
         """Loss, gradient name → (*shape), updated buffers and logits of a single mini-batch in training mode."""
-        loss, buffers = self.field_loss(problem, 0), dict(problem.buffers)
+        loss, buffers = self.field_loss(replace(problem, training=True), 0), dict(problem.buffers)
         z = problem.model.network.apply(problem.params, buffers, problem.x[0], training=True)
         return float(loss(problem.params)), grad(loss)(problem.params), buffers, z
 

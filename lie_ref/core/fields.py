@@ -28,7 +28,7 @@ def vector_field(loss: Loss) -> Field:
     >>> vector_field(lambda t: np.sum(t**2))(numpy.array([1.0, 2.0]))
     array([-2., -4.])
     """
-    return lambda theta: _defined(tree_map(lambda g: -g, gradient(loss)(_checked("theta", theta))))
+    return lambda theta: _defined(tree_map(lambda g: -g, gradient(loss)(checked("theta", theta))))
 
 
 def lie_bracket(v: Field, w: Field) -> Field:
@@ -43,9 +43,9 @@ def lie_bracket(v: Field, w: Field) -> Field:
     """
 
     def bracket(theta: Point) -> Point:
-        theta = _checked("theta", theta)
-        w_along_v = directional_derivative(w, theta, _checked("v(theta)", v(theta), theta))
-        v_along_w = directional_derivative(v, theta, _checked("w(theta)", w(theta), theta))
+        theta = checked("theta", theta)
+        w_along_v = directional_derivative(w, theta, checked("v(theta)", v(theta), theta))
+        v_along_w = directional_derivative(v, theta, checked("w(theta)", w(theta), theta))
         return _defined(difference(w_along_v, v_along_w))
 
     return bracket
@@ -79,19 +79,19 @@ def hvp_forward_over_reverse(loss: Loss, theta: Point, direction: Point) -> Poin
     >>> hvp_forward_over_reverse(lambda t: t[0] ** 2 * t[1], numpy.array([1.0, 2.0]), numpy.array([1.0, 0.0]))
     array([4., 2.])
     """
-    theta, direction = _checked("theta", theta), _checked("direction", direction, theta)
+    theta, direction = checked("theta", theta), checked("direction", direction, theta)
     return _defined(directional_derivative(gradient(loss), theta, direction))
 
 
 def hvp_reverse_over_reverse(loss: Loss, theta: Point, direction: Point) -> Point:
     """∇²L(θ)·d as the gradient of θ ↦ ⟨∇L(θ), d⟩: the other order of differentiation."""
-    theta, direction = _checked("theta", theta), _checked("direction", direction, theta)
+    theta, direction = checked("theta", theta), checked("direction", direction, theta)
     return _defined(gradient(lambda t: inner(gradient(loss)(t), direction))(theta))
 
 
 def gradient_step(loss: Loss, epsilon: float) -> Callable[[Point], Point]:
     """The update map θ ↦ θ − ε∇L(θ) of one step of gradient descent, from a point to a point of the same form."""
-    return lambda theta: tree_map(lambda t, g: t - epsilon * g, theta, gradient(loss)(_checked("theta", theta)))
+    return lambda theta: tree_map(lambda t, g: t - epsilon * g, theta, gradient(loss)(checked("theta", theta)))
 
 
 def commutator(step_x: Callable[[Point], Point], step_y: Callable[[Point], Point]) -> Callable[[Point], Point]:
@@ -141,14 +141,13 @@ def _defined(derivative: Point) -> Point:
     return derivative
 
 
-def _checked(argument: str, point: Point, like: Point | None = None) -> Point:
+def checked(argument: str, point: Point, like: Point | None = None, bits: int = 0) -> Point:
     """The point itself.  Raises TypeError unless its arrays are floating, ValueError for a form other than `like`'s."""
     for name, array in point.items() if isinstance(point, dict) else [("", point)]:
         dtype = getattr(array, "dtype", None)
-        if dtype is None or not numpy.issubdtype(dtype, numpy.floating):
-            came = type(array).__name__ if dtype is None else f"dtype {dtype}"
-            where = f"{argument}[{name!r}]" if name else argument
-            raise TypeError(f"{where}: expected a floating-point array, got {came}")
+        if dtype is None or not numpy.issubdtype(dtype, numpy.floating) or numpy.finfo(dtype).nmant < bits:
+            came = type(array).__name__ if dtype is None else f"dtype {dtype}{', which is too narrow' * bool(bits)}"
+            raise TypeError(f"{argument}{[name] if name else ''}: expected a floating-point array, got {came}")
     if like is not None and (found := tree_map(numpy.shape, point)) != (form := tree_map(numpy.shape, like)):
         raise ValueError(f"{argument}: expected the shape of theta, {form}, got {found}")  # autograd would not notice
     return point

@@ -115,7 +115,7 @@ class AvgPool(Layer):
 
     def apply(self, params: Any, buffers: Any, x: Any, training: bool = False) -> Any:
         entries = window_entries(_pad(x, lambda length: (0, length % 2), 0.0), kernel=2, stride=2)
-        return sum(entries) / self.counts(*x.shape[2:])
+        return sum(entries) / self.counts(*x.shape[2:]).astype(x.dtype)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Model:
     def init(self, seed: int | np.random.Generator = 0, dtype: Any = np.float64) -> tuple[Arrays, Arrays]:
         """Parameters and buffers, name → array: Kaiming-normal weights (variance 2 / fan-in) and zero biases.
 
-        Vectors named `…weight` start as 1, except the last of each residual block.  All others start as 0.
+        Vectors named `…weight`, except the last of each residual block, and variances start as 1, all others as 0.
 
         >>> params, buffers = mlp([2, 3, 1]).init(seed=0)
         >>> {name: array.shape for name, array in params.items()}

@@ -28,9 +28,9 @@ class Weights:
 class Problem(Weights):  # the fields model, params and buffers come first
     """The vector fields of some examples at these weights, and the pairs of fields that should be bracketed.
 
-    Each example has a field: x is (n, …), y is (n, …).  If x has one axis more than x_eval, it holds mini-batches, and
-    the mean loss of each has a field: x is (b, m, …), y is (b, m, …), and `training` puts batch-norm into training
-    mode.  `pairs` is (p, 2), and `x_eval` (n_eval, …) holds inputs whose logits are watched.
+    Each example has a field: x is (n, …), y is (n, k), or (n,) labels.  If x has one axis more than x_eval, it holds
+    mini-batches x (b, m, …) and y (b, m, …), the mean loss of each has a field, and `training` puts batch-norm into
+    training mode.  `pairs` is (p, 2); `x_eval` (n_eval, …) are inputs whose logits are watched.  Nothing is checked.
     """
 
     x: Array

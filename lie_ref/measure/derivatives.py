@@ -26,6 +26,7 @@ from ..fast.arguments import (
     checked_result,
     checked_weights,
 )
+from ..machine.errors import shortened
 
 BUDGET = 2**26  # gradients or brackets in memory at a time, in numbers: 512 MiB in float64
 
@@ -199,9 +200,11 @@ def swap_effects(
     True
     """
     problem = checked_problem(model, params, buffers, x, y, pairs, loss=loss, batches=False)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: expected one of lie_ref.optimizers, got {shortened(optimizer)}")
     try:
         updates = optimizer.step(problem.params, problem.params)[0]
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"optimizer: expected a state with the parameters' names and shapes, got others ({error})"
         ) from error

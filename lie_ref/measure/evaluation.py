@@ -18,7 +18,7 @@ from .derivatives import squared_norms, swap_effect, tensor_norms
 HELD = 2**24  # effects of swaps in memory at a time, in numbers: 128 MiB in float64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """The result of `evaluate` for n inputs, the p pairs of the first e inputs, t parameter tensors and k logits.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lie_ref.core.differences import bracket_by_differences, hvp_by_differences, order_swap
+from lie_ref.core.differences import STEPS, bracket_by_differences, hvp_by_differences, order_swap
 from lie_ref.measure.crosschecks import order_swap_convergence
 
 
@@ -15,7 +15,7 @@ def test_extrapolated_differences_are_exact_for_cubic_gradients():
     np.testing.assert_allclose(found, 4 * theta**3 * d, rtol=1e-11)
 
 
-@pytest.mark.parametrize("step", [1e-5, 1e-6, 1e-7, 1e-8])
+@pytest.mark.parametrize("step", [1e-5, 1e-6, 1e-7, 1e-8, 1e-9])
 def test_the_chosen_step_is_the_largest_that_does_not_cross_a_kink(step):
     """The gradient |t| t has a kink at 0, which is three steps away."""
     theta, moved = np.array([3 * step, 1.0]), []
@@ -27,6 +27,7 @@ def test_the_chosen_step_is_the_largest_that_does_not_cross_a_kink(step):
     found = hvp_by_differences(gradient, theta, np.array([2.0, 0.0]))
     np.testing.assert_allclose(found, [12 * step, 0.0], rtol=1e-6)
     np.testing.assert_allclose(sorted(moved)[:4], np.array([1, 1, 2, 2]) * step / 2, rtol=1e-6)
+    assert len(moved) == 4 * STEPS.index(step) + 4
     assert max(moved) == pytest.approx(1e-5, rel=1e-6)
 
 
@@ -55,6 +56,25 @@ def test_dicts_and_arrays_give_the_same_bracket_and_the_order_swap_converges_to_
     swap = order_swap_convergence(cubic, inverse, theta, exact)
     assert swap.observed_order == pytest.approx(1, abs=0.01)
     assert swap.epsilon == sorted(swap.epsilon, reverse=True)
+
+
+def test_where_no_two_steps_agree_the_best_is_taken():
+    """Noise of 1e-12 in the gradient spoils the smaller steps and a jump at 3e-7 the larger ones."""
+    rng, theta = np.random.default_rng(0), np.array([0.0, 1.0])
+
+    def gradient(t):
+        return 3 * t + (t > 3e-7) + 1e-12 * rng.standard_normal(2)
+
+    assert hvp_by_differences(gradient, theta, np.array([1.0, 0.0]))[0] == pytest.approx(3, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", [lambda a: a, lambda a: {"w": a}])
+def test_a_narrow_theta_and_a_direction_of_another_form_are_refused(form):
+    narrow, wide = (form(np.array([1.0, 2.0, 3.0], dtype)) for dtype in (np.float32, np.float64))
+    with pytest.raises(TypeError, match=r"theta.*: expected a floating-point array, got dtype float32, which is too n"):
+        bracket_by_differences(lambda t: t, lambda t: t, narrow)
+    with pytest.raises(ValueError, match="direction: expected the shape of theta"):
+        hvp_by_differences(lambda t: t, wide, form(np.ones(1)))
 
 
 def test_degenerate_points_give_zeros_and_no_order_instead_of_nan():

@@ -114,7 +114,7 @@ def calls(p: Problem) -> dict[str, tuple[Any, ...]]:
         "brackets": (p, of_fields),
         "push_forward": (p, p.x_eval, free),
     }
-    return found | ({"training_step": (p,)} if p.training else {})
+    return found | ({"training_step": (p,)} if p.batches else {})
 
 
 def close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:
@@ -145,6 +145,12 @@ def test_the_fast_engine_and_its_plain_twin_give_the_same_answers(name: str) -> 
         close(found, getattr(AUTOGRAD, function)(*arguments), tolerance)
         if function == "products" and name not in NETWORKS:
             close(found, Autograd(hvp_reverse_over_reverse).products(*arguments), tolerance)
+
+
+def test_both_engines_keep_float32() -> None:
+    given = calls(generic_problem(LAYERS["average-pool"][0], (2, 2, 8, 8), 1).astype(np.float32))
+    for function in ("logits", "gradients", "push_forward"):
+        close(getattr(engine, function)(*given[function]), getattr(AUTOGRAD, function)(*given[function]), 1e-4)
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="there is no extended precision here")
