@@ -64,6 +64,7 @@ function format(value, digits = 3) {
   return text.replaceAll("-", "−").replace("e+", "e");
 }
 
+const thousandths = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−"));
 const signed = (value) => (value > 0 ? "+" : "") + format(value);
 const percent = (share, digits = share > 0.1 && share < 0.9 ? 1 : 2) => `${(100 * share).toFixed(digits)}\u00a0%`;
 /** A share that may be as small as it likes or above 1, with two significant digits. */

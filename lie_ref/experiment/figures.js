@@ -210,7 +210,7 @@ function drawLaw() {
   const fit = shown()?.fits[p];
   byId("law-says").textContent = fit?.constant > 0
     ? `At step ${current().step} a tensor’s ${state.view === "plain" ? "bracket" : "effect"} is ` +
-      `${format(fit.constant)} times its gradient, with a correlation of ${format(fit.correlation, 2)}.`
+      `${format(fit.constant)} times its gradient, with a correlation of ${thousandths(fit.correlation)}.`
     : "At this step no line could be fitted.";
   byId("law-words").textContent = "Each point is a parameter tensor of the network (the weights or the biases of a " +
     `layer): the root mean square (RMS) of ${effect} against that of ${gradient}, for the selected pair. Both axes ` +
@@ -224,18 +224,19 @@ function drawLaw() {
     ...tensorSizes().map((row, t) => [row.name, row.gradient, row.bracket, shuffledSizes()[t]?.bracket]
       .map((cell, c) => (c ? format(cell) : cell)))]);
   fillTable("multiples-table", () => [["step", "constant c", "correlation"], ...checkpoints.map(({ step }, k) =>
-    [String(step), format(shown(k)?.fits[p].constant), format(shown(k)?.fits[p].correlation)])]);
+    [String(step), format(shown(k)?.fits[p].constant), thousandths(shown(k)?.fits[p].correlation)])]);
 }
 
 function multiplesSentence() {
   const { p } = selected();
   const known = checkpoints.flatMap(({ step }, k) => (shown(k)?.fits[p].correlation ? [[step, shown(k).fits[p]]] : []));
   if (!known.length) return "No line could be fitted at any checkpoint.";
-  const span = (key) => {
+  const span = (key, written) => {
     const all = known.map(([, fit]) => fit[key]);
-    return `from ${format(Math.min(...all), 2)} to ${format(Math.max(...all), 2)}`;
+    return `from ${written(Math.min(...all))} to ${written(Math.max(...all))}`;
   };
-  return `Over training the correlation of this pair ranges ${span("correlation")}, and the constant ${span("constant")}.`;
+  return `Over training the correlation of this pair ranges ${span("correlation", thousandths)}, and the constant ` +
+    `${span("constant", (value) => format(value, 2))}.`;
 }
 
 function drawScatter(range, fit) {
@@ -307,7 +308,7 @@ function drawMultiples(range) {
     const dots = tensorSizes(k).filter(isOnAxes).map(placeIn(SMALL, range ?? {}));
     points.setAttribute("d", dots.map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join(""));
     fit.setAttribute("d", range ? fitPath(found?.constant, SMALL, range) : "");
-    words.textContent = found ? `c ${format(found.constant)} · r ${format(found.correlation, 2)}` : "not available";
+    words.textContent = found ? `c ${format(found.constant)} · r ${thousandths(found.correlation)}` : "not available";
     button.setAttribute("aria-current", k === state.k);
   });
 }

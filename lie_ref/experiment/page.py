@@ -36,6 +36,7 @@ POST = (
     "https://pbement.com/posts/lie_brackets",
 )
 PACKED = {"logits": "logits", "shuffled": "rms_shuffled", "corners": "square_corners", "gap": "square_gap"}  # arrays
+KINDS = "lowest", "random", "highest"  # the classes of lines, by their colours
 DERIVATIONS = ("richardson", "hvp_modes")  # the checks that derive the bracket a second time
 
 
@@ -297,19 +298,24 @@ def _passes_sentence(passes: list[dict[str, Any]]) -> str:
 def _passes_charts(passes: list[dict[str, Any]]) -> Iterator[str]:
     """For each network a chart of the cosine by ε, with a line for each number of mini-batches."""
     epsilons = sorted({entry["epsilon"] for entry in passes})
+    cosines = Axis.around([0.0, 1.0, *(value for entry in passes for value in entry["cosine"] if value is not None)])
     for network in dict.fromkeys(entry["network"] for entry in passes):
-        chart = SmallChart(Axis.around(epsilons, logarithmic=True), Axis(-0.1, 1.05))
+        chart = SmallChart(Axis.around(epsilons, logarithmic=True), cosines)
         marks, ticks = [], {epsilon: f"{epsilon:g}" for epsilon in epsilons[::2]}
-        for k in dict.fromkeys(entry["mini_batches"] for entry in passes):
+        kinds = dict(zip(dict.fromkeys(entry["mini_batches"] for entry in passes), KINDS, strict=False))
+        for k, kind in kinds.items():
             curve = {
                 entry["epsilon"]: fmean(known)
                 for entry in sorted(passes, key=lambda entry: float(entry["epsilon"]))
                 if (entry["network"], entry["mini_batches"]) == (network, k)
                 if (known := [value for value in entry["cosine"] if value is not None])
             }
-            marks += [draw("pass", list(curve), list(curve.values())) for draw in (chart.line, chart.dots)]
+            marks.append(chart.line(kind, list(curve), list(curve.values())))
+            marks.append(chart.dots(f"dots {kind}", list(curve), list(curve.values())))
         picture = chart.draw(f"Cosine by ε, {network}", "ε", ticks, marks)
-        yield f"<figure>{picture}<figcaption>Cosine of prediction and truth, {escape(network)}</figcaption></figure>"
+        keys = ", ".join(f'<span class="key {kind}">{k}</span>' for k, kind in kinds.items())
+        caption = f"Cosine of prediction and truth, {escape(network)}, passes over {keys} mini-batches"
+        yield f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
 def _pass_rows(passes: list[dict[str, Any]]) -> tuple[str, str]:

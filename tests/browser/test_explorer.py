@@ -228,7 +228,7 @@ def test_a_view_drives_matrix_heat_map_scatter_plot_and_ranks(page: Explorer, fi
         assert int(rank) == ranks[named]
         fit = proportionality(view["rms_bracket"][0], pair_rms_gradient(view["rms_gradient"], 0, 1))
         assert f" is {fit['constant']:.3g} times its gradient" in page.text("#law-says")
-        assert f"a correlation of {fit['correlation']:.2g}".rstrip("0") in page.text("#law-says")
+        assert f"a correlation of {fit['correlation']:.3f}" in page.text("#law-says")
     assert "What a swap changes is ε times" in page.text("#view-words")  # the last view is momentum
 
 
