@@ -138,7 +138,7 @@ def bracket_norms(
 ) -> Array:
     """‖[v_i, v_j]‖ over all parameters, for every example i and partner j: (n, n), or (n, len(partners)).
 
-    The brackets are computed in blocks of at most `BUDGET` numbers, or one bracket.  Other arguments and errors are
+    The brackets are computed in blocks of at most 2²⁶ numbers, or one bracket.  Other arguments and errors are
     those of `gradients`.
 
     >>> from lie_ref import mlp
