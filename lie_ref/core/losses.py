@@ -72,5 +72,5 @@ def loss_function(loss: str | LossFunction) -> LossFunction:
     if isinstance(loss, LossFunction):
         return loss
     if not isinstance(loss, str) or loss not in LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {str(loss)[:60]!r}")
+        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {' '.join(repr(loss).split())[:60]}")
     return LOSSES[loss]

@@ -95,7 +95,8 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> Model:
     """
     sizes = _positive_integers("sizes", sizes, at_least=2)
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {str(activation)[:60]!r}")
+        came = " ".join(repr(activation).split())[:60]
+        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {came}")
     layers: list[Layer] = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         if i:
@@ -130,7 +131,6 @@ def mxresnet(
         raise ValueError(f"layers: expected {len(widths)} numbers, one for each of widths, got {len(layers)}")
     if stem[-1] % expansion:
         raise ValueError(f"stem: expected the last width to be a multiple of expansion {expansion}, got {stem[-1]}")
-
     network: list[Layer] = [
         _conv_layer(str(i), *pair, stride=1 if i else 2) for i, pair in enumerate(pairwise((n_in, *stem)))
     ]
@@ -151,7 +151,7 @@ def mxresnet(
 def preset(name: str, n_out: int = 40) -> Model:
     """The network mxresnet-tiny, mxresnet-small, mxresnet18 or mxresnet50.  Raises ValueError for other names."""
     if not isinstance(name, str) or name not in PRESETS:
-        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {str(name)[:60]!r}")
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {' '.join(repr(name).split())[:60]}")
     return mxresnet(**PRESETS[name], n_out=n_out)
 
 

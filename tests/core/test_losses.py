@@ -101,5 +101,5 @@ def test_a_loss_can_be_given_by_name_or_as_a_function():
     loss = exclusive([0])
     assert loss_function(loss) is loss
     assert loss_function("bce") is LOSSES["bce"]
-    with pytest.raises(ValueError, match="loss: expected one of bce, softmax, mse, got '3'"):
+    with pytest.raises(ValueError, match="loss: expected one of bce, softmax, mse, got 3"):
         loss_function(3)
