@@ -125,8 +125,8 @@ def diet() -> list[str]:
 
 def gains() -> Iterator[str]:
     """What each selection gains over others of its size: a table for each task."""
-    for task in diets():
-        yield from [*gains_table(task), ""]
+    for k, task in enumerate(diets()):
+        yield from [*[""] * bool(k), *gains_table(task)]
 
 
 BLOCKS: dict[str, dict[str, Callable[[], Any]]] = {

@@ -22,7 +22,7 @@ from .problem import UNSTEADY, Fields, solved
 
 Form = Any  # an array, or a nested dict, list or tuple of arrays of any framework
 PATIENCE = 2.0  # seconds before a progress bar is shown
-DICT = "a dict such as {'hvp': hvp}, or a function of theta that makes one"
+CANDIDATE = "a dict such as {'hvp': hvp}, or a function of theta that makes one"
 TAKES = {  # of each quantity, when it is a function
     "grad": "a function of theta and i",
     "hvp": "a function of theta, i and a direction",
@@ -99,7 +99,7 @@ class Question:
         """The candidate's arrays under the oracle's keys; InputError if it changes what the gradient uses."""
         number, found = int(pairs[:, -self.engine.sides :].min()), {}
         before, again = self._sizes(number), self._sizes(number)  # they differ if the gradient draws random numbers
-        claims = gathered(self.call("candidate", DICT, candidate) if callable(candidate) else candidate)
+        claims = gathered(self.call("candidate", CANDIDATE, candidate) if callable(candidate) else candidate)
         for quantity, claim in claims.items():
             where, lead = f"candidate: {quantity}", self._lead(quantity, pairs)
             if quantity == "logit_delta":

@@ -134,7 +134,7 @@ def judge(comparison: Comparison, layer: str = "") -> Verdict:
     verdict = replace(verdict, diagnosis=diagnose(comparison) if comparison.finite else ())
     hint = ""
     if SINGLE[0] < comparison.digits(comparison.disagreeing[0])[0] < SINGLE[1]:
-        hint = " An error of this size comes from float32 numbers somewhere."
+        hint = " Float32 numbers make errors of this size: is something cast to float32 on the way?"
     elif not verdict.diagnosis and (unused := comparison.vector.unused()):
         hint = f" The gradient does not change with {', '.join(map(tensor, unused))}: is another copy of it in use?"
     return replace(verdict, unnamed=verdict.unnamed + hint)

@@ -146,7 +146,7 @@ def test_float32_on_the_way_is_suspected() -> None:
 
     verdict = check(gradient, THETA, {"hvp": narrow})
     assert not verdict.agrees
-    assert "An error of this size comes from float32 numbers somewhere." in str(verdict)
+    assert "Float32 numbers make errors of this size: is something cast to float32 on the way?" in str(verdict)
 
 
 def test_a_bracket_that_is_zero_up_to_rounding_is_called_zero() -> None:

@@ -147,8 +147,9 @@ def test_the_fast_engine_and_its_plain_twin_give_the_same_answers(name: str) -> 
             close(found, Autograd(hvp_reverse_over_reverse).products(*arguments), tolerance)
 
 
-def test_both_engines_keep_float32() -> None:
-    given = calls(generic_problem(LAYERS["average-pool"][0], (2, 2, 8, 8), 1).astype(np.float32))
+@pytest.mark.parametrize("name", LAYERS)
+def test_both_engines_keep_float32(name: str) -> None:
+    given = calls(generic_problem(LAYERS[name][0], (2, 2, 8, 8), 1).astype(np.float32))
     for function in ("logits", "gradients", "push_forward"):
         close(getattr(engine, function)(*given[function]), getattr(AUTOGRAD, function)(*given[function]), 1e-4)
 
