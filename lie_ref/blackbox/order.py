@@ -23,8 +23,8 @@ from ..oracle.verdict import Agreement, Explanation, Verdict
 from .candidates import rows
 from .extrapolation import FEWEST, SHRINK, START, Sample, Start, Tableau, norm, unit
 from .forms import read, read_like, rebuilt
-from .problem import ALLOWED
-from .question import Form, called, checked_pairs
+from .problem import ALLOWED, UNSTEADY
+from .question import STAY, Form, called, checked_pairs
 
 ORDERS = ("first_order", "second_order")
 PROBE = 1e-3  # the ε at which the size of a step is measured
@@ -138,13 +138,17 @@ class Swaps:
         if not isinstance(candidate, Mapping) or not candidate:
             came = f"got {type(candidate).__name__}" if not isinstance(candidate, Mapping) else "got none"
             raise InputError(f"candidate: expected a dict with {' or '.join(ORDERS)}, {came}")
-        found = {}
+        found, first = {}, [int(pairs[0, 0])]
         for quantity, claim in candidate.items():
             if quantity not in ORDERS:
                 raise InputError(f"candidate: {quantity!r} is not compared, {nearest(quantity, ORDERS)}")
             if callable(claim):
                 where, expected = f"candidate: {quantity}", "a function of theta, i and j"
+                before, again = self.after(first, PROBE), self.after(first, PROBE)  # not equal if steps are random
                 claim = [called(where, expected, claim, rebuilt(self.form, self.theta), *p) for p in pairs.tolist()]
+                moved, noise = (norm(difference(after, before)) for after in (self.after(first, PROBE), again))
+                if moved > UNSTEADY * unit(self.theta) * norm(before) >= noise:
+                    raise InputError(f"{where}: it changed step(theta, {first[0]}, …) by {moved:.1g}; {STAY}")
             found[quantity] = rows(f"candidate: {quantity}", claim, self.shapes, (len(pairs),))
         return found
 

@@ -22,6 +22,7 @@ from .problem import UNSTEADY, Fields, solved
 
 Form = Any  # an array, or a nested dict, list or tuple of arrays of any framework
 PATIENCE = 2.0  # seconds before a progress bar is shown
+STAY = "batch-norm's running statistics, for one, must stay as they are"
 CANDIDATE = "a dict such as {'hvp': hvp}, or a function of theta that makes one"
 TAKES = {  # of each quantity, when it is a function
     "grad": "a function of theta and i",
@@ -116,7 +117,7 @@ class Question:
             moved, noise = (float(np.linalg.norm(a - before)) for a in (self._sizes(number), again))
             if moved > UNSTEADY * unit(self.theta) * np.linalg.norm(before) >= noise:
                 changed = f"it changed gradient(theta, {number}) by {moved / np.linalg.norm(before):.1g} of its norm"
-                raise InputError(f"{where}: {changed}; batch-norm's running statistics, for one, must stay as they are")
+                raise InputError(f"{where}: {changed}; {STAY}")
         return {key: a.astype(np.float32) if a.dtype.itemsize < 4 else a for key, a in found.items()}
 
     def _sizes(self, number: int) -> Array:

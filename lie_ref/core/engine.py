@@ -42,8 +42,9 @@ class Autograd:
 
     def products(self, problem: Problem, directions: Arrays) -> Arrays:
         """H_j d_i and H_i d_j for each pair (i, j), from a direction d_i for each field: name → (p, 2, *shape)."""
-        both = [((j, i), (i, j)) for i, j in problem.pairs]
-        return stacked([stacked([self.product(problem, f, directions, k) for f, k in pair]) for pair in both])
+        sides = [side for i, j in problem.pairs for side in ((j, i), (i, j))]
+        found, lead = [self.product(problem, field, directions, k) for field, k in sides], problem.pairs.shape
+        return {n: np.array([h[n] for h in found], p.dtype).reshape(*lead, *p.shape) for n, p in problem.params.items()}
 
     def brackets(self, problem: Problem, directions: Arrays) -> Arrays:
         """H_j d_i − H_i d_j for each pair (i, j): name → (p, *shape)."""
@@ -55,9 +56,9 @@ class Autograd:
         def z(params: Point) -> Array:
             return self.logits(replace(weights, params=params), x)
 
-        ways = range(len(next(iter(tangents.values()))))
+        values, ways = z(weights.params), range(len(next(iter(tangents.values()))))
         changes = [directional_derivative(z, weights.params, at(tangents, k)) for k in ways]
-        return z(weights.params), np.stack(changes)
+        return values, np.array(changes, values.dtype).reshape(len(ways), *values.shape)
 
     def training_step(self, problem: Problem) -> tuple[float, Arrays, Arrays, Array]:
         """Loss, gradient name → (*shape), updated buffers and logits of a single mini-batch in training mode."""

@@ -89,10 +89,8 @@ class Solution:
     def logits(self) -> Array:
         """z(x) of the fields' inputs: (n, k) or (b, m, k)."""
         p = self.problem
-        if p.training:
-            found = np.stack([self.engine.logits(p, x, training=True) for x in p.groups[0]])
-            return found if p.batches else found[:, 0]
-        found = self.engine.logits(p, p.x.reshape(-1, *p.x_eval.shape[1:]))
+        parts = p.groups[0] if p.training else [p.x.reshape(-1, *p.x_eval.shape[1:])]  # in training, each mini-batch
+        found = np.concatenate([self.engine.logits(p, x, p.training) for x in parts])
         return found.reshape(*p.x.shape[: 1 + p.batches], -1)
 
     @cached_property

@@ -144,3 +144,18 @@ def test_swaps_that_change_nothing_are_not_taken_for_agreement() -> None:
     verdict = check_order(still, THETA, {"second_order": np.zeros(5)})
     assert (verdict.agrees, verdict.located) == (None, "swaps change theta by nothing")
     assert check_order(still, THETA, {"second_order": np.ones(5)}).agrees is False
+
+
+def test_a_candidate_that_changes_the_step_is_refused() -> None:
+    shift = [0.0]
+
+    def drifting(theta: np.ndarray, i: int, epsilon: float) -> np.ndarray:
+        return theta - epsilon * (gradient(theta, i) + shift[0])
+
+    def moving(theta: np.ndarray, i: int, j: int, by: float = 1e-3) -> np.ndarray:
+        shift[0] += by
+        return effects(Optimizer(), theta)["second_order"]
+
+    assert check_order(drifting, THETA, {"second_order": lambda *given: moving(*given, by=0.0)}).agrees
+    with pytest.raises(InputError, match=r"^candidate: second_order: it changed step\(theta, 0, …\) by 2e-06; "):
+        check_order(drifting, THETA, {"second_order": moving})

@@ -11,7 +11,8 @@ from networks import generic_problem
 import lie_ref
 from lie_ref.core.engine import AUTOGRAD
 from lie_ref.core.losses import LOSSES
-from lie_ref.core.problem import Solution
+from lie_ref.core.problem import NO_PAIRS, Engine, Solution
+from lie_ref.fast import engine as fast_engine
 
 NET = lie_ref.mxresnet((2, 3, 2), (2, 4), (1, 1), n_out=3, n_in=1)
 
@@ -32,3 +33,13 @@ def test_a_problem_in_another_dtype_has_all_its_numbers_in_it_but_not_its_labels
     p = generic_problem(NET, (2, 1, 9, 9), 1, loss=loss).astype(np.float32)
     assert p.y.dtype == (np.int64 if loss == "softmax" else np.float32)
     assert {a.dtype for a in (*p.params.values(), *p.buffers.values(), p.x, p.x_eval)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("engine", [AUTOGRAD, fast_engine], ids=["autograd", "fast"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_pairs_have_no_products_and_no_brackets(engine: Engine, dtype: type) -> None:
+    found = Solution(replace(generic_problem(NET, (3, 1, 9, 9), 1), pairs=NO_PAIRS).astype(dtype), engine)
+    for name, p in found.problem.params.items():
+        for answer, shape in ((found.bracket[name], (0, *p.shape)), (found.hvp[name], (0, 2, *p.shape))):
+            assert (answer.shape, answer.dtype) == (shape, dtype)
+    assert (found.logit_delta.shape, found.logit_delta.dtype) == ((0, len(found.problem.x_eval), 3), dtype)
