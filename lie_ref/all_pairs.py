@@ -137,6 +137,11 @@ def _checked(source: Source) -> Array:
         return checked_problem(*network, arrays["x"], arrays["y"], loss=source.loss, batches=False).x
 
 
-@lru_cache(maxsize=1)
 def _read(source: Source) -> tuple[tuple[Model, Arrays, Arrays], Arrays]:
+    """The network and the inputs of a source; each worker reads them once, and again if a file was written since."""
+    return _read_at(source, *(path.stat().st_mtime_ns for path in (source.weights, source.inputs) if path.exists()))
+
+
+@lru_cache(maxsize=1)
+def _read_at(source: Source, *written: int) -> tuple[tuple[Model, Arrays, Arrays], Arrays]:
     return read_network(source.model, source.weights), read_inputs(source.inputs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,9 @@ def test_norms_are_those_of_all_brackets(source: Source) -> None:
 
 
 def test_scores_are_those_of_all_examples_at_once(source: Source) -> None:
-    arrays, params = np.load(source.inputs), dict(np.load(source.weights))
-    examples = lie_ref.mlp([5, 6, 2], "tanh"), [(params, {})], arrays["x"], arrays["y"]
     found = scores_of(source)
-    assert (found["grand"] == grand(*examples)).all()
-    assert (found["el2n"] == el2n(*examples)).all()
+    assert (found["grand"] == grand(*examples_of(source))).all()
+    assert (found["el2n"] == el2n(*examples_of(source))).all()
 
 
 def test_a_call_that_was_stopped_continues_where_it_was(source: Source, tmp_path: Path, monkeypatch) -> None:
@@ -72,7 +72,7 @@ def test_norms_left_behind_that_cannot_be_used_are_named(source: Source, tmp_pat
 def test_a_worker_reads_the_files_once(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     monkeypatch.setattr(all_pairs, "read_inputs", lambda path: read.append(path) or dict(np.load(path)))
-    all_pairs._read.cache_clear()
+    all_pairs._read_at.cache_clear()
     block(source, 0, 0), block(source, 64, 8)
     assert read == [source.inputs]
 
@@ -113,3 +113,18 @@ def test_the_command_takes_an_executor_of_the_current_folder(
     ):
         assert main([*given, "--executor", executor]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_files_that_were_written_anew_are_read_again(source: Source, tmp_path: Path) -> None:
+    weights = tmp_path / "W.npz"
+    moved = replace(source, weights=weights)
+    for scale in (1.0, 2.0):
+        np.savez(weights, **{name: scale * a for name, a in np.load(source.weights).items()})
+        os.utime(weights, ns=(int(scale), int(scale)))  # clocks may be coarse
+        write_brackets(moved, tmp_path / "N.npz")
+        assert np.allclose(np.load(tmp_path / "N.npz")["grand"], grand(*examples_of(moved)), rtol=1e-12)
+
+
+def examples_of(source: Source) -> tuple[Any, ...]:
+    arrays, params = np.load(source.inputs), dict(np.load(source.weights))
+    return lie_ref.mlp([5, 6, 2], "tanh"), [(params, {})], arrays["x"], arrays["y"]

@@ -71,7 +71,7 @@ def order_swap(
 
 
 def relative_error(a: Point, b: Point) -> float:
-    """|a − b| / |b| over all arrays together; 0 if both are zero, infinite if only b is.
+    """|a − b| / |b| over all arrays together; 0 if both norms are, infinite if only that of b is.
 
     >>> relative_error(np.array([3.0, 4.5]), np.array([3.0, 4.0]))
     0.1

@@ -142,12 +142,12 @@ def _defined(derivative: Point) -> Point:
 
 
 def checked(argument: str, point: Point, like: Point | None = None, bits: int = 0) -> Point:
-    """The point itself.  Raises TypeError unless its arrays are floating, ValueError for a form other than `like`'s."""
+    """The point itself, a plain dict.  Raises TypeError unless its arrays are floating, ValueError for another form."""
     for name, array in point.items() if isinstance(point, dict) else [("", point)]:
-        dtype = getattr(array, "dtype", None)
-        if dtype is None or not numpy.issubdtype(dtype, numpy.floating) or numpy.finfo(dtype).nmant < bits:
+        dtype = array.dtype if isinstance(getattr(array, "dtype", None), numpy.dtype) else None
+        if dtype is None or dtype.kind != "f" or numpy.finfo(dtype).nmant < bits:
             came = type(array).__name__ if dtype is None else f"dtype {dtype}{', which is too narrow' * bool(bits)}"
             raise TypeError(f"{argument}{[name] if name else ''}: expected a floating-point array, got {came}")
     if like is not None and (found := tree_map(numpy.shape, point)) != (form := tree_map(numpy.shape, like)):
         raise ValueError(f"{argument}: expected the shape of theta, {form}, got {found}")  # autograd would not notice
-    return point
+    return {**point} if isinstance(point, dict) and not isbox(point) else point

@@ -14,9 +14,10 @@ from .types import Array
 
 @dataclass(frozen=True)
 class LossFunction:
-    """`definition(z, y)` gives the losses (…,) of logits z (…, k), in `autograd.numpy`.  Error messages call it `name`.
+    """`definition(z, y)` gives the losses (n,) of logits z (n, k), in `autograd.numpy`.  Error messages call it `name`.
 
-    Targets y are (…, k), between 0 and 1 if `binary` is set; with `labels` they are integers (…,) from 0 to k − 1.
+    Targets y are (n, k), for a mean over the k outputs, and between 0 and 1 if `binary` is set: then ∂L/∂z is
+    (probability − target) / k.  With `labels` they are integers (n,) from 0 to k − 1.
     Weight decay λ adds the regulariser λ/2 ‖θ‖² to the loss of every example.
     """
 
@@ -28,7 +29,7 @@ class LossFunction:
 
     def regulariser(self, params: Point) -> Any:
         """λ/2 ‖θ‖²."""
-        return self.weight_decay / 2 * inner(params, params) if self.weight_decay else 0.0
+        return float(self.weight_decay) / 2 * inner(params, params) if self.weight_decay else 0.0
 
 
 def bce(z: Any, y: Array) -> Any:

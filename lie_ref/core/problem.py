@@ -28,8 +28,8 @@ class Weights:
 class Problem(Weights):  # the fields model, params and buffers come first
     """The vector fields of some examples at these weights, and the pairs of fields that should be bracketed.
 
-    Each example has a field: x is (n, …), y is (n, k), or (n,) labels.  If x has one axis more than x_eval, it holds
-    mini-batches x (b, m, …) and y (b, m, …), the mean loss of each has a field, and `training` puts batch-norm into
+    Each example has a field: x is (n, …), y is (n, k), or (n,) labels.  If x has one axis more than x_eval, x (b, m, …)
+    and y (b, m, …) hold mini-batches: each has a field, that of its mean loss, and `training` puts batch-norm into
     training mode.  `pairs` is (p, 2); `x_eval` (n_eval, …) are inputs whose logits are watched.  Nothing is checked.
     """
 
@@ -89,16 +89,16 @@ class Solution:
     def logits(self) -> Array:
         """z(x) of the fields' inputs: (n, k) or (b, m, k)."""
         p = self.problem
-        parts = p.groups[0] if p.training else [p.x.reshape(-1, *p.x_eval.shape[1:])]  # in training, each mini-batch
+        parts = p.groups[0] if p.training else [p.x.reshape(-1, *p.groups[0].shape[2:])]
         found = np.concatenate([self.engine.logits(p, x, p.training) for x in parts])
         return found.reshape(*p.x.shape[: 1 + p.batches], -1)
 
     @cached_property
     def loss(self) -> Array:
         """L_i of each field: (fields,)."""
-        each = self.problem.loss_function.definition(self.logits, self.problem.y)
-        of_fields = each.mean(axis=-1) if self.problem.batches else each
-        return of_fields + self.problem.loss_function.regulariser(self.problem.params)
+        of, (x, y) = self.problem.loss_function, self.problem.groups
+        groups = zip(self.logits.reshape(*x.shape[:2], -1), y, strict=True)
+        return np.array([of.definition(*group).mean() for group in groups]) + of.regulariser(self.problem.params)
 
     @cached_property
     def grad(self) -> Arrays:

@@ -102,7 +102,7 @@ def checked_indices(argument: str, given: Sequence[Any] | Array, count: int, ndi
         raise TypeError(f"{argument}: expected integers, got dtype {indices.dtype}")
     if (indices < 0).any() or (indices >= count).any():
         raise ValueError(f"{argument}: expected indices 0 to {count - 1}, got {indices.min()} to {indices.max()}")
-    return indices
+    return indices.astype(np.intp, copy=False)  # NumPy takes no uint64 for an index
 
 
 def checked_arrays(argument: str, arrays: Mapping[str, Array], shapes: Shapes, dtype: Any = None) -> Arrays:

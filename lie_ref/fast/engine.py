@@ -48,7 +48,7 @@ def hvps(problem: Problem, directions: Arrays) -> Arrays:
     result = {name: np.empty((count, len(x), *p.shape), p.dtype) for name, p in problem.params.items()}
     for some, params in lifted(problem, directions, x[0]):
         for chosen in chunks(problem.model, x, 1 + some.stop - some.start):
-            sweep = Sweep(dict(params), problem.buffers, problem.training)
+            sweep = Sweep(params, problem.buffers, problem.training)
             sweep_over(problem.model, sweep, x[chosen], y[chosen], problem.loss_function)
             for name, h in result.items():
                 h[some, chosen] = sweep.grads[name].tangent
@@ -105,10 +105,10 @@ def training_step(problem: Problem) -> tuple[float, Arrays, Arrays, Array]:
     """Loss, gradient name → (*shape), updated buffers and logits of a single mini-batch in training mode."""
     (x, y), loss = _fields(problem), problem.loss_function
     sweep = Sweep(with_group_axis(problem), problem.buffers, training=True)
-    z = value(sweep_over(problem.model, sweep, x, y, loss))
-    mean_loss = float(loss.definition(z, y).mean() + loss.regulariser(problem.params))
+    z = value(sweep_over(problem.model, sweep, x, y, loss))[0]
+    mean_loss = float(loss.definition(z, y[0]).mean() + loss.regulariser(problem.params))
     grads = {name: sweep.grads[name][0] for name in problem.params}
-    return mean_loss, grads, problem.buffers | sweep.running_statistics(), z[0]
+    return mean_loss, grads, problem.buffers | sweep.running_statistics(), z
 
 
 def _each_product(problem: Problem, directions: Arrays, rows: Array) -> Iterator[tuple[int, int, Arrays]]:

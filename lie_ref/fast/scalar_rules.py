@@ -5,15 +5,17 @@
 rule here are differentiated by autograd.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd import elementwise_grad, grad, make_jvp
+from autograd import elementwise_grad, grad
 
 from ..core.activations import mish, relu, softplus, tanh
+from ..core.fields import directional_derivative
 from ..core.losses import LossFunction, bce, mse, one_hot, softmax
 from ..core.types import Array
 from .dual import Dual, Number, elementwise, linear, value
@@ -49,10 +51,22 @@ def gradient(loss: LossFunction) -> Gradient:
 
 
 def _by_autograd(definition: Callable[[Any, Array], Any], z: Number, y: Array) -> Number:
-    slope = grad(lambda logits: anp.sum(definition(logits, y)))
+    """A definition gets the members of a mini-batch (m, k), whose losses it may mix; single examples are its rows."""
+    *lead, k = z.shape
+    members = lead[-1] if lead[1:] and lead[-1] > 1 else math.prod(lead)
+    targets = y.reshape(-1, members, *y.shape[len(lead) :])
+
+    def total(logits: Any) -> Any:
+        groups = anp.reshape(logits, (-1, members, k))
+        losses = [definition(groups[g], of) for g, of in enumerate(targets)]
+        if (came := np.shape(losses[0])) != (members,):
+            raise ValueError(f"loss: expected {members} losses, ({members},), of logits ({members}, {k}), got {came}")
+        return sum(anp.sum(each) for each in losses)
+
+    slope = grad(total)
     if not isinstance(z, Dual):
         return slope(z)
-    return Dual(slope(z.value), np.stack([make_jvp(slope)(z.value)(t)[1] for t in z.tangent]))
+    return Dual(slope(z.value), np.stack([directional_derivative(slope, z.value, t) for t in z.tangent]))
 
 
 def sigmoid(x: Array) -> Array:

@@ -29,16 +29,18 @@ def interpolated(a: Arrays, b: Arrays, alpha: float) -> Arrays:
 def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]) -> Arrays:
     """Running statistics for batch-norm: the mean over mini-batches of their mean and of their unbiased variance.
 
-    Each mini-batch is x (m, …) with m >= 2, and all count the same.  This is what `torch.optim.swa_utils.update_bn`
-    computes.  Returns buffers name → array in the dtype of the parameters; none for a network without batch-norm.
-    Raises ValueError or TypeError for arrays that do not fit, and ValueError if there is no mini-batch.
+    Each mini-batch is x (m, …), with more than one value a channel, and all count the same.  This is what
+    `torch.optim.swa_utils.update_bn` computes.  Returns buffers name → array in the dtype of the parameters; none for a
+    network without batch-norm.  Raises ValueError or TypeError for arrays that do not fit, and ValueError if there is
+    no mini-batch.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
     >>> batch_norm_statistics(model, model.init(0)[0], [np.ones((4, 2))])
     {}
     """
-    weights = checked_weights(model, params, checked_model(model).init(0)[1])
+    buffers = {name: np.ones(shape) for name, shape in checked_model(model).buffer_shapes.items()}  # not used
+    weights = checked_weights(model, params, buffers)
     found: list[Arrays] = []
     for batch in batches:
         x = channels_last(checked_inputs("batches", weights, batch))

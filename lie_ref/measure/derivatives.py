@@ -209,8 +209,11 @@ def swap_effects(
             f"optimizer: expected a state with the parameters' names and shapes, got others ({error})"
         ) from error
     check_shapes("optimizer", updates, {name: p.shape for name, p in problem.params.items()})
-    g = engine.gradients(problem)
-    first, second = (swap_effect(problem, g, optimizer, order) for order in (1, 2))
+    if not all(isinstance(update, np.ndarray) for update in updates.values()):
+        raise TypeError("optimizer: expected a state of NumPy arrays, got one of other arrays")
+    g, dtype = engine.gradients(problem), problem.x.dtype  # that of the state may be another
+    effects = (swap_effect(problem, g, optimizer, order) for order in (1, 2))
+    first, second = ({name: a.astype(dtype, copy=False) for name, a in effect.items()} for effect in effects)
     return checked_result(first, errors), checked_result(second, errors)
 
 

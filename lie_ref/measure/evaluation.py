@@ -78,8 +78,7 @@ def evaluate(
 
 
 def among_first(problem: Problem, examples: int) -> Problem:
-    """The problem of all pairs of the first examples.  It watches the logits of the same inputs as the given
-    problem."""
+    """All pairs of the first examples, as a problem that watches the logits of the same inputs as the given one."""
     if not isinstance(examples, (int, np.integer)) or not 2 <= examples <= len(problem.x):
         raise ValueError(
             f"examples: expected an integer from 2 to {len(problem.x)}, the number of inputs, got {shortened(examples)}"

@@ -23,7 +23,7 @@ LOGIT = LossFunction(definition=lambda z, y: (z * y).sum(axis=-1), name="logit")
 def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
     """The kernel of examples x (n, …): Θ[i, a, j, b] = ∇_θ z_a(x_i) · ∇_θ z_b(x_j), (n, k, n, k) for k logits.
 
-    It has the dtype of the parameters.  Two blocks of rows of J are in memory at a time, each of at most
+    It has the dtype of the parameters.  At most three blocks of rows of J are in memory at a time, each of at most
     `derivatives.BUDGET` numbers or one row.  Raises ValueError or TypeError as `lie_ref.gradients` does.
 
     >>> from lie_ref import mlp

@@ -76,8 +76,9 @@ def compare_passes(problem: Problem, epsilons: Sequence[float], rng: np.random.G
     """True and predicted changes for passes over the first 2, 4, 8, … of the mini-batches x (k, m, …), y (k, m, …).
 
     The orders are the reverse of the given one and, for more than two mini-batches, a random one.  Returns a dict for
-    each number of mini-batches and each ε: `mini_batches`, `epsilon`, and two lists with an entry for each order, the
-    `cosine` between the true and the predicted change, and the `ratio` of their norms, true to predicted.
+    each number of mini-batches and each ε: `mini_batches`, `epsilon`, and two lists with an entry for each order that
+    is not the given one: the `cosine` between the true and the predicted change, and the `ratio` of their norms, true
+    to predicted.
     """
     found = []
     for k in (2**n for n in range(1, len(problem.x).bit_length())):

@@ -59,6 +59,7 @@ def auroc(score: Array, marked: Array) -> float:
     >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
     0.875
     """
+    marked = np.asarray(marked, bool)  # numbers would be taken for indices
     count = int(marked.sum())
     pairs = count * (len(marked) - count)
     return float((ranks(score)[marked].sum() - count * (count - 1) / 2) / pairs) if pairs else float("nan")

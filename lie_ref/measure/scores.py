@@ -36,7 +36,8 @@ class Rows(Protocol):
 def grand(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: LossLike = "bce") -> Array:
     """GraNd: the mean of ‖∇_θ L_i‖ over the states, for each example: (n,) float64.
 
-    x and y have the shapes that `lie_ref.gradients` takes, and the same errors are raised.
+    x and y have the shapes that `lie_ref.gradients` takes, and the same errors are raised, but for a score that is not
+    finite: it is returned.
 
     >>> from lie_ref import mlp
     >>> model = mlp([2, 3, 1])
@@ -78,7 +79,8 @@ def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: LossLike
 def error_vectors(z: Array, y: Array, loss: LossLike = "bce") -> Array:
     """The errors (n, k) of logits z (n, k): softmax(z) − one-hot(y) for "softmax", σ(z) − y for "bce".
 
-    In general it is ∂L/∂z, times k if the loss is a mean over k outputs; so it is 2 (z − y) for "mse".
+    In general it is ∂L/∂z for a loss of labels, and k ∂L/∂z for others, which are means over k outputs; so it is
+    2 (z − y) for "mse".
 
     >>> error_vectors(np.zeros((1, 2)), np.array([[1.0, 0.0]]))
     array([[-0.5,  0.5]])
@@ -112,8 +114,7 @@ def right(z: Array, y: Array, loss: LossLike = "bce") -> Array:
 
 
 class Forgetting(NamedTuple):
-    """The number of forgetting `events` of each example, and the number of its outputs `never_learnt`: (n,) int
-    each."""
+    """Forgetting `events` and outputs `never_learnt` of each example: (n,) int each."""
 
     events: Array
     never_learnt: Array
@@ -199,12 +200,14 @@ def _expected(states: Sequence[State], score: Callable[[State], Array]) -> Array
     """The mean of the score over the states.  Raises ValueError if there are none."""
     if len(states) == 0:
         raise ValueError("states: expected at least one (params, buffers), got none")
+    if not all(isinstance(state, (tuple, list)) and len(state) == 2 for state in states):
+        raise TypeError("states: expected a list of (params, buffers), such as [(params, buffers)]")
     return np.mean([score(state) for state in states], axis=0)
 
 
-def _in_batches(score: Callable[[slice], Array], x: Rows, y: Rows, most: int | None = None) -> Array:
-    """The score of all examples, `most` at a time.  Raises ValueError for no examples, or another number of targets."""
+def _in_batches(score: Callable[[slice], Array], x: Rows, y: Rows, most: int = ROWS) -> Array:
+    """The score of all examples, at most `most` at a time.  Raises ValueError for none, or too few targets."""
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(f"y: expected as many targets as examples, at least one, got {len(y)} for {len(x)}")
-    rows = ROWS if most is None else max(1, min(ROWS, most))
+    rows = max(1, min(ROWS, most))
     return np.concatenate([score(slice(start, start + rows)) for start in range(0, len(x), rows)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from types import SimpleNamespace
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -125,6 +128,7 @@ def test_both_hvp_modes_agree_and_are_symmetric(seed):
         ([1.0, 2.0], "theta: .*, got list"),
         ({"w": np.array([1, 2])}, r"theta\['w'\]: .*, got dtype int64"),
         (1.0, "theta: .*, got float"),
+        (SimpleNamespace(dtype="torch.float32"), "theta: .*, got SimpleNamespace"),
     ],
 )
 def test_a_point_that_is_not_a_floating_array_is_refused(theta, came):
@@ -155,3 +159,12 @@ def test_a_field_with_values_of_another_form_than_the_point_is_refused(field, me
         lie_bracket(field, lambda t: t**2)(np.array([1.0, 2.0]))
     with pytest.raises(ValueError, match=message.replace("v", "w", 1)):
         lie_bracket(lambda t: t**2, field)(np.array([1.0, 2.0]))
+
+
+def test_a_point_may_be_an_ordered_dict_as_a_state_dict_of_pytorch_is():
+    theta = OrderedDict(w=np.array([1.0, 2.0]), b=np.array(3.0))
+    loss = lambda t: anp.sum(t["w"] ** 3) * t["b"]  # noqa: E731
+    v, w = vector_field(loss), vector_field(lambda t: t["b"] ** 2 + anp.sum(t["w"]))
+    for function in (v, lie_bracket(v, w), gradient_step(loss, 0.1), lambda t: hvp_reverse_over_reverse(loss, t, t)):
+        found, expected = function(theta), function(dict(theta))
+        assert all(np.array_equal(found[name], expected[name]) for name in theta)

@@ -43,3 +43,11 @@ def test_no_pairs_have_no_products_and_no_brackets(engine: Engine, dtype: type) 
         for answer, shape in ((found.bracket[name], (0, *p.shape)), (found.hvp[name], (0, 2, *p.shape))):
             assert (answer.shape, answer.dtype) == (shape, dtype)
     assert (found.logit_delta.shape, found.logit_delta.dtype) == ((0, len(found.problem.x_eval), 3), dtype)
+
+
+@pytest.mark.parametrize("lead", [(2,), (2, 3)])
+def test_the_inputs_that_are_watched_may_be_pictures_of_another_size(lead: tuple[int, ...]) -> None:
+    p = generic_problem(NET, (*lead, 1, 9, 9), 1)
+    other = Solution(replace(p, x_eval=np.ones((3, 1, 5, 6))), AUTOGRAD)
+    np.testing.assert_array_equal(other.logits, Solution(p, AUTOGRAD).logits)
+    np.testing.assert_array_equal(other.loss, Solution(p, AUTOGRAD).loss)

@@ -219,3 +219,17 @@ def test_a_running_variance_may_be_zero_and_targets_may_be_0_and_1():
 def test_pytorchs_counters_among_the_buffers_are_ignored():
     counted = changed("0.1.num_batches_tracked", np.array(7), BUFFERS)
     assert all(np.array_equal(a, b) for a, b in zip(call(buffers=counted).values(), call().values(), strict=True))
+
+
+def test_indices_may_be_of_any_integer_dtype():
+    given = MODEL, PARAMS, BUFFERS, X, Y
+    for dtype in (np.uint8, np.uint64, np.int32):
+        found = lie_ref.bracket_norms(*given, np.array([0, 2], dtype))
+        np.testing.assert_array_equal(found, lie_ref.bracket_norms(*given, [0, 2]))
+        assert len(lie_ref.brackets(*given, np.array([[0, 1]], dtype))[BIAS]) == 1
+
+
+def test_a_state_on_its_own_is_not_taken_for_a_list_of_states():
+    for score in (lie_ref.scores.grand, lie_ref.scores.el2n):
+        with pytest.raises(TypeError, match=r"^states: expected a list of \(params, buffers\), such as "):
+            score(MODEL, (PARAMS, BUFFERS), X, Y)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from networks import BOTTLENECK, MLPS, generic_problem
@@ -29,7 +30,7 @@ from lie_ref.core.layers import (
 )
 from lie_ref.core.losses import LOSSES, LossFunction
 from lie_ref.core.networks import Model
-from lie_ref.core.problem import Problem
+from lie_ref.core.problem import Problem, Solution
 from lie_ref.experiment.exclusive import exclusive
 from lie_ref.fast import engine
 
@@ -178,3 +179,38 @@ def test_a_layer_without_a_rule_is_refused_by_its_name() -> None:
 
     with pytest.raises(TypeError, match=r"^Strange: expected a layer with a rule in fast.rules, got one without$"):
         engine.gradients(generic_problem(around(Strange("l")), (2, 2, 4, 4), 0))
+
+
+OWN_LOSSES = {  # as users write them: for logits (n, k), and so that the losses of a mini-batch's members may mix
+    "mse": LossFunction(lambda z, y: anp.mean((z - y) ** 2, axis=1)),
+    "softmax": LossFunction(lambda z, y: -log_softmax(z)[anp.arange(len(y)), y], labels=True),
+    "relative to the other members": LossFunction(lambda z, y: anp.mean((z - anp.mean(z, axis=0) - y) ** 2, axis=1)),
+}
+
+
+def log_softmax(z: Any) -> Any:
+    return z - anp.log(anp.sum(anp.exp(z), axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "lead"), [*product(["mse", "softmax"], [(4,), (2, 3)]), ("relative to the other members", (2, 3))]
+)
+def test_a_loss_of_ones_own_sees_the_logits_of_one_field(name: str, lead: tuple[int, ...]) -> None:
+    """Both engines agree, and with the loss of this name if there is one."""
+    p = generic_problem(lie_ref.mlp([3, 4, 2]), (*lead, 3), 2, loss=name if name in LOSSES else "mse")
+    own = replace(p, loss=OWN_LOSSES[name])
+    expected = Solution(p if name in LOSSES else own, AUTOGRAD)
+    for found in (Solution(own, engine), Solution(own, AUTOGRAD)):
+        np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
+        for key, b in expected.bracket.items():
+            np.testing.assert_allclose(found.bracket[key], b, rtol=1e-9, atol=1e-13)
+
+
+def test_a_loss_with_no_curvature_has_no_brackets_and_one_of_another_shape_is_refused() -> None:
+    p = generic_problem(lie_ref.mlp([3, 2]), (2, 3), 1)
+    hinge = LossFunction(lambda z, y: anp.mean(anp.maximum(0.0, z - y), axis=1))
+    assert not any(b.any() for b in engine.brackets(replace(p, loss=hinge), engine.gradients(p)).values())
+    for loss, came in ((lambda z, y: anp.mean(z - y), r"\(\)"), (lambda z, y: anp.mean(z - y, axis=0), r"\(2,\)")):
+        whole = replace(p, x=np.concatenate([p.x, p.x[:1]]), y=np.concatenate([p.y, p.y[:1]]), loss=LossFunction(loss))
+        with pytest.raises(ValueError, match=rf"^loss: expected 3 losses, \(3,\), of logits \(3, 2\), got {came}$"):
+            engine.gradients(whole)

@@ -216,3 +216,14 @@ def test_norms_of_tiny_float32_brackets_do_not_vanish():
     assert 0 < weight < 1e-22  # its square is below the smallest float32
     assert ev.rms_bracket[0, 0] > 0.5 * weight
     assert ev.loss.dtype == ev.rms_bracket.dtype == np.float32
+
+
+def test_swap_effects_have_the_dtype_of_the_parameters_whatever_that_of_the_state_is(given):
+    model, params, buffers, x, y = given
+    small = model, {n: p.astype(np.float32) for n, p in params.items()}, buffers, x, y
+    zeros = {name: np.zeros(p.shape) for name, p in params.items()}
+    for state in (lie_ref.optimizers.Momentum(zeros), lie_ref.optimizers.AdamState(zeros, zeros, np.int64(2))):
+        for effect in lie_ref.swap_effects(*small, [(0, 1)], state):
+            assert {a.dtype for a in effect.values()} == {np.dtype(np.float32)}
+    decayed = replace(LOSSES["bce"], weight_decay=np.float64(0.1))
+    assert lie_ref.evaluate(*small, examples=2, loss=decayed).loss.dtype == np.float32

@@ -79,3 +79,4 @@ def test_auroc_is_the_share_of_pairs_in_which_the_marked_example_is_higher(entri
     pairs = [(s > t) + (s == t) / 2 for s in score[marked] for t in score[~marked]]
     expected = np.mean(pairs) if pairs else np.nan
     np.testing.assert_allclose(auroc(score, marked), expected, rtol=1e-12)
+    np.testing.assert_allclose(auroc(score, marked.astype(int)), expected, rtol=1e-12)
