@@ -79,15 +79,28 @@ def made(prefix: str) -> Iterator[str]:
         yield f"- {column(result)}: `{record['command']}`; {record['seconds'] / 3600:.1f} hours; {versions}"
 
 
+def again(columns: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The findings of these columns, all judged together."""
+    for finding in [finding for of in columns.values() for finding in of]:  # JSON has no infinity
+        low, high = finding["bounds"]
+        finding["bounds"] = [-math.inf if low is None else low, math.inf if high is None else high]
+    return judged(columns)
+
+
+def judged_findings() -> dict[str, list[dict[str, Any]]]:
+    """The claims about brackets, a column for each study."""
+    return {column(result): again({"": result["findings"]})[""] for result in results("findings")}
+
+
 def findings() -> list[str]:
     """A row for each claim about brackets, a column for each study."""
-    return table({column(result): result["findings"] for result in results("findings")})
+    return table(judged_findings())
 
 
 def highlights() -> list[str]:
     """The rows of `findings` that the first README shows, without notes."""
-    of = {column(result): [f for f in result["findings"] if f["id"] in HIGHLIGHTS] for result in results("findings")}
-    return table({name: [found | {"note": ""} for found in column] for name, column in of.items()})
+    of = judged_findings()
+    return table({name: [f | {"note": ""} for f in column if f["id"] in HIGHLIGHTS] for name, column in of.items()})
 
 
 def agreement() -> Iterator[str]:
@@ -111,10 +124,7 @@ def _number(found: dict[str, Any] | None, form: str) -> str:
 def diets() -> list[dict[str, Any]]:
     """The results of the long diet, task by task, wherever each was run, with all claims judged together."""
     tasks = [task for result in results("diet") for task in result["tasks"]]
-    for finding in [finding for task in tasks for finding in task["findings"]]:  # JSON has no infinity
-        low, high = finding["bounds"]
-        finding["bounds"] = [-math.inf if low is None else low, math.inf if high is None else high]
-    verdicts = judged({task["task"]: task["findings"] for task in tasks})
+    verdicts = again({task["task"]: task["findings"] for task in tasks})
     return [task | {"findings": verdicts[task["task"]]} for task in tasks]
 
 

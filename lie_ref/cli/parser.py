@@ -154,7 +154,7 @@ def _diet(parser: Parser) -> None:
         "early": "step at which the early scores are taken",
         "partners": "number of examples whose brackets with an example make its bracket score",
         "fractions": "fractions of the examples to keep",
-        "noise": "fraction of labels that are made false",
+        "noise": "fraction of labels that are exchanged among examples; some of them stay the same",
         "window": "width of the sliding window, as a fraction of the examples",
         "offsets": "starts of the window, as fractions of the sorted examples",
         "band": "fraction of the examples in a band of lowest, middle or highest scores",

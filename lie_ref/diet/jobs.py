@@ -150,6 +150,8 @@ class ScoreRun(Job):
             seen.append(step.rows)
             is_right.append(right(step.logits, task.targets(step.rows), task.loss))
             look()
+        if bad := [key for key, score in found.items() if np.isnan(score).any()]:
+            raise InputError(f"--lr: training with {settings.lr:g} led to scores that are not numbers, {bad[0]}")
         places = np.searchsorted(rows, np.concatenate(seen))
         found["events"], found["never_learnt"] = forgetting(places, np.concatenate(is_right), len(rows))
         return found | _tested(task, training)

@@ -82,7 +82,9 @@ def _answer(task: Task) -> str:
     words = []
     if gain is not None:
         points = f"{abs(100 * gain):.1f} points of accuracy {'less' if gain < 0 else 'more'}"
-        words.append(f"Training on the highest bracket scores gives {points} than training on random examples.")
+        words.append(
+            f"Training on the highest bracket scores gives {points} than training on random examples, on average."
+        )
     if known := [entry for entry in task["noise"] if entry["value"] is not None]:
         ranked = sorted(known, key=lambda entry: -float(entry["value"]))
         each = ", ".join(f"{spoken(entry['score'])} {percent(entry['value'])}" for entry in ranked)

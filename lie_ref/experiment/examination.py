@@ -22,7 +22,7 @@ from .expansion import NETWORKS, expansion, variant
 from .reading import EVALUATION
 from .sample import optimizers_at
 from .settings import Settings
-from .statistics import beats_majority, checkpoint_statistics, swap_statistics
+from .statistics import beats_majority, checkpoint_statistics
 
 INPUTS, EXAMPLES = 32, 6  # test examples with logits that are watched; the first of them have brackets
 SCORED = 1000  # first images of each split, on which loss and accuracy are measured
@@ -49,7 +49,6 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
     statistics = {
         **{split: _scores(settings, problem, dataset, split) for split in ("train", "validation")},
         **checkpoint_statistics(plain, problem.pairs, attributes, shuffled),
-        "views": {view: swap_statistics(found, problem.pairs, attributes) for view, found in views.items()},
         "checks": {
             "pair": problem.pairs[0].tolist(),
             **asdict(check_bracket(first, at(engine.brackets(first, solution.grad), 0))),

@@ -21,17 +21,16 @@ def expansion(problem: Problem, lr: float) -> dict[str, Any]:
     """How well brackets predict what real swaps do to logits: for three pairs of the first six examples.
 
     `errors` has for each pair the error at each `epsilon`, and `reach` the largest ε up to which it is within 10 %;
-    `error` and `cosine` are those at the learning rate `lr`.
+    `error` is that at the learning rate `lr`.
     """
     asked = replace(problem, pairs=PAIRS, x_eval=problem.x_eval[:WATCHED])
     with np.errstate(all="ignore"):  # ε may be too long a step
-        errors, cosines = expansion_errors(asked, [*EPSILONS, lr])
+        errors = expansion_errors(asked, [*EPSILONS, lr])
     return {
         "epsilon": [*EPSILONS, lr],
         "errors": errors.tolist(),
         "reach": reach(errors[:, :-1], EPSILONS).tolist(),
         "error": errors[:, -1].tolist(),
-        "cosine": cosines[:, -1].tolist(),
     }
 
 

@@ -330,7 +330,7 @@ function drawWords() {
   byId("pair-words").textContent = shown()
     ? `Example ${i}, then ${j}: ${words.effect} has norm ${format(shown().norm[p])}, a step has norm ` +
       `${format(Math.hypot(...[i, j].map((n) => shown().steps[n])) / Math.SQRT2)}. So at ε = ${format(epsilon())} the ` +
-      `two orders end ${gap}.${opposite}`
+      `two orders would end ${gap}, as the bracket predicts.${opposite}`
     : `Example ${i}, then ${j}: nothing to show at this step.`;
   byId("sizes-says").textContent = sizesSentence();
   byId("changes-says").textContent = changesSentence();

@@ -76,10 +76,11 @@ function drawSquare() {
   byId("square-words").textContent = "This is a real plane in the space of all parameters: it contains the two steps. " +
     (zoom > 1 ? `The box shows the two ends ${format(zoom)} times larger. ` : "") +
     `${smallPercent(Math.min(1, gap ? inPlane / gap : 0))} of the gap lies in this plane; the rest points out of it. All ` +
-    "points were computed by carrying the steps out. Halving ε makes the square half as large and its gap four times smaller.";
+    "points were computed by carrying the steps out. While ε is small, halving it makes the square half as large and its " +
+    "gap four times smaller.";
 }
 
-const squareRows = () => [["example", "then", "ε", "corner", "along the first step", "across it"],
+const squareRows = () => [["example", "then", "ε", "corner", `along the step on ${pairs[selected().p][0]}`, "across it"],
   ...["first", "then"].flatMap((side, s) => (squareOf()?.[side] ?? []).map(([x, y], c) =>
     [state.pair[s], state.pair[1 - s], format(epsilon()), c ? "after both" : "after one", format(x * epsilon(), 6),
       format(y * epsilon(), 6)].map(String)))];

@@ -98,9 +98,10 @@ def _answer(run: RunFiles) -> dict[str, Any]:
     p, n, k = np.unravel_index(np.argmax(moved), moved.shape)
     numbers = dict(zip(("first", "then", "picture"), (*found["pairs"][p].tolist(), int(n)), strict=True))
     faces = thumbnails(found["x"][list(numbers.values())])
-    error, reach = (median(point["expansion"][key]) for key in ("error", "reach"))
+    error, reach = (_median(point["expansion"][key]) for key in ("error", "reach"))
+    size = "Yes." if moved.max() >= 0.1 else "Yes, a little." if moved.max() >= 0.001 else "Hardly."
     return {
-        "answer": "Yes." if moved.max() >= 0.1 else "Yes, a little." if moved.max() >= 0.001 else "Hardly.",
+        "answer": size if error is not None and error < 1 else "Brackets cannot tell.",
         **numbers,
         **{f"{role}_face": uri for role, uri in zip(numbers, faces, strict=True)},
         "lr": f"{lr:g}",
@@ -110,6 +111,12 @@ def _answer(run: RunFiles) -> dict[str, Any]:
         "reach": f"up to ε = {reach:g}" if reach else "at no ε that was tried",
         "error": percent(error),
     }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    """The median, in which an undefined value counts as infinite; None if it is not finite."""
+    middle = median(math.inf if value is None else value for value in values)
+    return middle if math.isfinite(middle) else None
 
 
 def _lr(run: RunFiles) -> float:
@@ -250,7 +257,9 @@ def _scores(point: dict[str, Any], score: str, form: str) -> list[str]:
 def _findings_row(point: dict[str, Any]) -> str:
     constants = [bracket["constant"] for bracket in point["brackets"] if bracket["constant"]]
     span = f"{min(constants):.3g} … {max(constants):.3g}" if constants else "–"
-    reach, error = (number(median(point["expansion"][key]), form) for key, form in (("reach", ".0e"), ("error", ".0%")))
+    reach, error = (
+        number(_median(point["expansion"][key]), form) for key, form in (("reach", ".0e"), ("error", ".0%"))
+    )
     fit, ranks = (
         [number(point["mean_correlation"], ".3f"), span, reach, error],
         [str(point["hair_ranks"][name]) for name in HAIR],

@@ -24,6 +24,7 @@ def checkpoint_statistics(plain: Swaps, pairs: Array, attributes: Sequence[str],
     """
     fits = pair_fits(plain.rms_bracket, plain.rms_gradient, pairs)
     ranking = rank_attributes(plain.logit_delta, attributes)
+    ranks = {entry["name"]: entry["rank"] for entry in ranking}
     return {
         "brackets": [
             {"pair": pair, "norm": float(norm), **fit}
@@ -32,21 +33,8 @@ def checkpoint_statistics(plain: Swaps, pairs: Array, attributes: Sequence[str],
         **mean_fits(fits),
         "shuffled": mean_fits(pair_fits(rms_shuffled, plain.rms_gradient, pairs)),
         "attributes": ranking,
-        "hair_ranks": _hair_ranks(ranking),
+        "hair_ranks": {name: ranks[name] for name in HAIR},
     }
-
-
-def swap_statistics(swaps: Swaps, pairs: Array, attributes: Sequence[str]) -> dict[str, Any]:
-    """The statistics of swaps under an optimizer: only the means over the pairs (p, 2), and the ranks of hair."""
-    return {
-        **mean_fits(pair_fits(swaps.rms_bracket, swaps.rms_gradient, pairs)),
-        "hair_ranks": _hair_ranks(rank_attributes(swaps.logit_delta, attributes)),
-    }
-
-
-def _hair_ranks(ranking: Sequence[dict[str, Any]]) -> dict[str, int]:
-    ranks = {entry["name"]: entry["rank"] for entry in ranking}
-    return {name: ranks[name] for name in HAIR}
 
 
 def sample_statistics(arrays: Arrays) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 A statistic has one value for each checkpoint of a run, or one for the whole run.  Its number is the mean of the means
 of the runs, and its interval is Student's over the runs; that of a share or a correlation is computed on the logit
-scale, so that it stays within their range.  Each run draws all random things anew, examples as well as weights, so the
-interval covers both.  A claim holds if the whole interval lies within the claim's bounds, fails if it lies outside, and
-is undecided otherwise.
+scale, so that it stays within their range.  It covers what the runs draw anew: in the experiment both weights and
+examples of the same images; the README of the diet says what is fixed there.  A claim holds if the whole interval lies
+within the claim's bounds, fails if it lies outside, and is undecided otherwise.
 
 Of many intervals that are right 19 times in 20, some are wrong.  The level of the intervals is therefore chosen for all
 claims of a study together, so that at most 5 % of the decided verdicts are expected to be wrong (Benjamini & Hochberg
-1995; for intervals, Benjamini & Yekutieli 2005): with m claims, of which d are decided, it is 1 − 0.05 d / m.
+1995; for intervals, Benjamini & Yekutieli 2005): with m claims, of which d are decided, it is 1 − 0.05 d / m.  This is
+proved for statistics that are independent or depend on one another positively.
 """
 
 import math
@@ -78,8 +79,8 @@ def finding(claim: Claim, values: Sequence[Sequence[float | None]], note: str = 
 def judged(columns: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """The findings of a study, in columns, with `level`, interval (`low`, `high`), `verdict` and `detectable`.
 
-    `detectable` is the distance from a bound at which a study with these runs would decide 4 times in 5, or None if the
-    range of the statistic is shorter.  All are None for a single run, and the verdict is then "undecided".
+    `detectable` is the distance from the nearest bound at which a study with these runs would decide 4 times in 5, or
+    None if the range of the statistic is shorter.  All are None for a single run, and the verdict is then "undecided".
     """
     risks = sorted(_risk(entry) for of in columns.values() for entry in of)
     decided = max((k for k, risk in enumerate(risks, start=1) if risk <= WRONG * k / len(risks)), default=0)
@@ -190,6 +191,16 @@ def _distance(entry: dict[str, Any]) -> float:
     return 0.0 if tie or (entry["undefined"] and distance > 0) else float(distance)
 
 
+def _from_bound(entry: dict[str, Any], needed: float) -> float:
+    """The distance from the nearest bound that is as long, on the scale of the interval, as `needed` at the number."""
+    value, within = entry["value"], entry["within"]
+    bound = min(entry["bounds"], key=lambda bound: abs(value - bound))
+    if not within or not all(within[0] < at < within[1] for at in (value, bound)):
+        return needed
+    ends = _ends(bound, needed * _slope(value, within) / _slope(bound, within), within)
+    return abs(ends[value > bound] - bound)
+
+
 def _verdict(entry: dict[str, Any], level: float) -> dict[str, Any]:
     found: dict[str, Any] = {"level": level, "low": None, "high": None, "verdict": "undecided", "detectable": None}
     if entry["error"] is None:
@@ -198,8 +209,8 @@ def _verdict(entry: dict[str, Any], level: float) -> dict[str, Any]:
     half = student(level, degrees) * entry["error"]
     found["low"], found["high"] = _ends(entry["value"], half, entry["within"])
     first, last = entry["within"] or (0.0, math.inf)
-    detectable = half + student(2 * FOUND - 1, degrees) * entry["error"]
-    found["detectable"] = detectable if detectable < last - first else None
+    needed = half + student(2 * FOUND - 1, degrees) * entry["error"]
+    found["detectable"] = _from_bound(entry, needed) if needed < last - first else None
     if abs(distance) > half:
         found["verdict"] = "holds" if distance > 0 else "fails"
     return found

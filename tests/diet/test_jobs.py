@@ -187,3 +187,12 @@ def test_a_training_that_overflows_float32_is_reported(lr: float, work: Work, tm
     with pytest.raises(InputError, match=rf"--lr: training with {re.escape(str(lr))} went beyond float32 at step"):
         Retraining("hair", 0, False, "all", rows).perform(wild)
     assert not list((tmp_path / "jobs").iterdir())
+
+
+def test_scores_that_are_not_numbers_are_reported_and_not_kept(work: Work, tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "states").mkdir()
+    wild = replace(work, settings=replace(SETTINGS, lr=30.0, steps=3, early=1, spawns=(0,)), out=tmp_path)
+    with pytest.raises(InputError, match=r"^--lr: training with 30 led to scores that are not numbers, \w+/\w+$"):
+        ScoreRun("hair", 0, False).perform(wild)
+    assert not list((tmp_path / "jobs").iterdir())

@@ -87,8 +87,6 @@ def test_the_reach_is_that_of_the_pairs_01_23_and_45_at_the_learning_rates_of_th
         assert found["epsilon"] == list(errors)
         assert found["errors"][k] == pytest.approx(list(errors.values()), rel=1e-4)
         assert found["error"][k] == pytest.approx(errors[0.5], rel=1e-9)
-        cosine = real[0.5] @ predicted / np.linalg.norm(real[0.5]) / np.linalg.norm(predicted)
-        assert found["cosine"][k] == pytest.approx(cosine, rel=1e-9)
 
 
 def test_the_learning_rate_itself_is_not_among_those_of_the_reach(monkeypatch: pytest.MonkeyPatch) -> None:

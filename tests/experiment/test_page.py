@@ -289,6 +289,15 @@ def test_undefined_values_are_shown_as_a_dash(tmp_path: Path) -> None:
     assert not unpacked(plain, "change", 15, 32, 40).any()
 
 
+def test_a_prediction_that_is_nowhere_finite_or_wrong_by_its_whole_size_tells_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (0,))
+    for error, said in (([None, 0.3, None], "–"), ([1.5, 0.3, 1.2], "120 %")):
+        edit_summary(run, lambda summary, e=error: summary["checkpoints"][0]["expansion"].update(error=e))
+        answer = render(run).read_text(encoding="utf-8").split('<div class="answer">')[1].split("</p>")[0]
+        assert "<b>Brackets cannot tell.</b>" in answer
+        assert f"their error is {said}." in " ".join(answer.split())
+
+
 def test_losses_that_are_not_finite_are_left_out_of_the_chart(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     lines = (run / "log.csv").read_text().splitlines()

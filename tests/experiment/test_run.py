@@ -215,7 +215,7 @@ def test_the_checks_of_each_checkpoint_confirm_its_brackets(summary):
 
 def test_the_summary_says_how_far_the_expansion_reaches_and_judges_no_claim(summary):
     for point in summary["checkpoints"]:
-        assert all(len(point["expansion"][key]) == 3 for key in ("reach", "error", "cosine"))
+        assert all(len(point["expansion"][key]) == 3 for key in ("reach", "error"))
     assert summary["checkpoints"][0]["expansion"]["reach"] >= [1e-4] * 3
     assert "findings" not in summary
 

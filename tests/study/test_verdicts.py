@@ -110,6 +110,19 @@ def test_the_detectable_effect_is_found_four_times_in_five() -> None:
     assert mean(detectable) == pytest.approx(effect, rel=0.05)
 
 
+@pytest.mark.parametrize("bound", [0.1, 0.5, 0.9])
+def test_a_detectable_share_is_found_four_times_in_five(bound: float) -> None:
+    """The logits of the runs are normal, and the mean share lies as far above the bound as is detectable there."""
+    rng, claim, spread = np.random.default_rng(0), Claim("1", "so", "share", low=bound, within=SHARE), 0.3
+    effect = (student(0.95, 9) + student(0.6, 9)) * spread / math.sqrt(10)
+    truth = 1 / (1 + (1 - bound) / bound * math.exp(-effect))
+    centre = math.log(truth / (1 - truth)) + spread**2 * (truth - 0.5)  # the mean share is nearer to 1/2
+    samples = 1 / (1 + np.exp(-rng.normal(centre, spread, (2000, 10))))
+    found = [alone(claim, [[v] for v in sample]) for sample in samples]
+    assert [one["verdict"] for one in found].count("holds") / 2000 == pytest.approx(0.8, abs=0.03)
+    assert mean(one["detectable"] for one in found) == pytest.approx(truth - bound, rel=0.05)
+
+
 def test_no_effect_is_called_detectable_that_is_longer_than_the_range() -> None:
     assert alone(Claim("1", "so", "share", low=0.5, within=SHARE), [[0.4], [0.9]])["detectable"] is None
     assert alone(CLAIM, [[0.4], [0.9]])["detectable"] > 1

@@ -65,7 +65,6 @@ def make_checkpoint(step: int, rng: np.random.Generator, images: np.ndarray) -> 
             "errors": [[0.01, 0.08, 0.3, None, None], [0.02, 0.09, 0.4, 2.0, 4.0], [0.001, 0.01, 0.02, 0.2, 3.0]],
             "reach": [1e-4, 3e-5, 1e-3],
             "error": [0.2, 0.4, 0.3],
-            "cosine": [0.9, 0.8, 0.9],
         },
         "checks": {
             "hvp_modes": 2.1e-15,

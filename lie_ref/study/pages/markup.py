@@ -51,7 +51,7 @@ def number(value: float | None, form: str = ".3g") -> str:
     return "–" if value is None else format(value, form).replace("%", "\u00a0%")
 
 
-def percent(share: float, digits: int = 0) -> str:
+def percent(share: float | None, digits: int = 0) -> str:
     """A share in per cent: 0.25 as 25 %."""
     return number(share, f".{digits}%")
 
