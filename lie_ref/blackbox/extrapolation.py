@@ -7,6 +7,9 @@ each tensor takes the combination that agrees best with its neighbours in the ta
 A kink within the step spoils the series: then the combinations disagree until the step is smaller than the distance to
 the kink.  A kink at θ itself does not show in central differences, because they are the mean of both sides.  It shows
 in (E(h) − 2 E(0) + E(−h)) / 2h, which vanishes with h for smooth functions: half the difference of both sides.
+
+Where one tensor of θ is much larger than another, the first steps saturate the units that depend on the other: then
+all differences are 0, and agree.  So the steps go on from one that moves every tensor by little of its own size.
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ Function = Callable[[Mapping[str, Array]], Arrays]
 START = 0.03  # the first step, |h d| / |θ|
 SMALLEST = 16.0  # rounding errors of θ; smaller steps may not move it at all
 SHRINK = 2.0**0.5  # of one step to the next
+JUMP = 4.0  # to smaller steps, to see whether they agree
 COLUMNS = 8  # of the tableau, each of which removes one power of h
 FEWEST = 4  # steps
 POOLED = 0.03  # a tensor's relative error is at least this part of that of all: few numbers may agree by chance
 SIGNIFICANT = 30.0  # errors by which both sides differ at a kink; fewer are allowed anyway
+TRUE = 8.0  # estimated errors: so large true ones were at kinks
 KEPT = 1 << 20  # numbers of which the tableau is kept; of larger functions, only a sample of each tensor
 SAMPLE = 1 << 14  # numbers of a tensor, then
 
@@ -82,16 +87,20 @@ def derivative(f: Function, theta: Arrays, direction: Arrays, start: Start, add_
     if not length:
         return Derivative(found, nothing, nothing, nothing)
     scale = (norm(theta) or 1.0) / length
-    first, last = START * scale, SMALLEST * max(unit(theta), start.unit) * scale
-    slope, fold, h = Tableau(start, first=2), Tableau(start, first=1), first
+    own, least = min(scale, own_size(theta, direction)), SMALLEST * max(unit(theta), start.unit)
+    slope, fold, h, last = Tableau(start, first=2), Tableau(start, first=1), START * scale, least * scale
     seen = np.zeros(len(sample.names), bool)
     while h > last:
         ahead, behind = (sample.of(f(Moved(theta, direction, step))) for step in (h, -h))
         slope.add(sample.resolved(ahead - behind, seen) / (2 * h), h)
         fold.add((ahead - start.value + (behind - start.value)) / (2 * h), h)
         h /= SHRINK
-        if len(slope.steps) >= FEWEST and (start.noise / h >= slope.errors).all():
-            break  # rounding spoils all smaller steps
+        if len(slope.row) >= FEWEST and (start.noise / h >= slope.errors).all():  # rounding spoils smaller steps
+            if h <= START * own:
+                break
+            h, last = max(h / JUMP, START * own), least * own
+            slope.begin_again()
+            fold.begin_again()
     sides = sample.norms(fold.best)
     kinks = np.where(sides > SIGNIFICANT * fold.errors, sides, 0.0)
     if sample.whole:
@@ -177,6 +186,16 @@ class Sample:
         return {n: parts[n].reshape(shape) if n in parts else np.zeros(shape) for n, shape in self.shapes.items()}
 
 
+def own_size(theta: Arrays, direction: Arrays) -> float:
+    """The step along a direction that moves half of the numbers of some tensor by at least their own size."""
+    sizes = [np.inf]
+    for name, t in theta.items():
+        d = direction[name]
+        if (moved := (t != 0) & (d != 0)).any():
+            sizes.append(float(np.median(np.abs(t[moved] / d[moved]))))
+    return min(sizes)
+
+
 @dataclass
 class Tableau:
     """Extrapolation to h = 0 of a series in h^first, h^(first + every), …: the best entry per tensor, and its error.
@@ -213,11 +232,17 @@ class Tableau:
             whole = np.linalg.norm(apart[known]) / max(float(np.linalg.norm(sizes[known])), np.finfo(float).tiny)
             magnified = float(np.linalg.norm(entries[-1] / np.array(self.steps))) / 2**0.5
             error = np.maximum.reduce([apart, POOLED * whole * sizes, magnified * self.start.noise])
+            gap = self.sample.norms(row[-1] - self.best)
+            self.errors = np.fmax(self.errors, gap / TRUE - error)  # of the best, if smaller steps see something else
             for k in np.flatnonzero(error < self.errors):
                 part = slice(self.sample.starts[k], self.sample.ends[k])
                 self.best[part], self.factors[k], self.magnified[k] = row[-1][part], entries[-1], magnified
             self.errors = np.fmin(self.errors, error)
         self.row, self.entries = row, entries
+
+    def begin_again(self) -> None:
+        """Let the next step be any smaller one."""
+        self.row, self.entries = [], []
 
 
 def _combine(found: Arrays, f: Function, theta: Arrays, direction: Arrays, tableau: Tableau) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..machine.errors import InputError, nearest, shortened
+from ..machine.errors import InputError, nearest
 from ..oracle.verdict import Verdict
 from .api import check
 from .candidates import QUANTITIES
@@ -58,4 +58,8 @@ def _run(source: Path, function: Callable[[], Any]) -> Any:
             lines = [error.lineno]
         where = f"{source}:{lines[-1]}" if lines else f"{source}"
         said = " ".join(str(error).split())
-        raise InputError(f"{where}: {type(error).__name__}: {shortened(said)[1:-1]}") from error
+        raise InputError(
+            f"{where}: {type(error).__name__}: {said if len(said) <= 300 else said[:299] + '…'}"
+        ) from error
+    except SystemExit as stop:
+        raise InputError(f"{source}: it ended by sys.exit({stop.code!r}) before there was a verdict") from stop

@@ -21,10 +21,10 @@ from ..oracle.comparison import ENOUGH, SLACK, log_digits
 from ..oracle.tolerance import MARGIN
 from ..oracle.verdict import Agreement, Explanation, Verdict
 from .candidates import rows
-from .extrapolation import FEWEST, SHRINK, START, Sample, Start, Tableau, norm, unit
+from .extrapolation import FEWEST, JUMP, SHRINK, START, Sample, Start, Tableau, norm, own_size, unit
 from .forms import read, read_like, rebuilt
 from .problem import ALLOWED, UNSTEADY
-from .question import STAY, Form, called, checked_pairs
+from .question import STAY, Form, called, check_finite, checked_pairs
 
 ORDERS = ("first_order", "second_order")
 PROBE = 1e-3  # the ε at which the size of a step is measured
@@ -114,19 +114,29 @@ class Swaps:
         sample = Sample(self.theta, whole=True)
         noise = np.array([2 * unit(self.theta) * float(np.linalg.norm(self.theta[n])) for n in sample.names])
         start = Start(sample, sample.of(self.theta), noise)
-        pace = norm(difference(self.after([i], PROBE), self.theta)) / PROBE
+        once, again = self.after([i], PROBE), self.after([i], PROBE)
+        check_finite(f"step(theta, {i}, {PROBE:g})", once)
+        if (apart := norm(difference(again, once))) > UNSTEADY * unit(self.theta) * norm(once):
+            hint = "pass what it keeps as state=, or fix its seed"
+            raise InputError(f"step: two steps on {i} from the same theta differ by {apart:.1g}; {hint}")
+        step = difference(once, self.theta)
+        pace, own = norm(step) / PROBE, START * PROBE * own_size(self.theta, step)
         h = START * (norm(self.theta) or 1.0) / (pace or 1.0)
         last, first, second = h * unit(self.theta), Tableau(start, 1, 1), Tableau(start, 1, 1)
         swaps: list[tuple[float, Array]] = []
         while h > last:
             swaps.append((h, sample.of(difference(self.after([i, j], h), self.after([j, i], h))) / h))
-            first.add(swaps[-1][1], h)
-            if len(swaps) > 1:
+            if first.row:
                 (before, larger), (_, smaller) = swaps[-2:]
                 second.add((larger - smaller) / (before - h), h * (before - h) / 2)
-            if len(swaps) > FEWEST and (noise / h**2 >= second.errors).all():
-                break  # rounding spoils all smaller steps
+            first.add(swaps[-1][1], h)
             h /= SHRINK
+            if len(second.row) >= FEWEST and (noise / h**2 >= second.errors).all():  # rounding spoils smaller steps
+                if h <= own:
+                    break
+                h, last = max(h / JUMP, own), own * unit(self.theta)
+                first.begin_again()
+                second.begin_again()
         self.orders.append(_order(swaps, float(np.linalg.norm(noise))))
         return {
             order: Effect(sample.arrays(of.best), dict(zip(sample.names, of.errors.tolist(), strict=True)), 2 * pace)

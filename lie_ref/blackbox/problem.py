@@ -59,7 +59,7 @@ class Fields(Vector):
                         errors[f"bracket/{name}"][row] += level
         return replace(self, engine=replace(self.engine, quick=True)), errors
 
-    def place(self, quantity: str, row: int) -> str:
+    def place(self, quantity: str, row: int, members: int = 1) -> str:
         if self.engine.sides == 1:
             return "the product"
         if quantity == "grad":

@@ -38,6 +38,11 @@ def diagnosis(folder: Path) -> Lines:
     yield from _images(source)
     there = counterparts(listed, [name for name, *_ in source.files])
     taken = [name for name in listed if name in there]
+    if listed and attributes is not None:
+        try:
+            read_attributes(attributes, subset=False)
+        except InputError as error:
+            yield MISSING, str(error)
     if missing := [name for name in listed if name not in there]:
         yield MISSING, f"{len(missing):,} listed images, the first: {shown(missing[0])}; --subset leaves them out"
     if attributes is not None and taken:

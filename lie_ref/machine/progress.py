@@ -19,7 +19,7 @@ class Progress:
 
     `start` counts work of an earlier run (a resumed job): as done, but not towards the rate.  After an exception the
     bar stays as it was, and later output starts on a new line.  A job shorter than `patience` seconds shows
-    nothing; without a terminal, neither does one that is half a minute longer.  `total` is None if nobody knows it.
+    nothing; without a terminal, the first line comes half a minute after that.  `total` is None if nobody knows it.
 
     >>> with Progress(3, "decoding") as bar:
     ...     for image in range(3):

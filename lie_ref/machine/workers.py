@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from .child import ENDED, Child
 from .errors import InputError
+from .files import first_line
 from .threads import threads
 
 Result = TypeVar("Result")
@@ -58,8 +59,8 @@ def executor_of(factory: str) -> Iterator[Executor]:
     sys.path.insert(0, os.getcwd())
     try:
         made = getattr(import_module(module), name)()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"--executor: expected MODULE:FACTORY, got {factory} ({error})") from error
+    except Exception as error:  # the module may raise anything
+        raise InputError(f"--executor: expected MODULE:FACTORY, got {factory} ({first_line(error)})") from error
     finally:
         sys.path.remove(os.getcwd())
     with made if isinstance(made, AbstractContextManager) else nullcontext(made) as executor:

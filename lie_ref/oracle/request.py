@@ -29,8 +29,8 @@ def read_question(model: str, weights: Path, inputs: Path, loss: str, training: 
     arrays = read_inputs(inputs, optional=("pairs", "x_eval"))
     if (pairs := arrays.get("pairs")) is None:
         count = len(np.atleast_1d(arrays["x"]))
-        if count > ALL_PAIRS:
-            raise InputError(f"{inputs}: expected pairs, or at most {ALL_PAIRS} x, got {count:,} x and no pairs")
+        if np.ndim(arrays["x"]) and not 2 <= count <= ALL_PAIRS:
+            raise InputError(f"{inputs}: expected pairs, or 2 to {ALL_PAIRS} x, got {count:,} x and no pairs")
         pairs = np.array(list(combinations(range(count), 2))).reshape(-1, 2)
     with naming_file(weights, inputs):
         return reference(

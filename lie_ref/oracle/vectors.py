@@ -79,10 +79,9 @@ class Vector(Problem):
         """The same with faulty answers that cost less, if there are any, and the errors of their rows for each key."""
         return None
 
-    def place(self, quantity: str, row: int) -> str:
-        """A row of a quantity in words: an example, a Hessian times a gradient, a pair."""
+    def place(self, quantity: str, row: int, members: int = 1) -> str:
+        """A row of a quantity in words: an example, a Hessian times a gradient, a pair.  A field may have more rows."""
         if quantity in ("logits", "loss", "grad"):
-            members = self.x.shape[1] if self.batches and quantity == "logits" else 1
             member = f"member {row % members} of " * (members > 1)
             return f"{member}{'mini-batch' if self.batches else 'example'} {row // members}"
         if quantity == "hvp":

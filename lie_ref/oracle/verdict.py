@@ -155,7 +155,8 @@ def located(comparison: Comparison) -> str:
         wrong_rows = [comparison.vector.place(first, r) for r in rows]
         text += f"; wrong: {_some(wrong_rows)}; right: {_some(right_rows)}"
     before = [q for q in comparison.quantities[: comparison.quantities.index(first)] if comparison.agrees(q)]
-    possible = QUANTITIES if comparison.vector.has_network else QUANTITIES[QUANTITIES.index("grad") :]
+    start = "logits" if comparison.vector.has_network else "grad" if comparison.exact.sides == 2 else first
+    possible = QUANTITIES[QUANTITIES.index(start) :]
     missing = [q for q in possible if q not in comparison.quantities and QUANTITIES.index(q) < QUANTITIES.index(first)]
     if before:
         text += f"; {', '.join(before)} agree{'s' if len(before) == 1 else ''}"

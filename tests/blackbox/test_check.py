@@ -257,3 +257,49 @@ def test_an_error_in_a_single_number_is_not_called_rounding() -> None:
 
     found = check(lambda theta, i: a[i] * theta**3, theta, {"hvp": wrong})
     assert (found.agrees, found.diagnosis) == (False, ())
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(("dtype", "offsets"), [(np.float64, (1.0, 1e3, 1e6)), (np.float32, (1.0, 1e3, 1e5))])
+def test_a_tensor_that_is_much_larger_than_the_others_does_not_hide_them(
+    flat: bool, dtype: Any, offsets: tuple[float, ...]
+) -> None:
+    """L_i = (c tanh(w · x_i) − 1)² / 2, whose tanh is saturated where w has the size of the offset."""
+    x = np.array([[1.0, -0.5, 2.0], [0.3, 1.5, -1.0]])
+
+    def parts(t: Any) -> list[np.ndarray]:
+        return [a.astype(float) for a in ([t[:3], t[3:4]] if flat else [t["w"], t["c"]])]
+
+    def joined(t: Any, w: np.ndarray, c: float) -> Any:
+        arrays = {"w": w.astype(dtype), "c": np.array([c], dtype), "offset": np.zeros(1, dtype)}
+        return np.concatenate([*arrays.values()]) if flat else arrays
+
+    def gradient(t: Any, i: int) -> Any:
+        w, (c,) = parts(t)
+        z = np.tanh(w @ x[i])
+        return joined(t, (c * z - 1) * c * (1 - z * z) * x[i], (c * z - 1) * z)
+
+    def hvp(t: Any, i: int, d: Any, w_part: float = 1.0) -> Any:
+        (w, (c,)), (dw, (dc,)) = parts(t), parts(d)
+        z = np.tanh(w @ x[i])
+        s, r = 1 - z * z, c * z - 1
+        dz = s * (dw @ x[i])
+        dr = dc * z + c * dz
+        return joined(t, w_part * (dr * c * s + r * dc * s - 2 * r * c * z * dz) * x[i], dr * z + r * dz)
+
+    for offset in offsets:
+        theta = joined(None, np.array([0.2, -0.4, 0.1]), 0.5)
+        (theta if flat else theta["offset"])[-1] = offset
+        right = check(gradient, theta, {"hvp": hvp})
+        assert right.agrees is not False
+        assert check(gradient, theta, {"hvp": lambda *given: hvp(*given, w_part=0.0)}).agrees is not True
+        assert dtype == np.float32 or right.decided > 9
+
+
+def test_a_product_that_is_a_little_wrong_in_no_pattern_has_no_name() -> None:
+    rng = np.random.default_rng(0)
+    theta, d = rng.normal(size=(2, 50))
+    wrong = 3 * theta**2 * d * (1 + 0.02 * rng.normal(size=50))
+    verdict = check_hvp(lambda t: t**3, theta, d, wrong)
+    assert (verdict.agrees, verdict.diagnosis) == (False, ())
+    assert "which would tell more" not in str(verdict)

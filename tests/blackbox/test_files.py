@@ -59,6 +59,8 @@ def test_a_name_in_the_file_may_give_the_arguments(made: str, tmp_path: Path) ->
         (GRADIENT + "1 / 0\n", "", "mine.py:5: ZeroDivisionError: division by zero"),
         (GRADIENT + "def bracket(theta, i, j):\n    return nothing\n", "", "mine.py:6: NameError: name 'nothing'"),
         (GRADIENT + "def f(:\n", "", "mine.py:5: SyntaxError"),
+        (GRADIENT + "raise OSError('y' * 999)\n", "", f"mine.py:5: OSError: {'y' * 299}…\n"),
+        (GRADIENT + WRONG + "exit()\n", "", "mine.py: it ended by sys.exit(None) before there was a verdict\n"),
         (GRADIENT + RIGHT, ":main", "mine.py: has no 'main'; the nearest to 'main' is "),
         (GRADIENT + RIGHT, ":theta", "mine.py: expected it to define 'gradient'"),
         (GRADIENT + "mine = 3\n", ":mine", "mine.py: mine: expected a dict of gradient, theta, candidate"),

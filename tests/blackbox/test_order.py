@@ -159,3 +159,34 @@ def test_a_candidate_that_changes_the_step_is_refused() -> None:
     assert check_order(drifting, THETA, {"second_order": lambda *given: moving(*given, by=0.0)}).agrees
     with pytest.raises(InputError, match=r"^candidate: second_order: it changed step\(theta, 0, …\) by 2e-06; "):
         check_order(drifting, THETA, {"second_order": moving})
+
+
+def test_the_effect_of_a_swap_is_seen_beside_a_tensor_that_is_much_larger() -> None:
+    for size in (1.0, 1e4):
+        theta = {"all": THETA, "offset": np.array([size])}
+
+        def step(t: Any, i: int, epsilon: float) -> Any:
+            return t | {"all": t["all"] - epsilon * np.tanh(gradient(t["all"], i))}
+
+        u = [np.tanh(gradient(THETA, i)) for i in (0, 1)]
+        a, b = ((1 - u[i] ** 2) * hvp(THETA, i, u[1 - i]) for i in (1, 0))
+        right = {"all": a - b, "offset": np.zeros(1)}
+        assert check_order(step, theta, {"second_order": right}).agrees
+        assert check_order(step, theta, {"second_order": {"all": 0 * a, "offset": np.zeros(1)}}).agrees is False
+
+
+def test_steps_that_remember_draw_numbers_or_lead_to_nan_are_refused() -> None:
+    memory, rng = [np.zeros(5)], np.random.default_rng(0)
+
+    def momentum(theta: np.ndarray, i: int, epsilon: float) -> np.ndarray:
+        memory[0] = 0.9 * memory[0] + gradient(theta, i)
+        return theta - epsilon * memory[0]
+
+    def dropout(theta: np.ndarray, i: int, epsilon: float) -> np.ndarray:
+        return theta - epsilon * gradient(theta, i) * (rng.random(5) < 0.5)
+
+    for step in (momentum, dropout):
+        with pytest.raises(InputError, match=r"^step: two steps on 0 from the same theta differ by .*; pass what it"):
+            check_order(step, THETA, {"second_order": THETA})
+    with pytest.raises(InputError, match=r"^step\(theta, 0, 0.001\): expected finite numbers, got nan or inf$"):
+        check_order(lambda theta, i, epsilon: theta * np.nan, THETA, {"second_order": THETA})

@@ -113,6 +113,16 @@ def test_missing_images_need_an_option(celeba: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.endswith("ARGS=--subset\n")
 
 
+@pytest.mark.parametrize("announced", [399, 401])
+def test_a_list_of_another_length_than_it_announces_needs_an_option(
+    celeba: Path, announced: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(celeba / ATTR, attributes().replace("400", str(announced), 1))
+    assert f"{announced} images announced, 400 listed" in dict(diagnosis(celeba))[MISSING]
+    assert main(["doctor", str(celeba)]) == 0
+    assert capsys.readouterr().out.endswith("ARGS=--subset\n")
+
+
 def test_without_a_partition_it_says_how_images_are_split(celeba: Path) -> None:
     (celeba / PARTITION).unlink()
     assert dict(diagnosis(celeba))["partition"].endswith("follows the list's order: 320 train, 40 validation, 40 test")

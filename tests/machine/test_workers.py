@@ -36,6 +36,14 @@ def test_an_executor_is_named_by_a_function_that_returns_it_or_whose_block_has_i
             pool.submit(os.getpid)
 
 
+@pytest.mark.parametrize("error", ["ConnectionRefusedError", "RuntimeError"])
+def test_whatever_a_users_factory_raises_is_one_line(error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / f"made_{error}.py").write_text(f"def pool():\n    raise {error}('no\\nluck')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"^--executor: expected MODULE:FACTORY, got made_{error}:pool \(no\)$"):
+        executor_of(f"made_{error}:pool").__enter__()
+
+
 def test_progress_is_shown_by_the_parent_alone(capfd: pytest.CaptureFixture[str]):
     with workers(1) as pool:
         pool.submit(count_to_three).result()

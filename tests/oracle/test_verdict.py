@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lie_ref import mlp, oracle
+from lie_ref import mlp, mxresnet, oracle
 from lie_ref.oracle.answers import QUANTITIES, quantity_of
 from lie_ref.oracle.comparison import compared
 
@@ -253,3 +253,22 @@ def test_assert_agrees_raises_the_verdict():
         oracle.assert_agrees(VECTOR, wrong)
     assert str(raised.value) == str(oracle.verify(VECTOR, wrong))
     assert "sign-swapped" in str(raised.value)
+
+
+def test_logits_of_mini_batches_are_placed_by_their_mini_batch_and_members_are_rows_of_their_own():
+    vector = oracle.load("mlp-batches")
+    wrong, swapped = vector.outputs["logits"].copy(), vector.outputs["logits"].copy()
+    wrong[2, 1] += 1e-3
+    text = str(oracle.verify(vector, {"logits": wrong}))
+    assert "worst in mini-batch 2" in text
+    assert "wrong: mini-batch 2; right: mini-batch 0, mini-batch 1" in text
+    swapped[0] = swapped[0, ::-1]
+    first, last = (f"member {k} of mini-batch 0" for k in (0, len(swapped[0]) - 1))
+    assert f"{first} is {last}" in str(oracle.verify(vector, {"logits": swapped}))
+
+
+def test_wrong_logits_are_examined_where_pictures_of_another_size_are_watched():
+    model, rng = mxresnet((2, 2, 2), (2, 2), (1, 1), n_out=2), np.random.default_rng(0)
+    x, y, x_eval = rng.normal(size=(2, 3, 8, 8)), rng.integers(0, 2, (2, 2)), rng.normal(size=(3, 3, 9, 7))
+    vector = oracle.reference(model, *model.init(0), x, y, [(0, 1)], x_eval)
+    assert not oracle.verify(vector, {"logits": vector.outputs["logits"] + 1e-3 * rng.normal(size=(2, 2))}).agrees

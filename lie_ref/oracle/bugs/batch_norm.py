@@ -50,7 +50,7 @@ def running_statistics(change: Callable[[str, Array], Array], exact: Answers) ->
 def moved_statistics(exact: Answers) -> Iterator[tuple[str, Faulty]]:
     """Running statistics after forward passes in training mode."""
     problem = exact.problem
-    every = problem.x.reshape(-1, *problem.x_eval.shape[1:])
+    every = problem.x.reshape(-1, *problem.groups[0].shape[2:])
     for note, passes in (
         ("one of all examples", [every]),
         ("one of each field", [*problem.groups[0]]),

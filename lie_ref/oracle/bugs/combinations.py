@@ -86,8 +86,6 @@ FIXED = ("⟨", "‖")  # terms with these signs have no other factor
 def combined(comparison: Comparison) -> list[Found]:
     """What the first quantity that disagrees is, if it is a combination of terms, other rows or tensors in disorder."""
     quantity = comparison.disagreeing[0]
-    if quantity not in CORRECT:
-        return []
     fit = _Fit(comparison, quantity)
     found = fit.zero() or fit.everywhere() or fit.by_row() or fit.adding_up() or fit.by_tensor()
     if found and comparison.explained_by(fit.solution, zeros=True) is None:
@@ -206,7 +204,8 @@ class _Fit:
 
     def by_row(self) -> list[Found]:
         """A multiple of one term, or of the right answer to another row, for each row."""
-        place = [self.comparison.vector.place(self.quantity, r) for r in range(self.count)]
+        members = self.count // self.comparison.errors[next(iter(self.shapes))].size
+        place = [self.comparison.vector.place(self.quantity, r, members) for r in range(self.count)]
         predicted = {key: a.copy() for key, a in self.right.items()}
         terms = {text: a for text, a in self.terms.items() if text not in CORRECT[self.quantity]}
         if self.quantity == "hvp" and "H_i g_j" in self.terms:

@@ -299,6 +299,8 @@ def _rounded_inputs(comparison: Comparison) -> Iterator[tuple[str, Answers]]:
                 continue
             changes = {key: mapped(partial(rounded, bits=bits), getattr(exact.problem, key)) for key in keys}
             yield f"{what} {name} numbers", Answers(replace(exact.problem, **changes), exact.engine)
+        if exact.sides == 1:  # a single product is in no bracket
+            continue
         terms = {name: rounded(h, bits) for name, h in exact.hvp.items()}
         bracket = {name: h[:, 0] - h[:, 1] for name, h in terms.items()}
         yield f"the bracket subtracts {name} numbers", exact.replaced(bracket=partial(lambda b, _: b, bracket))
