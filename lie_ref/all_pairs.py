@@ -70,11 +70,12 @@ def norms_among(source: Source, executor: Executor | None = None, begun: Array |
     work = [partial(block, source, rows.start, columns.start) for columns, rows in left]
     with Progress(len(places), "blocks of brackets", start=len(places) - len(left)) as bar:
         for k, found in completed(executor, work):
+            if not np.isfinite(found).all():
+                raise InputError(f"{source.weights}: brackets are beyond the range of {found.dtype} or nan")
             norms[left[k]] = found.T
             bar.advance()
     upper = np.triu(norms, 1)
-    with naming_file(source.weights, source.inputs):
-        return checked_result(upper + upper.T, "raise")
+    return upper + upper.T
 
 
 def scores_of(source: Source, executor: Executor | None = None) -> Arrays:
@@ -119,14 +120,15 @@ def block(source: Source, row: int, column: int) -> Array:
     network, arrays = _read(source)
     x, y = (np.concatenate([a[row : row + ROWS], a[column : column + COLUMNS]]) for a in (arrays["x"], arrays["y"]))
     rows = min(ROWS, len(arrays["x"]) - row)
-    return bracket_norms(*network, x, y, np.arange(rows, len(x)), source.loss, "ignore")[:rows]
+    with np.errstate(all="ignore"):  # what overflows is refused
+        return bracket_norms(*network, x, y, np.arange(rows, len(x)), source.loss, "ignore")[:rows]
 
 
 def _scores(source: Source, start: int) -> Array:
     """GraNd and EL2N, (2, rows), of the examples from `start` on, at most `SCORED`."""
     (model, params, buffers), arrays = _read(source)
     x, y = (arrays[name][start : start + SCORED] for name in ("x", "y"))
-    with naming_file(source.weights, source.inputs):
+    with naming_file(source.weights, source.inputs), np.errstate(all="ignore"):
         return np.stack([score(model, [(params, buffers)], x, y, source.loss) for score in (grand, el2n)])
 
 

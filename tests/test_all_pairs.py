@@ -77,7 +77,7 @@ def test_a_worker_reads_the_files_once(source: Source, monkeypatch: pytest.Monke
     assert read == [source.inputs]
 
 
-def test_files_that_do_not_fit_are_named(source: Source, tmp_path: Path) -> None:
+def test_files_that_do_not_fit_are_named(source: Source, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "x.npz", x=np.ones((3, 5)))
     np.savez(tmp_path / "wide.npz", x=np.ones((3, 6)), y=np.ones((3, 2)))
     np.savez(tmp_path / "huge.npz", **dict(np.load(source.weights)) | {"2.weight": np.full((2, 6), 1e200)})
@@ -85,11 +85,14 @@ def test_files_that_do_not_fit_are_named(source: Source, tmp_path: Path) -> None
         (source.weights, tmp_path / "x.npz", "x.npz: expected an array 'y', got x"),
         (source.weights, tmp_path / "wide.npz", "wide.npz: "),
         (source.inputs, source.inputs, "XY.npz: "),
-        (tmp_path / "huge.npz", source.inputs, "XY.npz: "),
+        (tmp_path / "huge.npz", source.inputs, "huge.npz: brackets are beyond the range of float64 or nan"),
     ):
         with pytest.raises(InputError) as caught, np.errstate(all="ignore"):
             norms_among(Source(source.model, weights, inputs, "bce"))
         assert said in str(caught.value)
+    given = [str(tmp_path / "huge.npz"), "--model", source.model, "--inputs", str(source.inputs)]
+    assert main(["brackets", *given, "--out", str(tmp_path / "N.npz")]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
 
 
 def test_the_command_takes_an_executor_of_the_current_folder(

@@ -306,3 +306,18 @@ def test_a_lack_of_processes_is_not_called_a_fault_of_standard_output(
     monkeypatch.setattr(commands, "doctor", no_process)
     assert main(["doctor", "nowhere"]) == 2
     assert capsys.readouterr().err == f"lie-ref: [Errno {errno.EAGAIN}] Resource temporarily unavailable\n"
+
+
+def test_a_file_that_a_command_reads_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "both.npz"
+    path.write_bytes(b"precious")
+    network = ["--model", '{"kind": "mlp", "sizes": [2, 1]}', "--inputs", str(path)]
+    other = str(tmp_path / "other.npz")
+    for command, option in (
+        (["reference", "--weights", other, *network, "--out", str(path)], "--out"),
+        (["brackets", other, *network, "--out", f"{tmp_path}/./both.npz"], "--out"),
+        (["verify", "conv-odd", str(path), "--json", str(path)], "--json"),
+    ):
+        assert main(command) == 2
+        assert capsys.readouterr().err.startswith(f"lie-ref: {option}: ")
+        assert path.read_bytes() == b"precious"

@@ -21,12 +21,12 @@ TEACHING = {  # modules that must have an example
     "core.problem",
     "experiment.statistics",
     "fast.dual",
+    "fast.norms",
     "fast.scalar_rules",
     "measure.crosschecks",
     "measure.derivatives",
     "measure.evaluation",
     "oracle.api",
-    "oracle.tolerance",
     "oracle.vectors",
     "study.training",
 }

@@ -263,7 +263,7 @@ def unit(arrays: Arrays) -> float:
 
 def size(a: Array) -> float:
     """The norm of an array, in float64, without overflow or underflow of the squares."""
-    return float(row_norms(a.reshape(1, -1), lead=1)[0])
+    return float(row_norms(a.reshape(1, -1))[0])
 
 
 def norm(arrays: Arrays) -> float:

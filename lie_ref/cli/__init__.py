@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from ..machine.errors import InputError, one_line
 from ..machine.process import interrupt_on_sigterm, keep_freed_memory
-from .parser import command_parser
+from .parser import check_outputs, command_parser
 
 SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # processes, memory and open files
 
@@ -53,6 +53,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     keep_freed_memory()
     try:
         options = command_parser().parse_args(arguments)
+        check_outputs(options)
         status: int = options.command(options) or 0
     except SystemExit:  # after --help
         sys.stdout.flush()

@@ -179,6 +179,15 @@ def _add_json(parser: Parser) -> None:
     parser.add_argument("--json", type=_new_file, metavar="FILE", help="also write the verdict to this file")
 
 
+def check_outputs(options: argparse.Namespace) -> None:
+    """InputError if a file that a command writes is one that it reads."""
+    given = vars(options)
+    read = [Path(str(given[name])) for name in ("model", "weights", "inputs", "vector", "candidate") if name in given]
+    for name in ("out", "json"):
+        if (path := given.get(name)) and any(path.exists() and of.exists() and path.samefile(of) for of in read):
+            raise InputError(f"--{name}: {path} is read by this command, expected another file")
+
+
 def _new_file(text: str) -> Path:
     """The path of a file to write, checked before the work is done that would be lost."""
     path = Path(text)

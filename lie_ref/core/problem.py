@@ -97,8 +97,8 @@ class Solution:
     def loss(self) -> Array:
         """L_i of each field: (fields,)."""
         of, (x, y) = self.problem.loss_function, self.problem.groups
-        groups = zip(self.logits.reshape(*x.shape[:2], -1), y, strict=True)
-        return np.array([of.definition(*group).mean() for group in groups]) + of.regulariser(self.problem.params)
+        each = [of.definition(*one).mean() for one in zip(self.logits.reshape(*x.shape[:2], -1), y, strict=True)]
+        return np.array(each, self.logits.dtype) + of.regulariser(self.problem.params)
 
     @cached_property
     def grad(self) -> Arrays:

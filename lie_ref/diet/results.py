@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..core.types import Array, Arrays
+from ..fast.norms import row_norms
 from ..images.dataset import Images
 from ..measure.connectivity import error_barrier
-from ..measure.derivatives import squared_norms
 from ..measure.rank_statistics import auroc, rising, spearman
 from ..measure.scores import ROWS
 from ..study.pages.markup import percent
@@ -84,7 +84,7 @@ def _input_sizes(task: Task) -> Array:
     """‖x‖ of each training example (n,): Kirsch 2023 found that GraNd at initialisation mostly measures it."""
     images = Images(task.dataset, task.rows)
     starts = range(0, len(images), ROWS)
-    return np.sqrt(np.concatenate([squared_norms(images[start : start + ROWS]) for start in starts]))
+    return np.concatenate([row_norms(images[start : start + ROWS]) for start in starts])
 
 
 def _noise(noisy: Sequence[Arrays], key: str, false: Array) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def checked_problem(
     buffers: Mapping[str, Array],
     x: Array,
     y: Array,
-    pairs: Pairs | None = None,
+    pairs: Pairs = NO_PAIRS,
     x_eval: Array | None = None,
     loss: LossLike = "bce",
     training: bool = False,
@@ -67,8 +67,9 @@ def checked_problem(
     if training and not batches:
         raise ValueError(f"training: expected mini-batches x (b, m, …) for it, got x of shape {np.shape(x)}")
     x = checked_inputs("x", weights, x, batches)
-    y = checked_targets("y", model, y, x.shape[: 1 + batches], x.dtype, loss)
-    pairs = NO_PAIRS if pairs is None else checked_indices("pairs", pairs, len(x), ndim=2)
+    y = checked_targets("y", model.n_out, y, x.shape[: 1 + batches], x.dtype, loss)
+    if pairs is not NO_PAIRS:
+        pairs = checked_indices("pairs", pairs, len(x), ndim=2)
     if x_eval is None:
         x_eval = x.reshape(-1, *x.shape[2:]) if batches else x
     x_eval = checked_inputs("x_eval", weights, x_eval)
@@ -102,7 +103,7 @@ def checked_indices(argument: str, given: Sequence[Any] | Array, count: int, ndi
         raise TypeError(f"{argument}: expected integers, got dtype {indices.dtype}")
     if (indices < 0).any() or (indices >= count).any():
         raise ValueError(f"{argument}: expected indices 0 to {count - 1}, got {indices.min()} to {indices.max()}")
-    return indices.astype(np.intp, copy=False)  # NumPy takes no uint64 for an index
+    return indices.astype(np.intp)  # a copy; NumPy takes no uint64 for an index
 
 
 def checked_arrays(argument: str, arrays: Mapping[str, Array], shapes: Shapes, dtype: Any = None) -> Arrays:
@@ -126,19 +127,19 @@ def checked_arrays(argument: str, arrays: Mapping[str, Array], shapes: Shapes, d
     return {name: _checked_numbers(f"{argument}[{name!r}]", a, dtype) for name, a in found.items()}
 
 
-def checked_targets(argument: str, model: Model, y: Array, lead: tuple[int, ...], dtype: Any, loss: LossLike) -> Array:
+def checked_targets(argument: str, outputs: int, y: Array, lead: tuple[int, ...], dtype: Any, loss: LossLike) -> Array:
     """Targets, in this dtype, that fit the loss and inputs with these leading axes; integers for a loss of labels."""
     of = loss_function(loss)
     y = as_array(argument, y)
-    shape = lead if of.labels else (*lead, model.n_out)
+    shape = lead if of.labels else (*lead, outputs)
     if y.shape != shape:
         raise ValueError(f"{argument}: expected shape {shape} for loss {of.name!r}, got {y.shape}")
     if of.labels:
         if not np.issubdtype(y.dtype, np.integer):
             raise TypeError(f"{argument}: expected integer labels for loss {of.name!r}, got dtype {y.dtype}")
-        if (y < 0).any() or (y >= model.n_out).any():
-            raise ValueError(f"{argument}: expected labels 0 to {model.n_out - 1}, got {y.min()} to {y.max()}")
-        return y
+        if (y < 0).any() or (y >= outputs).any():
+            raise ValueError(f"{argument}: expected labels 0 to {outputs - 1}, got {y.min()} to {y.max()}")
+        return y.astype(np.int64)  # narrow ones would wrap around
     if y.dtype == bool or np.issubdtype(y.dtype, np.integer):
         y = y.astype(dtype)
     y = _checked_numbers(argument, y, dtype)

@@ -51,22 +51,29 @@ def gradient(loss: LossFunction) -> Gradient:
 
 
 def _by_autograd(definition: Callable[[Any, Array], Any], z: Number, y: Array) -> Number:
-    """A definition gets the members of a mini-batch (m, k), whose losses it may mix; single examples are its rows."""
+    """A definition gets the members (m, k) of one field, whose losses it may mix; or all fields, if it does not."""
     *lead, k = z.shape
-    members = lead[-1] if lead[1:] and lead[-1] > 1 else math.prod(lead)
-    targets = y.reshape(-1, members, *y.shape[len(lead) :])
+    members, y = lead[-1], y.reshape(math.prod(lead), *y.shape[len(lead) :])
+    every = value(z).reshape(-1, k)
+    if np.allclose(_losses(definition, every, y)[:1], _losses(definition, every[:1], y[:1]), rtol=1e-6):
+        members = len(y)
 
     def total(logits: Any) -> Any:
-        groups = anp.reshape(logits, (-1, members, k))
-        losses = [definition(groups[g], of) for g, of in enumerate(targets)]
-        if (came := np.shape(losses[0])) != (members,):
-            raise ValueError(f"loss: expected {members} losses, ({members},), of logits ({members}, {k}), got {came}")
-        return sum(anp.sum(each) for each in losses)
+        rows = anp.reshape(logits, (-1, k))
+        fields = [slice(start, start + members) for start in range(0, len(y), members)]
+        return sum(anp.sum(_losses(definition, rows[of], y[of])) for of in fields)
 
     slope = grad(total)
     if not isinstance(z, Dual):
         return slope(z)
     return Dual(slope(z.value), np.stack([directional_derivative(slope, z.value, t) for t in z.tangent]))
+
+
+def _losses(definition: Callable[[Any, Array], Any], z: Any, y: Array) -> Any:
+    losses, expected = definition(z, y), (len(y),)
+    if np.shape(losses) != expected:
+        raise ValueError(f"loss: expected {len(y)} losses, {expected}, of logits {z.shape}, got {np.shape(losses)}")
+    return losses
 
 
 def sigmoid(x: Array) -> Array:

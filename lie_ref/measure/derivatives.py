@@ -26,6 +26,7 @@ from ..fast.arguments import (
     checked_result,
     checked_weights,
 )
+from ..fast.norms import row_norms
 from ..machine.errors import shortened
 
 BUDGET = 2**26  # gradients or brackets in memory at a time, in numbers: 512 MiB in float64
@@ -259,11 +260,6 @@ def logits(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
     return engine.logits(weights, checked_inputs("x", weights, x))
 
 
-def squared_norms(a: Array) -> Array:
-    """The sum of squares of each a[i]: (n,), in at least float64, because in float32 it vanishes below 1e-38."""
-    return np.square(a, dtype=np.promote_types(a.dtype, np.float64)).sum(axis=tuple(range(1, a.ndim)))
-
-
 def tensor_norms(arrays: Arrays) -> Array:
     """The norm of each gradient or bracket over all tensors, (n,), from name → (n, *shape)."""
-    return np.sqrt(sum(squared_norms(a) for a in arrays.values()))
+    return row_norms(np.stack([row_norms(a) for a in arrays.values()], axis=1))

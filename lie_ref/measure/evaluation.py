@@ -12,8 +12,9 @@ from ..core.problem import Problem, Solution
 from ..core.types import Array, Arrays
 from ..fast import engine
 from ..fast.arguments import Errors, LossLike, checked_problem, checked_result
+from ..fast.norms import row_norms
 from ..machine.errors import shortened
-from .derivatives import squared_norms, swap_effect, tensor_norms
+from .derivatives import swap_effect, tensor_norms
 
 HELD = 2**24  # effects of swaps in memory at a time, in numbers: 128 MiB in float64
 
@@ -63,11 +64,12 @@ def evaluate(
     """
     whole = checked_problem(model, params, buffers, x, y, loss=loss, batches=False)
     solution = Solution(among_first(whole, examples), engine)
-    z, changes = engine.push_forward(whole, whole.x, solution.bracket)
+    of_all = Solution(whole, engine)
+    of_all.logits, changes = engine.push_forward(whole, whole.x, solution.bracket)
     return Evaluation(
         pairs=solution.problem.pairs,
-        logits=z,
-        loss=whole.loss_function.definition(z, whole.y) + whole.loss_function.regulariser(whole.params),
+        logits=of_all.logits,
+        loss=of_all.loss,
         logit_delta=checked_result(changes, errors),
         rms_gradient=tensor_rms(solution.grad),
         rms_bracket=tensor_rms(solution.bracket),
@@ -149,4 +151,4 @@ def _by_pairs(problem: Problem, effect: Callable[[Problem], Arrays]) -> Iterator
 
 def tensor_rms(arrays: Arrays) -> Array:
     """The root mean square of each tensor, for each of n gradients or brackets: name → (n, *shape) gives (n, t)."""
-    return np.stack([np.sqrt(squared_norms(a) / a[0].size).astype(a.dtype) for a in arrays.values()], axis=1)
+    return np.stack([(row_norms(a) / np.sqrt(a[0].size)).astype(a.dtype) for a in arrays.values()], axis=1)

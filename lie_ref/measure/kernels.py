@@ -32,7 +32,7 @@ def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
     array([[ 6.,  7.],
            [ 7., 10.]])
     """
-    zeros = np.zeros((len(x), checked_model(model).n_out))
+    zeros = np.zeros((*np.shape(x)[:1], checked_model(model).n_out))
     problem = checked_problem(model, params, buffers, x, zeros, loss=LOGIT, batches=False)
     x = problem.x
     examples, outputs = np.divmod(np.arange(len(x) * model.n_out), model.n_out)

@@ -52,7 +52,7 @@ def order_value(
     """
     problem = checked_problem(model, params, buffers, x, y, loss=loss, batches=False)
     x_val = checked_inputs("x_val", problem, x_val)
-    y_val = checked_targets("y_val", model, y_val, x_val.shape[:1], x_val.dtype, loss)
+    y_val = checked_targets("y_val", model.n_out, y_val, x_val.shape[:1], x_val.dtype, loss)
     held_out = replace(problem, x=x_val, y=y_val, x_eval=x_val)
     return checked_result(values(problem, mean_gradient(held_out)), errors)
 

@@ -17,8 +17,9 @@ from ..core.losses import loss_function
 from ..core.networks import Model
 from ..core.types import Array, Arrays
 from ..fast.arguments import LossLike, checked_indices, checked_model, checked_targets
+from ..fast.norms import row_norms
 from ..fast.scalar_rules import gradient
-from .derivatives import BUDGET, bracket_norms, gradients, logits, squared_norms, tensor_norms
+from .derivatives import BUDGET, bracket_norms, gradients, logits, tensor_norms
 
 ROWS = 256  # examples in a batch
 
@@ -70,8 +71,7 @@ def el2n(model: Model, states: Sequence[State], x: Rows, y: Rows, loss: LossLike
 
     def norms(state: State, some: slice) -> Array:
         z = logits(model, *state, x[some])
-        targets = checked_targets("y", model, y[some], z.shape[:1], z.dtype, loss)
-        return np.sqrt(squared_norms(error_vectors(z, targets, loss)))
+        return row_norms(error_vectors(z, y[some], loss))
 
     return _expected(states, lambda state: _in_batches(partial(norms, state), x, y))
 
@@ -86,7 +86,7 @@ def error_vectors(z: Array, y: Array, loss: LossLike = "bce") -> Array:
     array([[-0.5,  0.5]])
     """
     of = loss_function(loss)
-    slope: Array = gradient(of)(z, y)
+    slope: Array = gradient(of)(z, checked_targets("y", z.shape[-1], y, z.shape[:-1], z.dtype, of))
     return slope if of.labels else slope * z.shape[-1]
 
 
@@ -103,9 +103,7 @@ def right(z: Array, y: Array, loss: LossLike = "bce") -> Array:
     array([[False]])
     """
     of = loss_function(loss)
-    expected = z.shape[:-1] if of.labels else z.shape
-    if y.shape != expected:
-        raise ValueError(f"y: expected shape {expected}, for logits {z.shape}, got {y.shape}")
+    y = checked_targets("y", z.shape[-1], y, z.shape[:-1], z.dtype, of)
     if of.labels:
         return z.argmax(axis=-1, keepdims=True) == y[:, None]
     if not of.binary:
@@ -198,7 +196,8 @@ def _rms(a: Array, chosen: Array) -> Array:
 
 def _expected(states: Sequence[State], score: Callable[[State], Array]) -> Array:
     """The mean of the score over the states.  Raises ValueError if there are none."""
-    if len(states) == 0:
+    states = list(states)
+    if not states:
         raise ValueError("states: expected at least one (params, buffers), got none")
     if not all(isinstance(state, (tuple, list)) and len(state) == 2 for state in states):
         raise TypeError("states: expected a list of (params, buffers), such as [(params, buffers)]")

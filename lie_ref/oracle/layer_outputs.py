@@ -9,8 +9,9 @@ import numpy as np
 from ..core.layers import Layer
 from ..core.problem import Problem
 from ..core.types import Array, Arrays
+from ..fast.norms import row_norms
 from ..fast.trees import with_layers
-from .tolerance import MARGIN, row_norms, trials
+from .tolerance import MARGIN, trials
 
 
 @dataclass(frozen=True)

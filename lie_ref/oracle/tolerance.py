@@ -15,6 +15,7 @@ import numpy as np
 from ..core.layers import Activation, Layer
 from ..core.problem import Problem
 from ..core.types import Array, Arrays
+from ..fast.norms import row_norms
 from ..fast.trees import with_layers
 from .answers import Answers, keyed, mapped, quantity_of
 from .textbook_formulas import TEXTBOOK_ACTIVATIONS, textbook_loss
@@ -56,18 +57,6 @@ def norms(a: Array, key: str) -> Array:
     return row_norms(a, ROWS[quantity_of(key)])
 
 
-def row_norms(a: Array, lead: int) -> Array:
-    """The norms over all but the first `lead` axes, in float64, without overflow or underflow of the squares.
-
-    >>> row_norms(np.array([[3e-200, 4e-200], [0.0, 0.0]]), lead=1)
-    array([5.e-200, 0.e+000])
-    """
-    rows = np.abs(a.reshape(*a.shape[:lead], -1), dtype=np.float64)
-    largest = rows.max(axis=-1, keepdims=True, initial=0.0)
-    np.divide(rows, largest, out=rows, where=largest > 0)  # in place, because there may be many numbers
-    return largest[..., 0] * np.sqrt(np.square(rows, out=rows).sum(axis=-1))
-
-
 def scales(exact: Answers, quantity: str) -> Arrays:
     """The size of what each row is computed from: its own norm, or the norms of the terms that are subtracted."""
     if quantity == "loss":
@@ -91,7 +80,9 @@ def trials(problem: Problem, dtype: Any, unit: float) -> Iterator[tuple[Answers,
 
 
 def _textbook(layer: Layer) -> Layer:
-    return replace(layer, function=TEXTBOOK_ACTIVATIONS[layer.function]) if isinstance(layer, Activation) else layer
+    if not isinstance(layer, Activation):
+        return layer
+    return replace(layer, function=TEXTBOOK_ACTIVATIONS.get(layer.function, layer.function))
 
 
 def _moved(problem: Problem, unit: float, rng: np.random.Generator) -> Problem:

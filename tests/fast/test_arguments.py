@@ -233,3 +233,13 @@ def test_a_state_on_its_own_is_not_taken_for_a_list_of_states():
     for score in (lie_ref.scores.grand, lie_ref.scores.el2n):
         with pytest.raises(TypeError, match=r"^states: expected a list of \(params, buffers\), such as "):
             score(MODEL, (PARAMS, BUFFERS), X, Y)
+
+
+def test_pairs_are_not_optional_where_brackets_are_asked_for_and_arguments_are_copied():
+    for function in (lie_ref.brackets, lie_ref.oracle.reference):
+        with pytest.raises(ValueError, match=r"^pairs: expected shape \(p, 2\), none of them 0, got \(\)$"):
+            function(MODEL, PARAMS, BUFFERS, X, Y, None)
+    pairs, labels = np.array([[0, 1]]), np.array([0, 1, 2, 0])
+    p = checked_problem(MODEL, PARAMS, BUFFERS, X, labels, pairs, loss="softmax")
+    assert not np.shares_memory(p.pairs, pairs)
+    assert not np.shares_memory(p.y, labels)

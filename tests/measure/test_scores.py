@@ -200,8 +200,8 @@ BAD = [
     (lambda: forgetting([0, 2], RIGHT, 2), "rows: expected numbers 0 to 1, got 0 to 2"),
     (lambda: forgetting([0.0, 1.0], RIGHT, 2), "rows: expected integers, got float64"),
     (lambda: forgetting([0, 1], np.ones((2, 1)), 2), "is_right: expected bool, got float64"),
-    (lambda: right(X, np.zeros(1, int), "softmax"), r"y: expected shape \(3,\), for logits \(3, 5\), got \(1,\)"),
-    (lambda: right(X, np.zeros((3, 1))), r"y: expected shape \(3, 5\), for logits \(3, 5\), got \(3, 1\)"),
+    (lambda: right(X, np.zeros(1, int), "softmax"), r"y: expected shape \(3,\) for loss 'softmax', got \(1,\)"),
+    (lambda: right(X, np.zeros((3, 1))), r"y: expected shape \(3, 5\) for loss 'bce', got \(3, 1\)"),
 ]
 # fmt: on
 
@@ -210,3 +210,25 @@ BAD = [
 def test_errors_name_the_argument_what_came_and_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_norms_that_are_too_small_to_be_squared_are_not_zero():
+    """The probability is σ(−400) = e^−400 to 174 digits, and the input (1, 1)."""
+    model, x, y = lie_ref.mlp([2, 1]), np.ones((2, 2)), np.zeros((2, 1))
+    state = {"0.weight": np.full((1, 2), -100.0), "0.bias": np.array([-200.0])}, {}
+    np.testing.assert_allclose(el2n(model, [state], x, y), np.exp(-400), rtol=1e-12)
+    np.testing.assert_allclose(grand(model, [state], x, y), np.sqrt(3) * np.exp(-400), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("z", "y", "loss", "message"),
+    [
+        (np.zeros((2, 3)), np.array([3, -1]), "softmax", "y: expected labels 0 to 2, got -1 to 3"),
+        (np.zeros((2, 1)), np.zeros(2), "bce", r"y: expected shape \(2, 1\) for loss 'bce', got \(2,\)"),
+        (np.zeros((1, 1)), np.full((1, 1), 7.0), "bce", r"y: expected targets in \[0, 1\] for loss 'bce', got 7 to 7"),
+    ],
+)
+def test_targets_that_do_not_fit_have_no_errors(z, y, loss, message):
+    for function in (error_vectors, right):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            function(z, y, loss)

@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import lie_ref
 from lie_ref import oracle
+from lie_ref.core.activations import ACTIVATIONS
 from lie_ref.core.engine import AUTOGRAD, Autograd
 from lie_ref.core.layers import (
     Activation,
@@ -440,3 +441,40 @@ def test_examples_in_one_mini_batch_have_the_gradients_and_products_of_its_membe
         for name, a in exact[q].items():
             assert numpy.linalg.norm(swept[q][name] - a) <= 1e-11 * numpy.linalg.norm(a) + 1e-14, (q, name)
     assert numpy.allclose(swept.logits, v.model.apply(v.params, v.buffers, v.x, training=True), rtol=1e-12)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("labels", [False, True])
+def test_wrong_answers_for_losses_of_ones_own_are_examined_without_an_error(labels, batches):
+    """The definitions take logits (n, k), as users write them, and no others."""
+
+    def definition(z, y):
+        n, k = z.shape
+        assert np.shape(y) == ((n,) if labels else (n, k))
+        if labels:
+            return np.log(np.sum(np.exp(z), axis=1)) - z[np.arange(n), y]
+        return np.mean((z - y) ** 2, axis=1)
+
+    model, rng, lead = lie_ref.mlp([3, 4, 3]), numpy.random.default_rng(0), (2, 2) if batches else (3,)
+    x, y = rng.normal(size=(*lead, 3)), rng.integers(0, 3, lead) if labels else rng.normal(size=(*lead, 3))
+    loss = LossFunction(definition, labels=labels)
+    vector = oracle.reference(model, *model.init(0), x, y, [(0, 1)], loss=loss)
+    for key, a in vector.outputs.items():
+        assert not oracle.verify(vector, {**vector.outputs, key: a + 1e-2 * rng.normal(size=a.shape)}).agrees
+
+
+@pytest.mark.parametrize("dtype", [numpy.int64, numpy.uint8, numpy.int8])
+def test_labels_that_are_one_too_low_are_named_whatever_their_integers_are(dtype):
+    model, rng = lie_ref.mlp([3, 120]), numpy.random.default_rng(0)
+    x, y = rng.normal(size=(3, 3)), numpy.array([0, 7, 119], dtype)
+    vector = oracle.reference(model, *model.init(0), x, y, [(0, 1)], loss="softmax")
+    wrong = oracle.reference(model, *model.init(0), x, (y.astype(int) - 1) % 120, [(0, 1)], loss="softmax").outputs
+    assert [bug.name for bug in oracle.verify(vector, wrong).diagnosis] == ["other-targets"]
+
+
+def test_a_network_with_an_activation_of_ones_own_is_verified(monkeypatch):
+    monkeypatch.setitem(ACTIVATIONS, "square", np.square)
+    model, rng = lie_ref.mlp([3, 4, 2], activation="square"), numpy.random.default_rng(0)
+    vector = oracle.reference(model, *model.init(0), rng.normal(size=(2, 3)), rng.random((2, 2)), [(0, 1)])
+    assert oracle.verify(vector, vector.outputs).agrees
+    assert not oracle.verify(vector, {key: -a for key, a in vector.outputs.items()}).agrees

@@ -567,7 +567,7 @@ MISTAKES: dict[str, dict[str, Make]] = {  # by the vector that sees them
         "mini-batches interleaved": problem(x=lambda v: interleaved(v.x), y=lambda v: interleaved(v.y)),
     },
     "mlp-batches-one-output": {
-        "outputs (m, 1) minus targets (m,)": loss(lambda z, y: anp.mean((z - y[..., 0][:, None]) ** 2, axis=-1)),
+        "outputs (m, 1) minus targets (m,)": loss(lambda z, y: anp.mean((z - y[:, 0]) ** 2, axis=-1)),
     },
     "conv-basic": {
         "targets of another example": problem(y=rolled),

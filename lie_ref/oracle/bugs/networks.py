@@ -252,7 +252,7 @@ def broadcast_targets(exact: Answers) -> Answers:
     problem, loss = exact.problem, exact.problem.loss_function
 
     def definition(z: Any, y: Array) -> Any:
-        return anp.mean(loss.definition(z[..., None, :], y), axis=-1)
+        return sum(loss.definition(z, y[:, t]) for t in range(y.shape[1])) / y.shape[1]
 
     y = np.stack([problem.y] * problem.y.shape[problem.batches], axis=int(problem.batches))
     wrong = replace(loss, definition=definition)
