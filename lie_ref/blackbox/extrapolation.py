@@ -9,7 +9,7 @@ the kink.  A kink at θ itself does not show in central differences, because the
 in (E(h) − 2 E(0) + E(−h)) / 2h, which vanishes with h for smooth functions: half the difference of both sides.
 
 Where one tensor of θ is much larger than another, the first steps saturate the units that depend on the other: then
-all differences are 0, and agree.  So the steps go on from one that moves every tensor by little of its own size.
+all differences are 0, and agree.  So the steps go on to one that moves every tensor by little of its own size.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ START = 0.03  # the first step, |h d| / |θ|
 SMALLEST = 16.0  # rounding errors of θ; smaller steps may not move it at all
 SHRINK = 2.0**0.5  # of one step to the next
 JUMP = 4.0  # to smaller steps, to see whether they agree
+FAR = 300.0  # from this ratio of the step that suits all tensors to that of one on, the latter is taken as well
+TINY = 1e-8  # the least such step, in relation to the former
 COLUMNS = 8  # of the tableau, each of which removes one power of h
 FEWEST = 4  # steps
 POOLED = 0.03  # a tensor's relative error is at least this part of that of all: few numbers may agree by chance
@@ -87,8 +89,10 @@ def derivative(f: Function, theta: Arrays, direction: Arrays, start: Start, add_
     if not length:
         return Derivative(found, nothing, nothing, nothing)
     scale = (norm(theta) or 1.0) / length
-    own, least = min(scale, own_size(theta, direction)), SMALLEST * max(unit(theta), start.unit)
-    slope, fold, h, last = Tableau(start, first=2), Tableau(start, first=1), START * scale, least * scale
+    own, least = own_size(theta, direction), SMALLEST * max(unit(theta), start.unit)
+    own = max(own, TINY * scale) if (far := own * FAR < scale) else scale
+    slope, fold = (Tableau(start, first, doubted=far) for first in (2, 1))
+    h, last = START * scale, least * scale
     seen = np.zeros(len(sample.names), bool)
     while h > last:
         ahead, behind = (sample.of(f(Moved(theta, direction, step))) for step in (h, -h))
@@ -209,6 +213,7 @@ class Tableau:
     steps: list[float] = field(default_factory=list)
     row: list[Array] = field(default_factory=list)
     entries: list[Array] = field(default_factory=list)  # of the row
+    doubted: bool = False  # whether smaller steps may contradict the best entry
 
     def __post_init__(self) -> None:
         self.sample = self.start.sample
@@ -232,8 +237,8 @@ class Tableau:
             whole = np.linalg.norm(apart[known]) / max(float(np.linalg.norm(sizes[known])), np.finfo(float).tiny)
             magnified = float(np.linalg.norm(entries[-1] / np.array(self.steps))) / 2**0.5
             error = np.maximum.reduce([apart, POOLED * whole * sizes, magnified * self.start.noise])
-            gap = self.sample.norms(row[-1] - self.best)
-            self.errors = np.fmax(self.errors, gap / TRUE - error)  # of the best, if smaller steps see something else
+            if self.doubted:
+                self.errors = np.fmax(self.errors, self.sample.norms(row[-1] - self.best) / TRUE - error)
             for k in np.flatnonzero(error < self.errors):
                 part = slice(self.sample.starts[k], self.sample.ends[k])
                 self.best[part], self.factors[k], self.magnified[k] = row[-1][part], entries[-1], magnified

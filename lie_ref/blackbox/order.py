@@ -21,7 +21,7 @@ from ..oracle.comparison import ENOUGH, SLACK, log_digits
 from ..oracle.tolerance import MARGIN
 from ..oracle.verdict import Agreement, Explanation, Verdict
 from .candidates import rows
-from .extrapolation import FEWEST, JUMP, SHRINK, START, Sample, Start, Tableau, norm, own_size, unit
+from .extrapolation import FAR, FEWEST, JUMP, SHRINK, START, TINY, Sample, Start, Tableau, norm, own_size, size, unit
 from .forms import read, read_like, rebuilt
 from .problem import ALLOWED, UNSTEADY
 from .question import STAY, Form, called, check_finite, checked_pairs
@@ -112,8 +112,6 @@ class Swaps:
     def effects(self, i: int, j: int) -> dict[str, Effect]:
         """The factors of ε and ε² in θ(i then j) − θ(j then i)."""
         sample = Sample(self.theta, whole=True)
-        noise = np.array([2 * unit(self.theta) * float(np.linalg.norm(self.theta[n])) for n in sample.names])
-        start = Start(sample, sample.of(self.theta), noise)
         once, again = self.after([i], PROBE), self.after([i], PROBE)
         check_finite(f"step(theta, {i}, {PROBE:g})", once)
         if (apart := norm(difference(again, once))) > UNSTEADY * unit(self.theta) * norm(once):
@@ -122,7 +120,12 @@ class Swaps:
         step = difference(once, self.theta)
         pace, own = norm(step) / PROBE, START * PROBE * own_size(self.theta, step)
         h = START * (norm(self.theta) or 1.0) / (pace or 1.0)
-        last, first, second = h * unit(self.theta), Tableau(start, 1, 1), Tableau(start, 1, 1)
+        own = max(own, TINY * h) if (far := own * FAR < h) else h
+        # A tensor of zeros is rounded as well once it has moved.
+        sizes = [max(size(self.theta[n]), size(step[n]) * h / PROBE) for n in sample.names]
+        noise = 2 * unit(self.theta) * np.array(sizes)
+        start = Start(sample, sample.of(self.theta), noise)
+        last, (first, second) = h * unit(self.theta), (Tableau(start, 1, 1, doubted=far) for _ in range(2))
         swaps: list[tuple[float, Array]] = []
         while h > last:
             swaps.append((h, sample.of(difference(self.after([i, j], h), self.after([j, i], h))) / h))
@@ -225,8 +228,8 @@ class Compared:
 def _order(swaps: list[tuple[float, Array]], noise: float) -> float:
     """The power of ε by which the swap falls, between the smallest steps that rounding does not spoil."""
     sizes = [(h, h * float(np.linalg.norm(swap))) for h, swap in swaps]
-    clear = [(h, size) for h, size in sizes if size > noise / CLOSE] or sizes
-    if len(clear) < 2 or not clear[-1][1]:
+    clear = [(h, size) for h, size in sizes if size > noise / CLOSE]
+    if len(clear) < 2:
         return math.inf
     (a, larger), (b, smaller) = clear[-2:]
     return math.log(larger / smaller) / math.log(a / b)

@@ -190,3 +190,24 @@ def test_steps_that_remember_draw_numbers_or_lead_to_nan_are_refused() -> None:
             check_order(step, THETA, {"second_order": THETA})
     with pytest.raises(InputError, match=r"^step\(theta, 0, 0.001\): expected finite numbers, got nan or inf$"):
         check_order(lambda theta, i, epsilon: theta * np.nan, THETA, {"second_order": THETA})
+
+
+def test_tensors_of_zeros_and_steps_that_commute_are_no_obstacle() -> None:
+    theta = {"all": THETA, "zeros": np.zeros(5)}
+
+    def gradients(t: Any, i: int) -> Any:
+        return {name: np.tanh(A[i] @ (t["all"] + t["zeros"])) for name in theta}
+
+    def step(t: Any, i: int, epsilon: float) -> Any:
+        return {name: t[name] - epsilon * g for name, g in gradients(t, i).items()}
+
+    def product(i: int, j: int) -> np.ndarray:
+        return (1 - np.tanh(A[i] @ THETA) ** 2) * (A[i] @ (2 * gradients(theta, j)["all"]))
+
+    effect = product(1, 0) - product(0, 1)
+    assert check_order(step, theta, {"second_order": {"all": effect, "zeros": effect}}).agrees
+    assert check_order(step, theta, {"second_order": {"all": effect, "zeros": 0 * effect}}).agrees is False
+    for seed in range(6):  # rounding alone remains of commuting steps
+        start = np.random.default_rng(seed).normal(size=5)
+        found = check_order(lambda t, i, epsilon: t * (1 - epsilon * (i + 1)), start, {"second_order": np.zeros(5)})
+        assert found.located == "swaps change theta by nothing"
