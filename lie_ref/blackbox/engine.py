@@ -14,10 +14,12 @@ import numpy as np
 from ..core.engine import at, stacked
 from ..core.problem import Problem, Weights
 from ..core.types import Array, Arrays
-from .extrapolation import Derivative, Start, derivative, difference, norm, size, unit
+from .extrapolation import Derivative, Sample, Start, derivative, difference, norm, roughness, size, unit
 
 STEP = 8.0  # rounding errors by which θ is changed to measure noise, as in `oracle.tolerance`
 TRIALS = 3
+POINTS = 6  # along a line, beside θ
+SMOOTH = 64.0  # rounding errors; a smooth function has less noise, one that is computed in a lower precision more
 COARSER = (2.0**-24, 2.0**-11, 2.0**-8)  # the rounding errors of float32, half and bfloat16
 LOGITS = "logits"  # the name of the only array of θ ↦ z
 Point = Mapping[str, Array]
@@ -50,22 +52,28 @@ class Differences:
         return lambda theta: self.gradient(theta, number)
 
     def start(self, number: int | None) -> Start:
-        """The function's value at θ, and its noise: from a second call, and at θ shaken by rounding errors."""
+        """The function's value at θ, and its noise: in a second call, with rounding errors in θ, and along a line."""
         if number in self.starts:
             return self.starts[number]
         f, value = self.function(number), self.value(number)
         again, whole = _apart(f(self.theta), value), norm(value)
         self.repeated[number] = float(np.linalg.norm(list(again.values()))) / whole if whole else 0.0
+        sample = Sample(value)
         # A function may take θ, or be computed, in a lower precision than it shows; then smaller changes do nothing.
-        for coarse in (max(unit(self.theta), unit(value)), *COARSER):
+        for coarse in (fine := max(unit(self.theta), unit(value)), *COARSER):
             trials = [_apart(f(Shaken(self.theta, STEP * coarse, trial)), value) for trial in range(TRIALS)]
-            if any(change for trial in trials for change in trial.values()):
+            moved = (Shaken(self.theta, k * coarse**0.5, TRIALS) for k in range(1, POINTS + 1))
+            line = np.array([sample.of(value), *(sample.of(f(theta)) for theta in moved)])
+            uneven = roughness(line, sample)
+            smooth = np.any(line[-1] != line[0]) and np.linalg.norm(uneven) <= SMOOTH * coarse * whole
+            if smooth or any(change for trial in trials for change in trial.values()):
                 break
         else:
-            coarse = max(unit(self.theta), unit(value))
+            coarse = fine
             self.steady.add(number)
         changes = {name: max(trial[name] for trial in trials) / STEP for name in value}
-        level = {name: max(coarse * size(a), again[name], changes[name]) for name, a in value.items()}
+        jumps = dict(zip(sample.names, uneven.tolist(), strict=True))
+        level = {n: max(coarse * size(a), again[n], changes[n], jumps.get(n, 0.0)) for n, a in value.items()}
         self.starts[number] = Start.of(value, level, coarse)
         return self.starts[number]
 

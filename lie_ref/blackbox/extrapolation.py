@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import comb
 
 import numpy as np
 
@@ -36,6 +37,7 @@ SIGNIFICANT = 30.0  # errors by which both sides differ at a kink; fewer are all
 TRUE = 8.0  # how much larger than its estimate an error may be; at kinks some were
 KEPT = 1 << 20  # numbers of which the tableau is kept; of larger functions, only a sample of each tensor
 SAMPLE = 1 << 14  # numbers of a tensor, then
+ORDER = 4  # of the differences that show noise
 
 
 @dataclass(frozen=True)
@@ -150,23 +152,25 @@ class Moved(Mapping[str, Array]):
 
 
 class Sample:
-    """The numbers of named arrays as one vector: all of them, or of large arrays a random sample of each tensor."""
+    """The numbers of named arrays as one vector: all of them, or of large arrays a random sample of each tensor.
+
+    Of a tensor with zeros, such as the gradient of an embedding of which few rows are used, one half of the sample is
+    zeros, and the other is not.
+    """
 
     def __init__(self, like: Arrays, whole: bool = False) -> None:
         self.shapes = {name: a.shape for name, a in like.items()}
         self.names = [name for name, a in like.items() if a.size]
         self.whole = whole or sum(a.size for a in like.values()) <= KEPT
+        self.chosen: dict[str, Array | slice] = dict.fromkeys(self.names, slice(None))
+        stands_for = {name: np.ones(like[name].size) for name in self.names}
         rng = np.random.default_rng(0)
-        self.chosen: dict[str, Array | slice] = {
-            name: slice(None)
-            if self.whole or like[name].size <= SAMPLE
-            else np.unique(rng.integers(0, like[name].size, SAMPLE))
-            for name in self.names
-        }
-        counts = np.array([like[n].reshape(-1)[self.chosen[n]].size for n in self.names], int)
-        self.starts = np.cumsum(counts) - counts
-        self.weight = np.array([like[name].size for name in self.names]) / counts
-        self.ends = self.starts + counts
+        for name in () if self.whole else self.names:
+            if like[name].size > SAMPLE:
+                self.chosen[name], stands_for[name] = _sample(like[name].reshape(-1), rng)
+        counts = np.array([a.size for a in stands_for.values()], int)
+        self.starts, self.ends = np.cumsum(counts) - counts, np.cumsum(counts)
+        self.weight = np.concatenate(list(stands_for.values()))
 
     def of(self, arrays: Arrays) -> Array:
         return np.concatenate([arrays[n].reshape(-1)[self.chosen[n]].astype(np.float64) for n in self.names])
@@ -174,7 +178,7 @@ class Sample:
     def norms(self, flat: Array) -> Array:
         """The norm of each tensor, as the sample shows it: (tensors,) from (numbers,)."""
         largest = float(np.max(np.abs(flat), initial=0.0, where=np.isfinite(flat))) or 1.0
-        return largest * np.sqrt(self.weight * np.add.reduceat(np.square(flat / largest), self.starts))
+        return largest * np.sqrt(np.add.reduceat(self.weight * np.square(flat / largest), self.starts))
 
     def resolved(self, change: Array, seen: Array) -> Array:
         """A change of a function, with nan in tensors that were `seen` to change and, by rounding, no longer do."""
@@ -188,6 +192,15 @@ class Sample:
         """The inverse of `of`, if the sample is the whole."""
         parts = {n: flat[a:b] for n, a, b in zip(self.names, self.starts, self.ends, strict=True)}
         return {n: parts[n].reshape(shape) if n in parts else np.zeros(shape) for n, shape in self.shapes.items()}
+
+
+def _sample(flat: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """The places of some numbers, and how many numbers each of them stands for."""
+    parts = [part for part in (np.flatnonzero(flat), np.flatnonzero(flat == 0)) if part.size]
+    most = SAMPLE // len(parts)
+    places = [np.unique(rng.choice(part, most)) if part.size > most else part for part in parts]
+    counts = [np.full(chosen.size, part.size / chosen.size) for part, chosen in zip(parts, places, strict=True)]
+    return np.concatenate(places), np.concatenate(counts)
 
 
 def own_size(theta: Arrays, direction: Arrays) -> float:
@@ -259,6 +272,21 @@ def _combine(found: Arrays, f: Function, theta: Arrays, direction: Arrays, table
             for name, a in f(Moved(theta, direction, step)).items():
                 if name in sample.names and (c := factors[sample.names.index(name), k]):
                     found[name] += (c / (2 * step)) * a
+
+
+def roughness(line: Array, sample: Sample) -> Array:
+    """The norm of the noise in each tensor of a function, (tensors,), from its values (points, numbers) along a line.
+
+    The high differences of a smooth function vanish.  Those of noise are √(2k over k) times as large as the noise
+    (Hamming 1971, Moré and Wild 2011).
+
+    >>> points, noise = np.linspace(0, 1e-3, 7)[:, None], 1e-12 * np.random.default_rng(0).standard_normal((7, 100))
+    >>> roughness(np.exp(points + noise), Sample({"t": np.ones(100)})).round(12)
+    array([1.1e-11])
+    """
+    differences = np.diff(line, n=ORDER, axis=0) / comb(2 * ORDER, ORDER) ** 0.5
+    found = np.max([sample.norms(row) for row in differences], axis=0)
+    return np.where(np.isfinite(found), found, np.inf)
 
 
 def unit(arrays: Arrays) -> float:
