@@ -285,7 +285,10 @@ def test_the_page_says_first_what_brackets_gain_which_score_finds_false_labels_a
     answer = page.split('<p class="answer">')[1].split("</p>")[0]
     verdicts = [finding["verdict"] for finding in task["findings"]]
     hold, fail, undecided = (verdicts.count(verdict) for verdict in ("holds", "fails", "undecided"))
-    assert answer.endswith(f"Of {len(verdicts)} claims {hold} hold, {fail} fail, and {undecided} are undecided.")
+    told = f"Of {len(verdicts)} claims {hold} hold, {fail} fail, and {undecided} are undecided."
+    assert answer.endswith(
+        told.replace(" 1 hold", " 1 holds").replace(" 1 fail", " 1 fails").replace(" 1 are", " 1 is")
+    )
     best = max(task["noise"], key=lambda entry: entry["value"])
     words = {"el2n/early": "early EL2N", "forgetting/end": "forgetting", "grand/early": "early GraNd"}
     assert f"than for a true one: {words[best['score']]} {100 * best['value']:.0f}\u00a0%" in answer
