@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ..core.losses import LOSSES
 from ..core.networks import PRESETS
 from ..diet import settings as diet
-from ..experiment.seeds import COMPARED_STEPS, SEEDS
+from ..experiment.seeds import COMPARED_STEPS, FEWEST, MOST
 from ..experiment.settings import Settings
 from ..machine.errors import InputError, nearest, one_line
 from ..machine.files import check_new_file
@@ -118,8 +118,8 @@ def _report(parser: Parser) -> None:
 
 def _findings(parser: Parser) -> None:
     _add_source(parser)
-    text = "runs of each kind, with seeds from 0 (default: %(default)s; a long study has 10)"
-    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=text)
+    text = f"runs of each kind, with seeds from 0 (default: as many as an hour allows here, from {FEWEST} to {MOST})"
+    parser.add_argument("--seeds", type=int, metavar="N", help=text)
     texts = {name: TEXTS[name] for name in ("faces", "size", "preset")}
     texts["steps"] = f"number of training steps; runs with another loss or other faces stop at {COMPARED_STEPS:,}"
     _add_options(parser, Settings(), texts)

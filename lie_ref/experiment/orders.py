@@ -1,6 +1,6 @@
 """Tries whether a bracket tells which order is better: the loss on held-out images, predicted and real, after swaps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..core.fields import inner
 from ..core.networks import Model
 from ..core.optimizers import Optimizer
 from ..core.problem import NO_PAIRS, Problem
-from ..core.types import Array
+from ..core.types import Array, Arrays
 from ..fast import engine
 from ..images.dataset import Dataset
 from ..measure.derivatives import swap_effect
@@ -50,38 +50,46 @@ def try_orders(settings: Settings, model: Model, dataset: Dataset, checkpoint: C
     swapped = {"examples": problem(rows[: 2 * min(PAIRS, len(rows) // 2)])}
     if pairs:
         swapped["mini-batches"] = problem(rows[: 2 * pairs * settings.batch], settings.batch)
+    gradient, epsilons = mean_gradient(held_out), (*EPSILONS, settings.lr)
     for kind, of in swapped.items():
         for name, optimizer in optimizers.items():
-            for epsilon in (*EPSILONS, settings.lr):
-                predicted, real = zip(*_swaps(of, held_out, optimizer, epsilon), strict=True)
+            swaps = _swaps(of, held_out, gradient, optimizer, epsilons)
+            for epsilon, (predicted, real) in zip(epsilons, swaps.tolist(), strict=True):
                 common = {"step": checkpoint.step, "kind": kind, "optimizer": name, "epsilon": epsilon}
-                found.append(common | {"predicted": list(predicted), "real": list(real)})
+                found.append(common | {"predicted": predicted, "real": real})
     whole = problem(rows[: batches * settings.batch], settings.batch).astype(np.float32)
+    watched = held_out.astype(np.float32)
+    value = values(whole, mean_gradient(watched))
     for name, optimizer in optimizers.items():
         common = {"step": checkpoint.step, "kind": "passes", "optimizer": name, "epsilon": settings.lr}
-        found.append(common | _passes(whole, held_out.astype(np.float32), optimizer, settings.lr, rng))
+        found.append(common | _passes(whole, watched, value, optimizer, settings.lr, rng))
     return found
 
 
-def _swaps(problem: Problem, held_out: Problem, optimizer: Optimizer, epsilon: float) -> Iterator[tuple[float, float]]:
-    """The predicted and the real loss after fields 2p, 2p + 1 minus that after 2p + 1, 2p, for each p."""
-    gradient = mean_gradient(held_out)
+def _swaps(
+    problem: Problem, held_out: Problem, gradient: Arrays, optimizer: Optimizer, epsilons: Sequence[float]
+) -> Array:
+    """The predicted and the real loss after fields 2p, 2p + 1 minus that after 2p + 1, 2p: (ε, 2, p).
+
+    `gradient` is that of the held-out loss.
+    """
+    found = np.zeros((len(epsilons), 2, len(problem.x) // 2))
     for first in range(0, len(problem.x), 2):
         x, y = (a[first : first + 2] for a in (problem.x, problem.y))
         two = replace(problem, x=x, y=y, pairs=np.array([[0, 1]]))
         g = engine.gradients(two)
-        effects = [at(swap_effect(two, g, optimizer, order), 0) for order in (1, 2)]
-        predicted = sum(epsilon ** (k + 1) * float(inner(gradient, effect)) for k, effect in enumerate(effects))
-        losses = [_loss_after(two, held_out, order, epsilon, optimizer) for order in ((0, 1), (1, 0))]
-        yield predicted, losses[0] - losses[1]
+        slopes = [float(inner(gradient, at(swap_effect(two, g, optimizer, order), 0))) for order in (1, 2)]
+        for e, epsilon in enumerate(epsilons):
+            losses = [_loss_after(two, held_out, order, epsilon, optimizer) for order in ((0, 1), (1, 0))]
+            found[e, :, first // 2] = epsilon * slopes[0] + epsilon**2 * slopes[1], losses[0] - losses[1]
+    return found
 
 
 def _passes(
-    problem: Problem, held_out: Problem, optimizer: Optimizer, epsilon: float, rng: np.random.Generator
+    problem: Problem, held_out: Problem, value: Array, optimizer: Optimizer, epsilon: float, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Whole passes in the order that the brackets of plain steps find best, in its reverse, and in random orders."""
+    """Passes in the order that is best by the values of plain steps' brackets, in its reverse, and in random orders."""
     count = len(problem.x)
-    value = values(problem, mean_gradient(held_out))
     best = best_order(value)
     given, orders = np.arange(count), [best, best[::-1], *(rng.permutation(count) for _ in range(RANDOM))]
     start = _loss_after(problem, held_out, given, epsilon, optimizer)

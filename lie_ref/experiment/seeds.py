@@ -5,6 +5,7 @@ experiment` does, and its checkpoints are sampled: see `sample`.  Runs other tha
 others and train for fewer steps.  All findings go to `summary.json` of the study.
 """
 
+import re
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from ..core.problem import NO_PAIRS, Problem
 from ..core.types import Array
 from ..images.dataset import Dataset
 from ..machine.errors import InputError, shortened
-from ..machine.files import from_json, make_folders, to_json, write_npz, write_text
+from ..machine.files import from_json, make_folders, read_json, to_json, write_npz, write_text
 from ..machine.progress import expectation
 from ..machine.threads import threads
 from ..machine.workers import completed
@@ -43,35 +44,37 @@ OF_FACES: dict[str, dict[str, Any]] = {  # the variants of synthetic faces only
     "clear": {"ambiguity": 0.0},
     "ambiguous": {"ambiguity": 2.0},
 }
-SEEDS = 6  # by `_cost` they take 58 minutes on synthetic faces if a step takes 50 ms and two runs go on at a time
+FEWEST, MOST = 3, 10  # seeds, if their number is not given
+HOUR = 3300  # seconds that they may take by `_cost`, which may be a tenth too low
 COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is lowest by then (CelebA 1,500, faces 2,000)
 SAMPLED = (100, 400, 600, 1000, 1500, 2000, 3000, 5000)  # steps at which checkpoints are sampled
 TRIED = (400, 5000)  # steps at which orders are tried
-SAMPLE, ORDERS = 450, 1400  # what a sample, and trying orders, cost, in training steps
+SAMPLE, ORDERS = 500, 2100  # what a sample, and trying orders, cost, in training steps
 SAMPLES = 2**23  # bytes of the samples of a run
 
 
 def run_study(
-    settings: Settings, seeds: int, out: Path, cache: Path, executor: Executor | None = None
+    settings: Settings, seeds: int | None, out: Path, cache: Path, executor: Executor | None = None
 ) -> dict[str, Any]:
     """Do or finish all runs of the study in the folder `out`; return the contents of its `summary.json`.
 
-    The runs go to any `concurrent.futures.Executor` whose workers see the same files; without one, they are done in
-    this process.  Raises InputError as `run_experiment` does.
+    Without a number of seeds, there are as many as the study was begun with, or else as this machine has time for in
+    an hour, from 3 to 10.  The runs go to any `concurrent.futures.Executor` whose workers see the same files; without
+    one, they are done in this process.  Raises InputError as `run_experiment` does.
     """
-    if not 1 <= seeds <= 1000:
+    if seeds is not None and not 1 <= seeds <= 1000:
         expected = "an integer >= 1" if seeds < 1 else "at most 1000"
         raise InputError(f"--seeds: expected {expected}, got {shortened(seeds)}")
     settings = settings.checked()
+    model, at_once = preset(settings.preset), threads() if executor else 1
+    seeds = seeds or _begun_with(out) or min(max(int(HOUR * at_once / _seconds(settings, model)), FEWEST), MOST)
     runs = [(variant, seed) for seed in range(seeds) for variant in variants(settings)]
     with held_folder(out), recorded(out, settings.command("findings", seeds=seeds)) as record:
         if settings.celeba:
             settings.open_images(cache)  # here, so that they are decoded by all processors
-        steps = sum(_cost(settings, variant) for variant, _ in runs)
-        model, at_once = preset(settings.preset), threads() if executor else 1
-        seconds = steps * seconds_per_step(model, settings.size, settings.batch)
         room = len(runs) * (len(settings.checkpoints) * 12 * model.parameter_count + SAMPLES)
-        print(f"{len(runs)} runs, {at_once} at a time: {expectation(seconds, room, at_once)}")
+        expected = expectation(seeds * _seconds(settings, model), room, at_once)
+        print(f"seeds: {seeds}; runs: {len(runs)}, {at_once} at a time; {expected}")
         record()
         work = [partial(_run, settings, *run, out.resolve(), cache.resolve()) for run in runs]
         for done, _ in enumerate(completed(executor, work), start=1):
@@ -154,9 +157,24 @@ def study_table(summary: dict[str, Any]) -> list[str]:
     return table({f"{summary['images']} (seeds: {len(summary['seeds'])})": summary["findings"]})
 
 
+def _begun_with(out: Path) -> int | None:
+    """The number of seeds in the command of a study that was begun in this folder."""
+    try:
+        named = re.search(r" --seeds (\d+)", read_json(out / "record.json")["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no study, or a damaged record, which is an error elsewhere
+    return int(named[1]) if named else None
+
+
 def _sampled(plain: bool) -> list[int]:
     """The steps at which a run is sampled: those to which claims apply."""
     return [step for step in SAMPLED if step >= (SETTLED if plain else LATE)]
+
+
+def _seconds(settings: Settings, model: Model) -> float:
+    """About how long the runs of one seed take, one after the other, on this machine."""
+    steps = sum(_cost(settings, variant) for variant in variants(settings))
+    return steps * seconds_per_step(model, settings.size, settings.batch)
 
 
 def _cost(settings: Settings, variant: str) -> int:
