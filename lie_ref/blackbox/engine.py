@@ -18,7 +18,8 @@ from .extrapolation import Derivative, Sample, Start, derivative, difference, no
 
 STEP = 8.0  # rounding errors by which θ is changed to measure noise, as in `oracle.tolerance`
 TRIALS = 3
-POINTS = 6  # along a line, beside θ
+PLACES = np.sqrt(6 * np.arange(7))  # on a line; at equal distances, rounding errors may be equal too
+CLOSE = 2.0**-4  # of their distance; at √(rounding error), networks in float32 may have kinks between them
 SMOOTH = 64.0  # rounding errors; a smooth function has less noise, one that is computed in a lower precision more
 COARSER = (2.0**-24, 2.0**-11, 2.0**-8)  # the rounding errors of float32, half and bfloat16
 LOGITS = "logits"  # the name of the only array of θ ↦ z
@@ -62,9 +63,9 @@ class Differences:
         # A function may take θ, or be computed, in a lower precision than it shows; then smaller changes do nothing.
         for coarse in (fine := max(unit(self.theta), unit(value)), *COARSER):
             trials = [_apart(f(Shaken(self.theta, STEP * coarse, trial)), value) for trial in range(TRIALS)]
-            moved = (Shaken(self.theta, k * coarse**0.5, TRIALS) for k in range(1, POINTS + 1))
+            moved = (Shaken(self.theta, CLOSE * place * coarse**0.5, TRIALS) for place in PLACES[1:])
             line = np.array([sample.of(value), *(sample.of(f(theta)) for theta in moved)])
-            uneven = roughness(line, sample)
+            uneven = roughness(line, PLACES, sample)
             smooth = np.any(line[-1] != line[0]) and np.linalg.norm(uneven) <= SMOOTH * coarse * whole
             if smooth or any(change for trial in trials for change in trial.values()):
                 break

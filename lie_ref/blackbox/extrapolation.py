@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import comb
 
 import numpy as np
 
@@ -37,7 +36,7 @@ SIGNIFICANT = 30.0  # errors by which both sides differ at a kink; fewer are all
 TRUE = 8.0  # how much larger than its estimate an error may be; at kinks some were
 KEPT = 1 << 20  # numbers of which the tableau is kept; of larger functions, only a sample of each tensor
 SAMPLE = 1 << 14  # numbers of a tensor, then
-ORDER = 4  # of the differences that show noise
+DEGREE = 3  # of a polynomial that a function without noise follows over a very short line
 
 
 @dataclass(frozen=True)
@@ -274,18 +273,18 @@ def _combine(found: Arrays, f: Function, theta: Arrays, direction: Arrays, table
                     found[name] += (c / (2 * step)) * a
 
 
-def roughness(line: Array, sample: Sample) -> Array:
-    """The norm of the noise in each tensor of a function, (tensors,), from its values (points, numbers) along a line.
+def roughness(line: Array, places: Array, sample: Sample) -> Array:
+    """The norm of the noise in each tensor of a function, (tensors,), from values (n, numbers) at n places of a line.
 
-    The high differences of a smooth function vanish.  Those of noise are √(2k over k) times as large as the noise
-    (Hamming 1971, Moré and Wild 2011).
+    It is what a polynomial of degree 3 leaves: combinations of the values, with coefficients of norm 1, to which such
+    a polynomial adds nothing, and noise as much as it has in a single value (after Hamming 1971, Moré and Wild 2011).
 
-    >>> points, noise = np.linspace(0, 1e-3, 7)[:, None], 1e-12 * np.random.default_rng(0).standard_normal((7, 100))
-    >>> roughness(np.exp(points + noise), Sample({"t": np.ones(100)})).round(12)
-    array([1.1e-11])
+    >>> places, noise = np.arange(7.0), 1e-12 * np.random.default_rng(0).standard_normal((7, 100))
+    >>> roughness(np.exp(1e-4 * places[:, None]) + noise, places, Sample({"t": np.ones(100)})).round(12)
+    array([1.e-11])
     """
-    differences = np.diff(line, n=ORDER, axis=0) / comb(2 * ORDER, ORDER) ** 0.5
-    found = np.max([sample.norms(row) for row in differences], axis=0)
+    free = np.linalg.qr(np.vander(places, DEGREE + 1), mode="complete")[0][:, DEGREE + 1 :]
+    found = np.max([sample.norms(row) for row in free.T @ (line - line[0])], axis=0)
     return np.where(np.isfinite(found), found, np.inf)
 
 

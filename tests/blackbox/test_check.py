@@ -303,3 +303,60 @@ def test_a_product_that_is_a_little_wrong_in_no_pattern_has_no_name() -> None:
     verdict = check_hvp(lambda t: t**3, theta, d, wrong)
     assert (verdict.agrees, verdict.diagnosis) == (False, ())
     assert "which would tell more" not in str(verdict)
+
+
+@pytest.mark.parametrize("loss", [1e-3, 1e-5, 1e-7])
+def test_a_network_that_is_sure_of_its_examples_is_decided(loss: float) -> None:
+    """Of a softmax regression: the gradient (p − y) xᵀ has the rounding errors of p, which are large beside 1 − p."""
+    labels = [0, 2]
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x, logits = rng.standard_normal((2, 6)), 0.3 * rng.standard_normal((2, 4))
+        logits[[0, 1], labels] = np.log(3 / loss)
+        theta = (np.linalg.pinv(x) @ logits).T
+
+        def probabilities(theta: np.ndarray, i: int, x: np.ndarray = x) -> np.ndarray:
+            p = np.exp(theta @ x[i] - (theta @ x[i]).max())
+            return p / p.sum()
+
+        def gradient(theta: np.ndarray, i: int, x: np.ndarray = x, p: Any = probabilities) -> np.ndarray:
+            return np.outer(p(theta, i) - np.eye(4)[labels[i]], x[i])
+
+        def hvp(theta: np.ndarray, i: int, d: np.ndarray, x: np.ndarray = x, of: Any = probabilities) -> np.ndarray:
+            p, z = of(theta, i), d @ x[i]
+            return np.outer(p * ((z[:, None] - z) @ p), x[i])  # without the cancellation in z − p · z
+
+        assert check(gradient, theta, {"hvp": hvp}).agrees
+        assert check(gradient, theta, {"hvp": lambda *given, h=hvp: 1.001 * h(*given)}).agrees is False
+
+
+@pytest.mark.parametrize("theta", [0.03, 0.123])
+def test_a_number_on_which_a_gradient_depends_little_does_not_make_it_imprecise(theta: float) -> None:
+    """cos is the same at 0.03 and 8 rounding errors beside it, but it is not computed in float32."""
+    for factor in (1.0, 1.001):
+        found = check_hvp(np.cos, np.array(theta), np.array(1.0), np.array(-factor * np.sin(theta)))
+        assert found.agrees is (factor == 1)
+        assert found.decided > 8
+
+
+def test_a_sample_of_a_large_embedding_sees_the_few_rows_that_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (extrapolation, problem):
+        monkeypatch.setattr(module, "KEPT", 10)
+    monkeypatch.setattr(extrapolation, "SAMPLE", 40)
+    theta, words = np.random.default_rng(0).standard_normal((5000, 4)), [[7, 4321], [7, 300]]
+
+    def gradient(theta: np.ndarray, i: int) -> np.ndarray:
+        """Of L_i = Σ sin(the words' sum)."""
+        g = np.zeros_like(theta)
+        g[words[i]] = np.cos(theta[words[i]].sum(axis=0))
+        return g
+
+    def hvp(theta: np.ndarray, i: int, d: np.ndarray) -> np.ndarray:
+        h = np.zeros_like(theta)
+        h[words[i]] = -np.sin(theta[words[i]].sum(axis=0)) * d[words[i]].sum(axis=0)
+        return h
+
+    right = check(gradient, theta, {"hvp": hvp})
+    assert right.agrees
+    assert right.decided > 9
+    assert check(gradient, theta, {"hvp": lambda *given: 1.0001 * hvp(*given)}).agrees is False
