@@ -49,7 +49,7 @@ def take(run: Path, name: str) -> None:
     of = "results.json" if (run / "results.json").exists() else "summary.json"
     record, found = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("record.json", of))
     found = {"record": record, **found}
-    if "settings" in found:
+    if found.get("settings", {}).get("celeba"):
         found["settings"] |= {"celeba": "DIR"}  # wherever it was
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(found, separators=(",", ":"), ensure_ascii=False) + "\n", "utf-8")

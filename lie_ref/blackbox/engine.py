@@ -73,9 +73,8 @@ class Differences:
             coarse = fine
             self.steady.add(number)
         changes = {name: max(trial[name] for trial in trials) / STEP for name in value}
-        jumps = dict(zip(sample.names, uneven.tolist(), strict=True))
-        level = {n: max(coarse * size(a), again[n], changes[n], jumps.get(n, 0.0)) for n, a in value.items()}
-        self.starts[number] = Start.of(value, level, coarse)
+        level = np.array([max(coarse * size(value[name]), again[name], changes[name]) for name in sample.names])
+        self.starts[number] = Start(sample, line[0], np.maximum(level, uneven), coarse)
         return self.starts[number]
 
     def value(self, number: int | None) -> Arrays:

@@ -90,10 +90,8 @@ def _answer(task: Task) -> str:
         each = ", ".join(f"{spoken(entry['score'])} {percent(entry['value'])}" for entry in ranked)
         words.append(f"How often a score is higher for a false label than for a true one: {each}.")
     of = Counter(finding["verdict"] for finding in task["findings"])
-    hold, fail, open_ = of["holds"], of["fails"], of["undecided"]
-    verbs = f"hold{'s' * (hold == 1)}", f"fail{'s' * (fail == 1)}", "is" if open_ == 1 else "are"
-    counts = f"{hold} {verbs[0]}, {fail} {verbs[1]}, and {open_} {verbs[2]} undecided"
-    return " ".join([*words, f"Of {of.total()} claims {counts}."])
+    counts = f"{of['holds']} held, {of['fails']} failed, and {of['undecided']} remained undecided"
+    return " ".join([*words, f"Of {of.total()} claims, {counts}."])
 
 
 def _sentences(task: Task) -> dict[str, str]:

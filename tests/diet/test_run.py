@@ -285,9 +285,8 @@ def test_the_page_says_first_what_brackets_gain_which_score_finds_false_labels_a
     answer = page.split('<p class="answer">')[1].split("</p>")[0]
     verdicts = [finding["verdict"] for finding in task["findings"]]
     hold, fail, undecided = (verdicts.count(verdict) for verdict in ("holds", "fails", "undecided"))
-    told = f"Of {len(verdicts)} claims {hold} hold, {fail} fail, and {undecided} are undecided."
     assert answer.endswith(
-        told.replace(" 1 hold", " 1 holds").replace(" 1 fail", " 1 fails").replace(" 1 are", " 1 is")
+        f"Of {len(verdicts)} claims, {hold} held, {fail} failed, and {undecided} remained undecided."
     )
     best = max(task["noise"], key=lambda entry: entry["value"])
     words = {"el2n/early": "early EL2N", "forgetting/end": "forgetting", "grand/early": "early GraNd"}
