@@ -25,6 +25,7 @@ ALLOWED = 32.0  # times the estimated errors of differences; at kinks, true erro
 COARSE = 1e-3  # the relative error that a single difference may have
 NOISY = 8.0  # times the measured noise that it may have
 UNSTEADY = 1e4  # rounding errors; random numbers make larger differences between two calls at θ
+PRECISIONS = {2.0**-53: "float64", 2.0**-24: "float32", 2.0**-11: "float16", 2.0**-8: "bfloat16"}  # by rounding error
 GROWTH = 1000.0  # the largest growth of rounding errors that is allowed to candidates of a lower precision
 
 
@@ -87,6 +88,11 @@ class Fields(Vector):
         return {n: apart for n, apart in self.engine.repeated.items() if apart > UNSTEADY * self.engine.starts[n].unit}
 
     @property
+    def coarsest(self) -> float:
+        """The largest rounding error of the functions, which may be computed in a lower precision than θ has."""
+        return max(start.unit for start in self.engine.starts.values())
+
+    @property
     def constant(self) -> bool:
         """Whether no gradient of which there are products depends on θ, as far as its values tell."""
         differentiated = {int(self.x[j]) for pair in self.pairs for j in pair[::-1][: self.engine.sides]}
@@ -109,7 +115,7 @@ class Fields(Vector):
             return "both sides of a kink at theta differ"
         if rounding < whole / 10:
             return "there are kinks close to theta"
-        return f"of rounding in {min((t.dtype for t in self.params.values()), key=lambda d: np.finfo(d).nmant)}"
+        return f"of rounding in {PRECISIONS.get(self.coarsest, 'theta')}"
 
     def advice(self, narrow: bool) -> str:
         """What decides more."""
@@ -121,10 +127,10 @@ class Fields(Vector):
             answers = [a for key, a in self.outputs.items() if quantity_of(key) == quantity]
             if answers and not any(a.any() for a in answers):
                 return f"examples or directions whose {quantity} is not 0"
-        single = unit(self.params) > float(np.finfo(np.float64).eps)
-        return (
-            "theta in float64, or " * single + "a theta that is farther from kinks, or smooth functions in their place"
-        )
+        wider = ""
+        if self.coarsest > np.finfo(np.float64).eps:
+            wider = f"{'theta' if self.coarsest == unit(self.params) else 'gradients computed'} in float64, or "
+        return f"{wider}a theta that is farther from kinks, or smooth functions in their place"
 
     def unused(self) -> list[str]:
         """The tensors that have a gradient, though moving one of them alone does not change the gradient."""

@@ -225,7 +225,7 @@ def _line(name: str, q: Agreement) -> str:
     if q.required_digits == 0:
         required = "none required" if q.agrees else "where it should be 0 up to rounding errors"
     if q.required_digits < np.finfo(q.dtype).precision / 3 and (q.agrees or q.required_digits > 0):
-        required += f" (rounding in {q.dtype} leaves {'few' if q.required_digits > 0 else 'none'} here)"
+        required += f" (rounding leaves {'few' if q.required_digits > 0 else 'none'} here)"
     return f"  {name:<12} {said} {q.digits:.1f} digits, {required}, worst in {q.place}"
 
 

@@ -360,3 +360,18 @@ def test_a_sample_of_a_large_embedding_sees_the_few_rows_that_are_used(monkeypat
     assert right.agrees
     assert right.decided > 9
     assert check(gradient, theta, {"hvp": lambda *given: 1.0001 * hvp(*given)}).agrees is False
+
+
+@pytest.mark.parametrize(("precision", "agrees"), [(np.float32, True), (np.float16, None)])
+def test_a_gradient_that_is_computed_in_a_lower_precision_than_it_shows_is_known(precision: Any, agrees: Any) -> None:
+    rng = np.random.default_rng(0)
+    a, theta = rng.standard_normal((2, 50, 50)) / 7, rng.standard_normal(50)
+
+    def gradient(theta: np.ndarray, i: int) -> np.ndarray:
+        low = a[i].astype(precision)
+        return (low.T @ np.tanh(low @ theta.astype(precision))).astype(float)
+
+    found = check(gradient, theta, {"hvp": lambda t, i, d: a[i].T @ ((1 - np.tanh(a[i] @ t) ** 2) * (a[i] @ d))})
+    assert found.agrees is agrees
+    assert agrees or "because of rounding in float16" in str(found)
+    assert agrees or "To decide more, use gradients computed in float64, or" in str(found)
