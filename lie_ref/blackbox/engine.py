@@ -18,9 +18,9 @@ from .extrapolation import Derivative, Sample, Start, derivative, difference, no
 
 STEP = 8.0  # rounding errors by which θ is changed to measure noise, as in `oracle.tolerance`
 TRIALS = 3
-PLACES = np.sqrt(6 * np.arange(7))  # on a line; at equal distances, rounding errors may be equal too
-CLOSE = 2.0**-4  # of their distance; at √(rounding error), networks in float32 may have kinks between them
-SMOOTH = 64.0  # rounding errors; a smooth function has less noise, one that is computed in a lower precision more
+PLACES = np.sqrt(6 * np.arange(7))  # of points on a line; points at equal distances may have equal rounding errors
+CLOSE = 2.0**-4  # the unit of these places, in roots of a rounding error; at 1, float32 networks have kinks on the line
+SMOOTH = 64.0  # rounding errors; functions that are computed in a lower precision than they show have more noise
 COARSER = (2.0**-24, 2.0**-11, 2.0**-8)  # the rounding errors of float32, half and bfloat16
 LOGITS = "logits"  # the name of the only array of θ ↦ z
 Point = Mapping[str, Array]

@@ -153,8 +153,7 @@ class Moved(Mapping[str, Array]):
 class Sample:
     """The numbers of named arrays as one vector: all of them, or of large arrays a random sample of each tensor.
 
-    Of a tensor with zeros, such as the gradient of an embedding of which few rows are used, one half of the sample is
-    zeros, and the other is not.
+    If a tensor has zeros, such as the gradient of an embedding with few used rows, half of its sample is not zero.
     """
 
     def __init__(self, like: Arrays, whole: bool = False) -> None:
@@ -194,7 +193,7 @@ class Sample:
 
 
 def _sample(flat: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """The places of some numbers, and how many numbers each of them stands for."""
+    """The places (m,) of some numbers of a vector (n,), and how many numbers each of them stands for, (m,)."""
     parts = [part for part in (np.flatnonzero(flat), np.flatnonzero(flat == 0)) if part.size]
     most = SAMPLE // len(parts)
     places = [np.unique(rng.choice(part, most)) if part.size > most else part for part in parts]
@@ -276,8 +275,9 @@ def _combine(found: Arrays, f: Function, theta: Arrays, direction: Arrays, table
 def roughness(line: Array, places: Array, sample: Sample) -> Array:
     """The norm of the noise in each tensor of a function, (tensors,), from values (n, numbers) at n places of a line.
 
-    It is what a polynomial of degree 3 leaves: combinations of the values, with coefficients of norm 1, to which such
-    a polynomial adds nothing, and noise as much as it has in a single value (after Hamming 1971, Moré and Wild 2011).
+    A smooth function is nearly a cubic polynomial on a short line.  Some combinations of the values are 0 for every
+    cubic polynomial.  With coefficients of norm 1, they have the noise of a single value (Hamming 1971, Moré and Wild
+    2011).
 
     >>> places, noise = np.arange(7.0), 1e-12 * np.random.default_rng(0).standard_normal((7, 100))
     >>> roughness(np.exp(1e-4 * places[:, None]) + noise, places, Sample({"t": np.ones(100)})).round(12)

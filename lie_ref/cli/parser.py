@@ -118,7 +118,7 @@ def _report(parser: Parser) -> None:
 
 def _findings(parser: Parser) -> None:
     _add_source(parser)
-    text = f"runs of each kind, with seeds from 0 (default: as many as an hour allows here, from {FEWEST} to {MOST})"
+    text = f"runs of each kind, with seeds from 0 (default: {FEWEST} to {MOST}, the most that fit into an hour)"
     parser.add_argument("--seeds", type=int, metavar="N", help=text)
     texts = {name: TEXTS[name] for name in ("faces", "size", "preset")}
     texts["steps"] = f"number of training steps; runs with another loss or other faces stop at {COMPARED_STEPS:,}"

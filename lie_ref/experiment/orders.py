@@ -88,7 +88,7 @@ def _swaps(
 def _passes(
     problem: Problem, held_out: Problem, value: Array, optimizer: Optimizer, epsilon: float, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Passes in the order that is best by the values of plain steps' brackets, in its reverse, and in random orders."""
+    """Whole passes in the order that is best by the `value` of brackets, in its reverse, and in random orders."""
     count = len(problem.x)
     best = best_order(value)
     given, orders = np.arange(count), [best, best[::-1], *(rng.permutation(count) for _ in range(RANDOM))]

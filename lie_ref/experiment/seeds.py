@@ -58,9 +58,9 @@ def run_study(
 ) -> dict[str, Any]:
     """Do or finish all runs of the study in the folder `out`; return the contents of its `summary.json`.
 
-    Without a number of seeds, there are as many as the study was begun with, or else as this machine has time for in
-    an hour, from 3 to 10.  The runs go to any `concurrent.futures.Executor` whose workers see the same files; without
-    one, they are done in this process.  Raises InputError as `run_experiment` does.
+    If `seeds` is None, a study that was begun keeps its number of seeds.  A new one takes the most that fit into an
+    hour on this machine, from 3 to 10.  The runs go to any `concurrent.futures.Executor` whose workers see the same
+    files; without one, they are done in this process.  Raises InputError as `run_experiment` does.
     """
     if seeds is not None and not 1 <= seeds <= 1000:
         expected = "an integer >= 1" if seeds < 1 else "at most 1000"
