@@ -67,8 +67,8 @@ function format(value, digits = 3) {
 const thousandths = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−"));
 const signed = (value) => (value > 0 ? "+" : "") + format(value);
 const percent = (share, digits = share > 0.1 && share < 0.9 ? 1 : 2) => `${(100 * share).toFixed(digits)}\u00a0%`;
-/** A share that may be as small as it likes or above 1, with two significant digits. */
-const smallPercent = (share) => `${format(100 * share, 2)}\u00a0%`;
+/** A share that may be as small as it likes or above 1: two significant digits, three from 95 % on. */
+const smallPercent = (share) => `${format(100 * share, share < 0.95 ? 2 : 3)}\u00a0%`;
 const plainName = (a) => attributes[a].replaceAll("_", " ");
 
 // The data, which are decoded when they are first shown

@@ -433,6 +433,8 @@ def test_where_the_expansion_was_seen_to_fail_the_figures_are_grey(page: Explore
     assert "within 10 % up to ε = 0.001; at ε = 0.01, error 30\u00a0%." in page.text("#test-says")
     page.choose("views", "momentum")
     assert page.text("#validity") == "not tested for these steps"
+    shares = page.driver.execute_script("return [0.0123, 0.284, 0.996, 1.04].map(smallPercent)")
+    assert shares == ["1.2\u00a0%", "28\u00a0%", "99.6\u00a0%", "104\u00a0%"]  # more than 100 % does not look like it
 
 
 def test_the_square_has_the_corners_of_the_real_steps(page: Explorer, files: RunFiles) -> None:
