@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -163,6 +164,45 @@ def test_no_piece_of_work_carries_images_weights_or_labels(
             diet.run_diet(settings, tmp_path / "diet", cache, executor)
     assert len(executor.sizes) == 33 + 1 + 5 + 2
     assert max(executor.sizes) < 3000
+
+
+class Losing(ThreadPoolExecutor):
+    """Loses each piece of work so many times before it does it, as Dask may when it loses a worker."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(1)
+        self.times, self.lost = times, Counter[Any]()
+
+    def submit(self, f: Any, /, *given: Any, **named: Any) -> Any:
+        self.lost[given] += 1
+        return super().submit(_lose) if self.lost[given] <= self.times else super().submit(f, *given, **named)
+
+
+def _lose() -> None:
+    raise ValueError("too many values to unpack (expected 3)")  # as in distributed.cfexecutor, where results get lost
+
+
+def test_a_piece_that_the_executor_loses_is_done_again_but_not_for_ever() -> None:
+    work = [partial(pow, k, 2) for k in range(5)]
+    with Losing(2) as executor:
+        assert sorted(completed(executor, work)) == [(k, k * k) for k in range(5)]
+    with Losing(3) as executor, pytest.raises(ValueError, match="too many values"):
+        list(completed(executor, work))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_of_the_work_is_not_tried_again(kind: str, tmp_path: Path) -> None:
+    """Neither that of a piece that cannot be done nor the death of a worker, which may have been short of memory."""
+    with KINDS[kind]() as executor, pytest.raises(FileExistsError):
+        list(completed(executor, [partial(_once, tmp_path / "a", partial(os.mkdir, tmp_path))]))
+    if kind != "threads":
+        with KINDS[kind]() as executor, pytest.raises(InputError, match="a worker process ended"):
+            list(completed(executor, [partial(_once, tmp_path / "b", partial(os._exit, 1))]))
+
+
+def _once(path: Path, do: Callable[[], None]) -> None:
+    path.touch(exist_ok=False)
+    do()
 
 
 def test_no_more_work_begins_after_an_error() -> None:

@@ -23,7 +23,8 @@ def completed(executor: Executor | None, work: Iterable[Callable[[], Result]]) -
     """The place and the result of each piece of work as it is finished; without an executor, in this process.
 
     An executor begins with the first pieces while `work` still makes others.  When an error, Ctrl-C or the end of the
-    loop stops it, no further work is started.  Raises InputError if the executor loses its workers.
+    loop stops it, no further work is started.  A piece that the executor loses (as Dask may when a
+    worker is killed) is given to it again, at most twice.  Raises InputError if the executor loses all its workers.
 
     >>> list(completed(None, [lambda: 3, lambda: 4]))
     [(0, 3), (1, 4)]
@@ -31,21 +32,46 @@ def completed(executor: Executor | None, work: Iterable[Callable[[], Result]]) -
     if executor is None:
         yield from ((k, do()) for k, do in enumerate(work))
         return
-    places: dict[Future[Result], int] = {}
+    given: dict[Future[Result], tuple[int, Callable[[], Result], int]] = {}
     done: SimpleQueue[Future[Result]] = SimpleQueue()
+
+    def give(k: int, do: Callable[[], Result], tries: int = 3) -> None:
+        future = executor.submit(_own_errors, do)
+        given[future] = k, do, tries
+        future.add_done_callback(done.put)
+
+    def take() -> list[tuple[int, Result]]:
+        """What the next piece found that is finished, or nothing if it was lost and is done again."""
+        k, do, tries = given.pop(future := done.get())
+        try:
+            return [(k, future.result())]
+        except Exception as error:
+            if tries == 1 or isinstance(error, (BrokenExecutor, InputError)) or hasattr(error, "of_the_work"):
+                raise
+        give(k, do, tries - 1)
+        return []
+
     try:
         for k, do in enumerate(work):
-            places[future := executor.submit(do)] = k
-            future.add_done_callback(done.put)
+            give(k, do)
             while not done.empty():
-                yield places.pop(future := done.get()), future.result()
-        while places:
-            yield places.pop(future := done.get()), future.result()
+                yield from take()
+        while given:
+            yield from take()
     except BrokenExecutor as error:  # all its futures have failed
         raise InputError(f"{ENDED}{UNGUARDED}") from error
     finally:
-        for future in places:
+        for future in given:
             future.cancel()
+
+
+def _own_errors(do: Callable[[], Result]) -> Result:
+    """Do it, and mark its errors, which doing it again would repeat; other errors come from the executor."""
+    try:
+        return do()
+    except Exception as error:
+        error.of_the_work = True  # type: ignore[attr-defined]
+        raise
 
 
 @contextmanager
