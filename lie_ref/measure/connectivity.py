@@ -23,7 +23,8 @@ def interpolated(a: Arrays, b: Arrays, alpha: float) -> Arrays:
     {'w': array([1., 2.])}
     """
     check_shapes("b", b, {name: p.shape for name, p in a.items()})
-    return {name: ((1 - alpha) * p + alpha * b[name]).astype(p.dtype) for name, p in a.items()}
+    alpha = float(alpha)  # a number of NumPy's would make float64 of float32
+    return {name: (1 - alpha) * p + alpha * b[name] for name, p in a.items()}
 
 
 def batch_norm_statistics(model: Model, params: Arrays, batches: Iterable[Array]) -> Arrays:

@@ -171,7 +171,7 @@ def bracket_score(
     >>> bool(score.rms[0] == score.rms[1] > 0)
     True
     """
-    partners = checked_indices("partners", partners, len(y))
+    partners = checked_indices("partners", partners, min(_length("x", x), _length("y", y)))
     if len(np.unique(partners)) == 1:
         raise ValueError(f"partners: expected at least two different examples, or {partners[0]} has none, got one")
     of_partners = [np.concatenate([a[j : j + 1] for j in partners.tolist()]) for a in (x, y)]
@@ -190,8 +190,8 @@ def bracket_score(
 
 
 def _rms(a: Array, chosen: Array) -> Array:
-    """The root of the mean square of the chosen entries of each row."""
-    return np.sqrt(np.mean(np.square(a), axis=1, where=chosen))
+    """The root of the mean square of the chosen entries of each row, whose squares neither overflow nor vanish."""
+    return np.hypot.reduce(a, axis=1, where=chosen) / np.sqrt(np.sum(chosen, axis=1))
 
 
 def _expected(states: Sequence[State], score: Callable[[State], Array]) -> Array:
@@ -204,9 +204,18 @@ def _expected(states: Sequence[State], score: Callable[[State], Array]) -> Array
     return np.mean([score(state) for state in states], axis=0)
 
 
+def _length(argument: str, rows: Rows) -> int:
+    """The number of rows.  Raises TypeError for what has no length, or no slices."""
+    try:
+        rows[:0]
+        return len(rows)
+    except Exception as error:
+        raise TypeError(f"{argument}: expected an array of n rows, got {type(rows).__name__}") from error
+
+
 def _in_batches(score: Callable[[slice], Array], x: Rows, y: Rows, most: int = ROWS) -> Array:
     """The score of all examples, at most `most` at a time.  Raises ValueError for none, or too few targets."""
-    if len(x) != len(y) or len(x) == 0:
+    if _length("x", x) != _length("y", y) or len(x) == 0:
         raise ValueError(f"y: expected as many targets as examples, at least one, got {len(y)} for {len(x)}")
     rows = max(1, min(ROWS, most))
     return np.concatenate([score(slice(start, start + rows)) for start in range(0, len(x), rows)])

@@ -78,6 +78,13 @@ def test_the_barrier_is_the_height_above_the_chord():
     assert error_barrier([0.2, 0.1, 0.2]) == 0  # a valley has no barrier
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, int])
+def test_points_between_integers_are_not_integers_and_float32_stays_float32(dtype: type) -> None:
+    found = interpolated({"w": np.array([0, 1], dtype)}, {"w": np.array([1, 3], dtype)}, np.float64(0.5))["w"]
+    np.testing.assert_array_equal(found, [0.5, 2.0])
+    assert found.dtype == (np.float64 if dtype is int else dtype)
+
+
 def test_errors_name_the_argument_what_came_and_what_was_expected():
     params, _ = generic_state(NET, 7)
     with pytest.raises(ValueError, match="b: expected the model's 3 names, but 'c' is missing"):

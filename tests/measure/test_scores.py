@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise, product
 
 import numpy as np
@@ -179,7 +180,9 @@ def test_a_relative_score_without_a_gradient_is_infinite_or_zero_without_a_warni
 def test_scores_that_overflow_are_not_finite_and_raise_no_error():
     model, x, y = lie_ref.mlp([2, 1]), np.array([[1.0, 0.0], [1.0, 1.0]]), np.zeros((2, 1))
     states = [({name: np.ones_like(p) for name, p in model.init()[0].items()}, {})]
-    assert np.isinf(bracket_score(model, states, 1e60 * x, y, [0, 1], "mse").rms).all()
+    assert not np.isfinite(bracket_score(model, states, 1e120 * x, y, [0, 1], "mse").rms).any()
+    rms = bracket_score(model, states, 1e60 * x, y, [0, 1], "mse").rms  # whose squares overflow
+    assert np.isfinite(rms).all()
     assert not np.isfinite(grand(model, states, 1e200 * x, y, "mse")).any()
 
 
@@ -218,6 +221,21 @@ def test_norms_that_are_too_small_to_be_squared_are_not_zero():
     state = {"0.weight": np.full((1, 2), -100.0), "0.bias": np.array([-200.0])}, {}
     np.testing.assert_allclose(el2n(model, [state], x, y), np.exp(-400), rtol=1e-12)
     np.testing.assert_allclose(grand(model, [state], x, y), np.sqrt(3) * np.exp(-400), rtol=1e-12)
+
+
+def test_brackets_that_are_too_small_to_be_squared_are_not_zero():
+    """With probabilities p = σ(−200) and inputs u = (x, 1), the bracket is p² ⟨u_i, u_j⟩ (u_j − u_i)."""
+    state = {"0.weight": np.zeros((1, 2)), "0.bias": np.array([-200.0])}, {}
+    found = bracket_score(lie_ref.mlp([2, 1]), [state], np.array([[1.0, 0.0], [0.0, 2.0]]), np.zeros((2, 1)), [0, 1])
+    np.testing.assert_allclose(found.rms, np.sqrt(5) * np.exp(-400), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [None, 3, np.float64(1), {"a": 1}], ids=repr)
+def test_what_has_no_rows_is_named(rows):
+    for name, rows_of_both in (("x", (rows, Y)), ("y", (X, rows))):
+        for call in (grand, el2n, partial(bracket_score, partners=[0, 1])):
+            with pytest.raises(TypeError, match=rf"^{name}: expected an array of n rows, got {type(rows).__name__}$"):
+                call(MLPS[0], [STATE], *rows_of_both)
 
 
 @pytest.mark.parametrize(
