@@ -202,12 +202,17 @@ def _sample(flat: Array, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def own_size(theta: Arrays, direction: Arrays) -> float:
-    """The step along a direction that moves half of the numbers of some tensor by at least their own size."""
+    """The step along a direction that moves half of the numbers of some tensor by at least their own size.
+
+    The size of a tensor of zeros is not known, and taken to be 1.
+    """
     sizes = [np.inf]
     for name, t in theta.items():
         d = direction[name]
-        if (moved := (t != 0) & (d != 0)).any():
-            sizes.append(float(np.median(np.abs(t[moved] / d[moved]))))
+        if (known := (d != 0) & (t != 0)).any():
+            sizes.append(float(np.median(np.abs(t[known] / d[known]))))
+        elif d.any():
+            sizes.append(1 / float(np.median(np.abs(d[d != 0]))))
     return min(sizes)
 
 

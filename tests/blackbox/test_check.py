@@ -296,6 +296,27 @@ def test_a_tensor_that_is_much_larger_than_the_others_does_not_hide_them(
         assert dtype == np.float32 or right.decided > 9
 
 
+def test_a_tensor_of_zeros_is_seen_beside_a_large_one() -> None:
+    """L_i = (tanh(w · x_i + b) / 2 − 1)² / 2 + 1e-6 T² / 2, with w = 0 and a large T."""
+    x, bias = np.array([[1.0, -0.5, 2.0], [0.3, 1.5, -1.0]]), 0.3
+    theta = {"T": np.array([1e5]), "w": np.zeros(3)}
+
+    def gradient(t: Any, i: int) -> Any:
+        z = np.tanh(t["w"] @ x[i] + bias)
+        return {"T": 1e-6 * t["T"], "w": (z / 2 - 1) / 2 * (1 - z * z) * x[i]}
+
+    def hvp(t: Any, i: int, d: Any, w_part: float = 1.0) -> Any:
+        z = np.tanh(t["w"] @ x[i] + bias)
+        s = 1 - z * z
+        slope = s * s / 4 - (z / 2 - 1) * z * s
+        return {"T": 1e-6 * d["T"], "w": w_part * slope * (d["w"] @ x[i]) * x[i]}
+
+    right = check(gradient, theta, {"hvp": hvp})
+    assert right.agrees
+    assert right.decided > 11
+    assert check(gradient, theta, {"hvp": lambda *given: hvp(*given, w_part=0.0)}).agrees is False
+
+
 def test_a_product_that_is_a_little_wrong_in_no_pattern_has_no_name() -> None:
     rng = np.random.default_rng(0)
     theta, d = rng.normal(size=(2, 50))
