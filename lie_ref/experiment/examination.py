@@ -39,7 +39,8 @@ def examine(settings: Settings, model: Model, dataset: Dataset, checkpoint: Chec
     solution = Solution(among_first(whole, EXAMPLES), engine)
     problem, adam = solution.problem, checkpoint.adam(settings.betas)
     plain, shuffled = plain_swaps(solution), shuffled_rms(solution, settings.rng("shuffled", checkpoint.step))
-    views = {view: optimizer_swaps(solution, *given) for view, given in optimizers_at(checkpoint, settings).items()}
+    optimizers = optimizers_at(checkpoint, settings, np.float64)
+    views = {view: optimizer_swaps(solution, *given) for view, given in optimizers.items()}
     z, attributes = engine.logits(problem, x), dataset.attributes
     epsilons = sorted({*SQUARES, settings.lr})
     with np.errstate(all="ignore"):  # ε may be too long a step

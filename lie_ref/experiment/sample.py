@@ -52,12 +52,12 @@ def hair_of(labels: Array, attributes: Sequence[str]) -> Array:
     return np.where(colours.any(axis=1), colours.argmax(axis=1), len(HAIR))
 
 
-def optimizers_at(checkpoint: Checkpoint, settings: Settings) -> dict[str, tuple[Optimizer, int]]:
+def optimizers_at(checkpoint: Checkpoint, settings: Settings, dtype: type) -> dict[str, tuple[Optimizer, int]]:
     """The optimizers whose steps are swapped beside plain ones, and the order in ε of what a swap changes.
 
     Before the first step, Adam has no preconditioner.
     """
-    adam = checkpoint.adam(settings.betas)
+    adam = checkpoint.adam(settings.betas, dtype)
     fixed = {"preconditioned": (FixedPreconditioner(adam.preconditioner()), 2)} if checkpoint.step else {}
     return {**fixed, "momentum": (adam, 1)}
 
@@ -73,7 +73,7 @@ def sample(settings: Settings, model: Model, dataset: Dataset, checkpoint: Check
     rows, rng = dataset.indices("test"), settings.rng("sixes")
     examples, watched = (rows[some] for some in draw(rng, hair_of(dataset.labels[rows], dataset.attributes)))
     weights, loss = checkpoint.weights(model, np.float32), settings.loss(dataset.attributes)
-    exclusive, optimizers = settings.exclusive(dataset.attributes), optimizers_at(checkpoint, settings)
+    exclusive, optimizers = settings.exclusive(dataset.attributes), optimizers_at(checkpoint, settings, np.float32)
     found: dict[str, list[Array]] = defaultdict(list)
     for number, (six, others) in enumerate(zip(examples, watched, strict=True)):
         x, y = dataset.batch(six)

@@ -105,7 +105,7 @@ class Swaps:
 
 def plain_swaps(solution: Solution) -> Swaps:
     """Swaps of plain gradient steps: their effects are the brackets."""
-    return _swaps(solution, solution.grad, lambda part: engine.brackets(part, solution.grad))
+    return _swaps(solution, tensor_rms(solution.grad), engine.brackets)
 
 
 def optimizer_swaps(solution: Solution, optimizer: Optimizer, order: int) -> Swaps:
@@ -113,8 +113,10 @@ def optimizer_swaps(solution: Solution, optimizer: Optimizer, order: int) -> Swa
 
     The first order comes from the memory of the optimizer; the second contains the Lie bracket.
     """
-    updates = optimizer.step(solution.grad, solution.problem.params)[0]
-    return _swaps(solution, updates, lambda part: swap_effect(part, solution.grad, optimizer, order))
+    each = (chosen(solution.grad, [i]) for i in range(len(solution.problem.x)))
+    updates = (optimizer.step(g, solution.problem.params)[0] for g in each)
+    rms = np.concatenate([tensor_rms(update) for update in updates])
+    return _swaps(solution, rms, lambda part, g: swap_effect(part, g, optimizer, order))
 
 
 def shuffled_rms(solution: Solution, rng: np.random.Generator) -> Array:
@@ -127,26 +129,36 @@ def shuffled_rms(solution: Solution, rng: np.random.Generator) -> Array:
     directions = {
         name: rng.permuted(g.reshape(count, -1), axis=1).reshape(g.shape) for name, g in solution.grad.items()
     }
-    parts = _by_pairs(solution.problem, lambda part: engine.brackets(part, directions))
+    parts = _by_pairs(solution.problem, directions, engine.brackets)
     return np.concatenate([tensor_rms(effects) for effects in parts])
 
 
-def _swaps(solution: Solution, steps: Arrays, effect: Callable[[Problem], Arrays]) -> Swaps:
-    """The swaps with the effects, name → (p, *shape), that `effect` computes for a problem with some of the pairs."""
+def _swaps(solution: Solution, rms_gradient: Array, effect: Callable[[Problem, Arrays], Arrays]) -> Swaps:
+    """The swaps with the effects, name → (p, *shape), that `effect` computes for some of the pairs."""
     problem = solution.problem
     found = [
         (tensor_norms(effects), tensor_rms(effects), engine.push_forward(problem, problem.x_eval, effects)[1])
-        for effects in _by_pairs(problem, effect)
+        for effects in _by_pairs(problem, solution.grad, effect)
     ]
     norm, rms, delta = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Swaps(norm=norm, rms_bracket=rms, rms_gradient=tensor_rms(steps), logit_delta=delta)
+    return Swaps(norm=norm, rms_bracket=rms, rms_gradient=rms_gradient, logit_delta=delta)
 
 
-def _by_pairs(problem: Problem, effect: Callable[[Problem], Arrays]) -> Iterator[Arrays]:
-    """The `effect` of a few pairs at a time, because those of all pairs of a large network do not fit into memory."""
+def _by_pairs(problem: Problem, directions: Arrays, effect: Callable[[Problem, Arrays], Arrays]) -> Iterator[Arrays]:
+    """The `effect` of a few pairs at a time, because those of all pairs of a large network do not fit into memory.
+
+    `effect` is given a problem with these pairs and the examples in them, and the directions of these examples.
+    """
     step = max(1, HELD // problem.model.parameter_count)
-    for start in range(0, len(problem.pairs), step):
-        yield effect(replace(problem, pairs=problem.pairs[start : start + step]))
+    for pairs in (problem.pairs[start : start + step] for start in range(0, len(problem.pairs), step)):
+        used, local = np.unique(pairs, return_inverse=True)
+        x, y = problem.x[used], problem.y[used]
+        yield effect(replace(problem, x=x, y=y, pairs=local.reshape(pairs.shape)), chosen(directions, used))
+
+
+def chosen(arrays: Arrays, rows: Array | list[int]) -> Arrays:
+    """These rows of name → (n, *shape)."""
+    return {name: a[rows] for name, a in arrays.items()}
 
 
 def tensor_rms(arrays: Arrays) -> Array:

@@ -214,4 +214,4 @@ def test_the_sixes_belong_to_the_seed_and_not_to_the_variant_or_the_checkpoint(
 
 def test_before_its_first_step_adam_has_no_preconditioner(faces: Dataset) -> None:
     start = Training(MODEL, faces, SMALL.seed, 32, SMALL.lr, SMALL.betas).checkpoint()
-    assert list(sampling.optimizers_at(start, SMALL)) == ["momentum"]
+    assert list(sampling.optimizers_at(start, SMALL, np.float32)) == ["momentum"]
