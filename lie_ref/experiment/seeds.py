@@ -50,6 +50,7 @@ COMPARED_STEPS = 2000  # of runs that are only compared: validation loss is lowe
 SAMPLED = (100, 400, 600, 1000, 1500, 2000, 3000, 5000)  # steps at which checkpoints are sampled
 TRIED = (400, 5000)  # steps at which orders are tried
 SAMPLE, ORDERS = 500, 2100  # what a sample, and trying orders, cost, in training steps
+LARGE = 9_000  # parameters for which a sample costs a step more: it uses them for one example at a time
 SAMPLES = 2**23  # bytes of the samples of a run
 
 
@@ -173,18 +174,19 @@ def _sampled(plain: bool) -> list[int]:
 
 def _seconds(settings: Settings, model: Model) -> float:
     """About how long the runs of one seed take, one after the other, on this machine."""
-    steps = sum(_cost(settings, variant) for variant in variants(settings))
+    steps = sum(_cost(settings, variant, model.parameter_count) for variant in variants(settings))
     return steps * seconds_per_step(model, settings.size, settings.batch)
 
 
-def _cost(settings: Settings, variant: str) -> int:
-    """What a run costs, in training steps, by what was measured with the smallest network."""
-    if variant != "plain":
-        steps = min(settings.steps, COMPARED_STEPS)
-        return steps + SAMPLE // 3 * sum(step <= steps for step in _sampled(plain=False))
-    sampled = sum(step <= settings.steps for step in _sampled(plain=True))
+def _cost(settings: Settings, variant: str, parameters: int) -> int:
+    """What a run costs, in training steps, by what was measured with the smallest network and with mxresnet18."""
+    plain, sample = variant == "plain", SAMPLE + parameters // LARGE
+    steps = settings.steps if plain else min(settings.steps, COMPARED_STEPS)
+    sampled = sum(step <= steps for step in _sampled(plain))
+    if not plain:
+        return steps + sample // 3 * sampled
     tried = sum(step in TRIED for step in settings.checkpoints)
-    return settings.steps + SAMPLE * sampled + ORDERS * tried + PASSES
+    return steps + sample * sampled + ORDERS * tried + PASSES
 
 
 def _run(settings: Settings, variant: str, seed: int, out: Path, cache: Path) -> None:
