@@ -205,7 +205,7 @@ def swap_effects(
         raise TypeError(f"optimizer: expected one of lie_ref.optimizers, got {shortened(optimizer)}")
     try:
         updates = optimizer.step(problem.params, problem.params)[0]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ValueError(
             f"optimizer: expected a state with the parameters' names and shapes, got others ({error})"
         ) from error

@@ -13,7 +13,8 @@ from ..core.losses import LossFunction
 from ..core.networks import Model
 from ..core.types import Array, Arrays
 from ..fast import engine
-from ..fast.arguments import checked_model, checked_problem
+from ..fast.arguments import as_array, checked_model, checked_problem
+from ..fast.norms import row_norms
 from .derivatives import BUDGET
 
 # Its gradient at a one-hot y is a row of J, because ∂L/∂z = y.
@@ -32,7 +33,7 @@ def ntk(model: Model, params: Arrays, buffers: Arrays, x: Array) -> Array:
     array([[ 6.,  7.],
            [ 7., 10.]])
     """
-    zeros = np.zeros((*np.shape(x)[:1], checked_model(model).n_out))
+    zeros = np.zeros((*as_array("x", x).shape[:1], checked_model(model).n_out))
     problem = checked_problem(model, params, buffers, x, zeros, loss=LOGIT, batches=False)
     x = problem.x
     examples, outputs = np.divmod(np.arange(len(x) * model.n_out), model.n_out)
@@ -70,7 +71,7 @@ def kernel_velocity(before: Array, after: Array) -> float:
 
 
 def _unit(argument: str, kernel: Array) -> Array:
-    size = np.linalg.norm(flat := np.asarray(kernel, np.float64).ravel())
+    size = row_norms((flat := np.asarray(kernel, np.float64).ravel())[None])[0]
     if size == 0:
         raise ValueError(f"{argument}: expected a kernel that is not zero, got zeros of shape {np.shape(kernel)}")
     return flat / size

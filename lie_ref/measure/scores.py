@@ -16,7 +16,7 @@ import numpy as np
 from ..core.losses import loss_function
 from ..core.networks import Model
 from ..core.types import Array, Arrays
-from ..fast.arguments import LossLike, checked_indices, checked_model, checked_targets
+from ..fast.arguments import LossLike, as_array, checked_indices, checked_model, checked_targets
 from ..fast.norms import row_norms
 from ..fast.scalar_rules import gradient
 from .derivatives import BUDGET, bracket_norms, gradients, logits, tensor_norms
@@ -85,7 +85,7 @@ def error_vectors(z: Array, y: Array, loss: LossLike = "bce") -> Array:
     >>> error_vectors(np.zeros((1, 2)), np.array([[1.0, 0.0]]))
     array([[-0.5,  0.5]])
     """
-    of = loss_function(loss)
+    of, z = loss_function(loss), _checked_logits(z)
     slope: Array = gradient(of)(z, checked_targets("y", z.shape[-1], y, z.shape[:-1], z.dtype, of))
     return slope if of.labels else slope * z.shape[-1]
 
@@ -102,13 +102,21 @@ def right(z: Array, y: Array, loss: LossLike = "bce") -> Array:
     >>> right(np.array([[2.0, -1.0]]), np.array([1]), "softmax")
     array([[False]])
     """
-    of = loss_function(loss)
+    of, z = loss_function(loss), _checked_logits(z)
     y = checked_targets("y", z.shape[-1], y, z.shape[:-1], z.dtype, of)
     if of.labels:
-        return z.argmax(axis=-1, keepdims=True) == y[:, None]
+        return (z.argmax(axis=-1, keepdims=True) == y[:, None]) & ~np.isnan(z).any(axis=-1, keepdims=True)
     if not of.binary:
         raise ValueError(f"loss: expected one with labels or targets between 0 and 1, got {of.name!r}")
     return np.abs(error_vectors(z, y, of)) < 0.5
+
+
+def _checked_logits(z: Array) -> Array:
+    """Logits (n, k) as floats.  Raises TypeError or ValueError for anything else."""
+    z = as_array("z", z)
+    if z.dtype.kind not in "biuf" or z.ndim != 2:
+        raise ValueError(f"z: expected logits of shape (n, k), got {z.dtype} of shape {z.shape}")
+    return z if z.dtype.kind == "f" else z.astype(np.float64)
 
 
 class Forgetting(NamedTuple):
@@ -174,15 +182,17 @@ def bracket_score(
     partners = checked_indices("partners", partners, min(_length("x", x), _length("y", y)))
     if len(np.unique(partners)) == 1:
         raise ValueError(f"partners: expected at least two different examples, or {partners[0]} has none, got one")
-    of_partners = [np.concatenate([a[j : j + 1] for j in partners.tolist()]) for a in (x, y)]
+    of_partners = [
+        np.concatenate([as_array(name, a[j : j + 1]) for j in partners.tolist()]) for name, a in (("x", x), ("y", y))
+    ]
 
     def scores(state: State, some: slice) -> Array:
         x_all, y_all = (np.concatenate([a[some], b]) for a, b in zip((x, y), of_partners, strict=True))
         m, k = len(y_all) - len(partners), len(partners)
         sizes = bracket_norms(model, *state, x_all, y_all, m + np.arange(k), loss, "ignore")[:m].astype(np.float64)
         g = gradient_norms(model, *state, x_all, y_all, loss)
-        with np.errstate(divide="ignore"):
-            relative = np.divide(sizes, np.outer(g[:m], g[m:]), out=np.zeros_like(sizes), where=sizes > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = np.where(sizes == 0, 0.0, sizes / g[:m, None] / g[m:])
         others = np.arange(len(y))[some, None] != partners
         return np.stack([_rms(sizes, others), _rms(relative, others)], axis=1)
 

@@ -55,6 +55,15 @@ def test_inputs_of_a_thousand_do_not_overflow_and_keep_the_dtype(name, dtype):
     assert abs(slope[-1] - (name != "tanh")) <= np.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["mish", "softplus"])
+def test_near_the_largest_number_the_slope_is_still_1(name, dtype):
+    x = np.finfo(dtype).max * np.array([1e-8, 1e-4, 0.5], dtype)
+    value, slope, curvature = derivatives(ACTIVATIONS[name])(x, 2)
+    np.testing.assert_array_equal((value, slope), (x, np.ones(3)))
+    np.testing.assert_allclose(curvature, 0, atol=1e-30)
+
+
 def test_relu_has_slope_zero_at_zero_and_no_curvature():
     x = np.array([-1.0, 0.0, 2.0])
     value, slope, curvature = derivatives(ACTIVATIONS["relu"])(x, 2)

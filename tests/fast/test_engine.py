@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -32,7 +33,8 @@ from lie_ref.core.losses import LOSSES, LossFunction
 from lie_ref.core.networks import Model
 from lie_ref.core.problem import Problem, Solution
 from lie_ref.experiment.exclusive import exclusive
-from lie_ref.fast import engine
+from lie_ref.fast import engine, sweeps
+from lie_ref.machine import threads
 
 TINY, SMALL = lie_ref.preset("mxresnet-tiny"), lie_ref.preset("mxresnet-small")
 PUBLIC = [
@@ -186,7 +188,13 @@ OWN_LOSSES = {  # as users write them: for logits (n, k), and so that the losses
     "softmax": LossFunction(lambda z, y: -log_softmax(z)[anp.arange(len(y)), y], labels=True),
     "relative to the other members": LossFunction(lambda z, y: anp.mean((z - anp.mean(z, axis=0) - y) ** 2, axis=1)),
     "the same, tiny": LossFunction(lambda z, y: 1e-12 * anp.mean((z - anp.mean(z, axis=0) - y) ** 2, axis=1)),
+    "of all but the first": LossFunction(lambda z, y: anp.mean((z - y) ** 2 + (z - before(z)) ** 2, axis=1)),
+    "divided by their number": LossFunction(lambda z, y: anp.mean((z - y) ** 2, axis=1) / len(z)),
 }
+
+
+def before(z: Any) -> Any:
+    return anp.concatenate([z[:1], z[:-1]])
 
 
 def log_softmax(z: Any) -> Any:
@@ -205,6 +213,25 @@ def test_a_loss_of_ones_own_sees_the_logits_of_one_field(name: str, lead: tuple[
         np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
         for key, b in expected.bracket.items():
             np.testing.assert_allclose(found.bracket[key], b, rtol=1e-9, atol=1e-13 * largest)
+
+
+def test_one_thread_at_a_time_differentiates_a_loss_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """autograd numbers nested derivatives for all threads together, and the filters of warnings belong to all, too."""
+    running, most = 0, 0
+
+    def definition(z: Any, y: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(1e-3)
+        running -= 1
+        return anp.mean((z - y) ** 2, axis=1)
+
+    monkeypatch.setattr(threads, "threads", lambda: 4)
+    monkeypatch.setattr(sweeps, "THREADED", 0)
+    p = generic_problem(lie_ref.mlp([3, 4, 2]), (12, 3), 0)
+    engine.gradients(replace(p, loss=LossFunction(definition)))
+    assert most == 1
 
 
 def test_a_loss_with_no_curvature_has_no_brackets_and_one_of_another_shape_is_refused() -> None:

@@ -73,6 +73,8 @@ def test_the_velocity_is_one_minus_the_cosine():
     angle = 1e-7  # where 1 − cos loses all its digits
     turned = np.array([[np.cos(angle), 0.0], [0.0, np.sin(angle)]])
     assert kernel_velocity(a, turned) == pytest.approx(angle**2 / 2, rel=1e-6)
+    for scale in (1e200, 1e-200):  # whose squares overflow or vanish
+        assert kernel_velocity(scale * a, a + b) == pytest.approx(kernel_velocity(a, a + b))
     single = np.float32([1, 3]), np.float32([3, 1])
     assert kernel_velocity(*single) == pytest.approx(0.4, rel=1e-14)  # in float64
 

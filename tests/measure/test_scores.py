@@ -70,6 +70,22 @@ def test_errors_are_autograds_derivatives_of_the_summed_loss_by_the_logits(loss)
     np.testing.assert_allclose(error_vectors(z, y, loss), expected, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", [int, np.int8, np.uint8])
+def test_integer_logits_are_those_numbers(dtype):
+    z, y = np.array([[2, 1], [0, 3]], dtype), np.array([[0.9, 0.2], [0.5, 0.0]])
+    for loss, targets in (("bce", y), ("mse", y), ("softmax", np.array([0, 1]))):
+        np.testing.assert_array_equal(error_vectors(z, targets, loss), error_vectors(z.astype(float), targets, loss))
+    for z in ([1.0, 2.0], [[1j]], "ab"):
+        with pytest.raises(ValueError, match=r"^z: expected logits of shape \(n, k\), got "):
+            error_vectors(z, y)
+
+
+def test_logits_that_are_nan_are_not_right():
+    z = np.array([[np.nan, 1.0], [2.0, 1.0]])
+    np.testing.assert_array_equal(right(z, np.zeros(2, int), "softmax"), [[False], [True]])
+    np.testing.assert_array_equal(right(z, np.ones((2, 2))), [[False, True], [True, True]])
+
+
 def test_correctness_depends_on_the_largest_logit_or_on_the_side_of_one_half():
     z = np.array([[0.1, -3.0], [-0.1, 5.0]])
     np.testing.assert_array_equal(right(z, np.array([1, 1]), "softmax"), [[False], [True]])
@@ -184,6 +200,18 @@ def test_scores_that_overflow_are_not_finite_and_raise_no_error():
     rms = bracket_score(model, states, 1e60 * x, y, [0, 1], "mse").rms  # whose squares overflow
     assert np.isfinite(rms).all()
     assert not np.isfinite(grand(model, states, 1e200 * x, y, "mse")).any()
+    states[0][0]["0.weight"][:] = 1e20
+    small = [(({n: p.astype(np.float32) for n, p in states[0][0].items()}), {})]
+    assert np.isnan(bracket_score(model, small, 1e10 * x.astype(np.float32), y, [0, 1], "mse").relative).all()
+
+
+def test_relative_scores_of_gradients_whose_products_overflow_or_vanish():
+    """At weights 0 the gradients of a linear network have the scale of the targets, and so have the brackets."""
+    model, x, y = lie_ref.mlp([2, 1]), np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[1.0], [2.0]])
+    states = [({name: np.zeros_like(p) for name, p in model.init()[0].items()}, {})]
+    for scale in (1e-170, 1e160):
+        found = [s * bracket_score(model, states, x, s * y, [0, 1], "mse").relative for s in (1.0, scale)]
+        np.testing.assert_allclose(*found, rtol=1e-12)
 
 
 STATE = generic_state(MLPS[0], 9)

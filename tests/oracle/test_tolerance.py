@@ -98,6 +98,9 @@ def test_row_norms_neither_overflow_nor_underflow():
     np.testing.assert_allclose(row_norms(a, 2), np.linalg.norm(a.reshape(2, 3, 20), axis=-1))
     for scale in (1e-300, 1e300):
         np.testing.assert_allclose(row_norms(scale * a, 1) / scale, np.linalg.norm(a.reshape(2, 60), axis=1))
+    np.testing.assert_array_equal(
+        row_norms(np.array([[-np.inf, 1.0], [np.nan, np.inf], [0.0, 0.0]])), [np.inf, np.nan, 0]
+    )
 
 
 def test_the_allowed_error_grows_with_the_rounding_unit():
