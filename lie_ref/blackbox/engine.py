@@ -89,7 +89,11 @@ class Differences:
     def along(self, number: int | None, direction: Arrays, theta: Arrays, add_to: Arrays | None = None) -> Derivative:
         """The derivative of a function along a direction, at θ or at another point, with its error."""
         start, f = self.start(number), self.function(number)
-        if theta is not self.theta:
+        if not start.sample.whole:  # it has to show what is 0 at θ, but changes along the direction
+            change = difference(f, theta, direction, start)
+            sample = Sample({name: np.hypot(change.pop(name), a) for name, a in f(theta).items()})
+            start = replace(start, sample=sample, value=sample.of(f(theta)))
+        elif theta is not self.theta:
             start = replace(start, value=start.sample.of(f(theta)))
         return derivative(f, theta, direction, start, add_to)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.fields import difference
 from ..core.types import Array, Arrays
-from ..machine.errors import InputError, nearest
+from ..machine.errors import InputError, nearest, shortened
 from ..oracle.comparison import ENOUGH, SLACK, log_digits
 from ..oracle.tolerance import MARGIN
 from ..oracle.verdict import Agreement, Explanation, Verdict
@@ -105,7 +105,10 @@ class Swaps:
                 stepped = called("step", "a function of theta, i and epsilon", self.step, form, number, epsilon)
             else:
                 expected = "a function of theta, i, epsilon and state"
-                stepped, state = called("step", expected, self.step, form, number, epsilon, state)
+                both = called("step", expected, self.step, form, number, epsilon, state)
+                if not isinstance(both, (tuple, list)) or len(both) != 2:
+                    raise InputError(f"step: expected (theta, state), as state= was given, got {shortened(both)}")
+                stepped, state = both
             theta = read_like(f"step(theta, {number}, {epsilon:.2g})", stepped, self.shapes)
         return {name: a.astype(np.float64) for name, a in theta.items()}  # a copy
 
@@ -117,8 +120,9 @@ class Swaps:
         if (apart := norm(difference(again, once))) > UNSTEADY * unit(self.theta) * norm(once):
             hint = "pass what it keeps as state=, or fix its seed"
             raise InputError(f"step: two steps on {i} from the same theta differ by {apart:.1g}; {hint}")
-        step = difference(once, self.theta)
-        pace, own = norm(step) / PROBE, START * PROBE * own_size(self.theta, step)
+        steps = difference(once, self.theta), difference(self.after([j], PROBE), self.theta)
+        step = max(steps, key=norm)  # one of the two may be far longer
+        pace, own = norm(step) / PROBE, START * PROBE * min(own_size(self.theta, each) for each in steps)
         h = START * (norm(self.theta) or 1.0) / (pace or 1.0)
         own = max(own, TINY * h) if (far := own * FAR < h) else h
         # A tensor of zeros is rounded as well once it has moved.
@@ -127,8 +131,10 @@ class Swaps:
         start = Start(sample, sample.of(self.theta), noise)
         last, (first, second) = h * unit(self.theta), (Tableau(start, 1, 1, doubted=far) for _ in range(2))
         swaps: list[tuple[float, Array]] = []
+        seen = np.zeros(len(sample.names), bool)
         while h > last:
-            swaps.append((h, sample.of(difference(self.after([i, j], h), self.after([j, i], h))) / h))
+            swap = sample.of(difference(self.after([i, j], h), self.after([j, i], h)))
+            swaps.append((h, sample.resolved(swap, seen) / h))
             if first.row:
                 (before, larger), (_, smaller) = swaps[-2:]
                 second.add((larger - smaller) / (before - h), h * (before - h) / 2)

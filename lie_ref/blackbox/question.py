@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,7 @@ class Question:
 
     def _chosen(self, tensors: Sequence[str]) -> tuple[str, ...]:
         """The names of the tensors that are called so, or whose names go on with a dot after this."""
-        if isinstance(tensors, str) or not (starts := list(tensors)):
+        if isinstance(tensors, str) or not isinstance(tensors, Iterable) or not (starts := list(tensors)):
             raise InputError(f"tensors: expected a list of names, got {shortened(tensors)}")
         for start in starts:
             if not any(_below(name, start) for name in self.shapes):

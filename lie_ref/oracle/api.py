@@ -11,7 +11,7 @@ import numpy as np
 from ..core.networks import Model
 from ..core.types import Array
 from ..fast.arguments import LossLike, checked_problem, checked_weights
-from ..machine.errors import InputError, nearest
+from ..machine.errors import InputError, nearest, shortened
 from .candidates import LAYER, checked_candidate, read_candidate
 from .comparison import compared
 from .layer_outputs import first_wrong
@@ -36,6 +36,8 @@ def load(name: Name) -> Vector:
     >>> vector.x.shape, vector.outputs["bracket/0.weight"].shape
     ((3, 4), (2, 6, 4))
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(f"vector: expected a Vector, its name or the path of its file, got {shortened(name)}")
     if name in names():
         return shipped(str(name))
     if Path(name).is_file() or os.fspath(name).endswith(".npz"):

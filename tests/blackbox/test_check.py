@@ -383,6 +383,32 @@ def test_a_sample_of_a_large_embedding_sees_the_few_rows_that_are_used(monkeypat
     assert check(gradient, theta, {"hvp": lambda *given: 1.0001 * hvp(*given)}).agrees is False
 
 
+def test_a_sample_sees_what_is_zero_at_theta_but_not_along_the_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedding E behind a head h of zeros: L_i = −log σ(h · tanh(E_w) + 1/2) for a word w."""
+    for module in (extrapolation, problem):
+        monkeypatch.setattr(module, "KEPT", 10)
+    monkeypatch.setattr(extrapolation, "SAMPLE", 40)
+    theta, words = {"E": np.random.default_rng(0).standard_normal((5000, 4)), "h": np.zeros(4)}, [4321, 300]
+
+    def gradient(t: Any, i: int) -> Any:
+        g, m = np.zeros_like(t["E"]), np.tanh(t["E"][words[i]])
+        error = -1 / (1 + np.exp(t["h"] @ m + 0.5))
+        g[words[i]] = error * t["h"] * (1 - m * m)
+        return {"E": g, "h": error * m}
+
+    def hvp(t: Any, i: int, d: Any) -> Any:
+        """Where h is 0."""
+        h, m = np.zeros_like(t["E"]), np.tanh(t["E"][words[i]])
+        error = -1 / (1 + np.exp(0.5))
+        h[words[i]] = error * d["h"] * (1 - m * m)
+        return {"E": h, "h": -error * (1 + error) * (d["h"] @ m) * m + error * (1 - m * m) * d["E"][words[i]]}
+
+    right = check(gradient, theta, {"hvp": hvp})
+    assert right.agrees
+    assert right.decided > 9
+    assert check(gradient, theta, {"hvp": lambda *given: hvp(*given) | {"E": 0 * theta["E"]}}).agrees is False
+
+
 @pytest.mark.parametrize(("precision", "agrees"), [(np.float32, True), (np.float16, None)])
 def test_a_gradient_that_is_computed_in_a_lower_precision_than_it_shows_is_known(precision: Any, agrees: Any) -> None:
     rng = np.random.default_rng(0)

@@ -450,7 +450,7 @@ def test_logits_and_their_changes_that_do_not_fit(logits: Any, change: Any, mess
     refused(message, check, gradient, THETA, {"logit_delta": change}, logits=logits)
 
 
-@pytest.mark.parametrize("tensors", [["weight"], ["w."], [0], [None], [], "bw"])
+@pytest.mark.parametrize("tensors", [["weight"], ["w."], [0], [None], [], "bw", 3])
 def test_tensors_that_are_not_there(tensors: Any) -> None:
     refused("tensors: .*", check, gradient, THETA, {"bracket": bracket}, tensors=tensors)
 

@@ -175,6 +175,32 @@ def test_the_effect_of_a_swap_is_seen_beside_a_tensor_that_is_much_larger() -> N
         assert check_order(step, theta, {"second_order": {"all": 0 * a, "offset": np.zeros(1)}}).agrees is False
 
 
+@pytest.mark.parametrize("precision", [np.float64, np.float32])
+@pytest.mark.parametrize("pair", [(0, 1), (1, 0)])
+def test_the_step_on_one_example_may_be_far_longer_than_that_on_the_other(
+    pair: tuple[int, int], precision: Any
+) -> None:
+    """L_i = (tanh(x_i · θ) − y_i)² / 2, which is fitted for i = 0 but not for i = 1; a step may be taken in float32."""
+    x, theta = np.array([[1.0, -0.5, 2.0], [0.3, 1.5, -1.0]]), np.array([0.2, -0.4, 0.1])
+    y = np.tanh(x @ theta) + np.array([1e-7 if precision == np.float64 else 1e-2, 1.5])
+
+    def own(t: np.ndarray, i: int) -> np.ndarray:
+        z = np.tanh(x[i] @ t)
+        return (z - y[i]) * (1 - z * z) * x[i]
+
+    def product(i: int, d: np.ndarray) -> np.ndarray:
+        z = np.tanh(x[i] @ theta)
+        return (1 - z * z) * ((1 - z * z) - 2 * z * (z - y[i])) * (x[i] @ d) * x[i]
+
+    def step(t: np.ndarray, i: int, epsilon: float) -> np.ndarray:
+        return (t - epsilon * own(t, i)).astype(precision).astype(float)
+
+    i, j = pair
+    right = product(j, own(theta, i)) - product(i, own(theta, j))
+    found = [check_order(step, theta, {"second_order": f * right}, pairs=[pair]).agrees for f in (1.0, 0.0)]
+    assert found == [True, False] if precision == np.float64 else found[0] is not False
+
+
 def test_steps_that_remember_draw_numbers_or_lead_to_nan_are_refused() -> None:
     memory, rng = [np.zeros(5)], np.random.default_rng(0)
 
@@ -188,6 +214,9 @@ def test_steps_that_remember_draw_numbers_or_lead_to_nan_are_refused() -> None:
     for step in (momentum, dropout):
         with pytest.raises(InputError, match=r"^step: two steps on 0 from the same theta differ by .*; pass what it"):
             check_order(step, THETA, {"second_order": THETA})
+    for left in (THETA, (THETA, 1, 2)):
+        with pytest.raises(InputError, match=r"^step: expected \(theta, state\), as state= was given, got "):
+            check_order(lambda *_, left=left: left, THETA, {"second_order": THETA}, state=0)
     with pytest.raises(InputError, match=r"^step\(theta, 0, 0.001\): expected finite numbers, got nan or inf$"):
         check_order(lambda theta, i, epsilon: theta * np.nan, THETA, {"second_order": THETA})
 

@@ -225,6 +225,12 @@ def test_arrays_that_do_not_fit_are_refused_in_a_dict_and_in_a_file(
         oracle.verify(VECTOR, arrays)
 
 
+@pytest.mark.parametrize("vector", [None, 3, {"loss": LOSS}], ids=repr)
+def test_what_is_no_vector_is_named(vector: Any) -> None:
+    with pytest.raises(InputError, match=r"^vector: expected a Vector, its name or the path of its file, got "):
+        oracle.verify(vector, {"loss": LOSS})
+
+
 @pytest.mark.parametrize("name", UNKNOWN, ids=ascii)
 def test_an_unknown_name_is_refused_and_never_used_as_a_path(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
