@@ -60,21 +60,29 @@ class Differences:
         again, whole = _apart(f(self.theta), value), norm(value)
         self.repeated[number] = float(np.linalg.norm(list(again.values()))) / whole if whole else 0.0
         sample = Sample(value)
+
+        def line(length: float) -> Array:
+            moved = (Shaken(self.theta, CLOSE * place * length, TRIALS) for place in PLACES[1:])
+            return np.array([sample.of(value), *(sample.of(f(theta)) for theta in moved)])
+
         # A function may take θ, or be computed, in a lower precision than it shows; then smaller changes do nothing.
         for coarse in (fine := max(unit(self.theta), unit(value)), *COARSER):
             trials = [_apart(f(Shaken(self.theta, STEP * coarse, trial)), value) for trial in range(TRIALS)]
-            moved = (Shaken(self.theta, CLOSE * place * coarse**0.5, TRIALS) for place in PLACES[1:])
-            line = np.array([sample.of(value), *(sample.of(f(theta)) for theta in moved)])
-            uneven = roughness(line, PLACES, sample)
-            smooth = np.any(line[-1] != line[0]) and np.linalg.norm(uneven) <= SMOOTH * coarse * whole
+            values = line(coarse**0.5)
+            uneven = roughness(values, PLACES, sample)
+            smooth = np.any(values[-1] != values[0]) and np.linalg.norm(uneven) <= SMOOTH * coarse * whole
             if smooth or any(change for trial in trials for change in trial.values()):
                 break
         else:
             coarse = fine
             self.steady.add(number)
+        if coarse < COARSER[0]:  # a part in float32, which does not move on so short a line, has noise on a longer one
+            longer = roughness(line(COARSER[0] ** 0.5), PLACES, sample)
+            if COARSER[0] / 8 * whole < np.linalg.norm(longer) <= SMOOTH * COARSER[0] * whole:
+                coarse, uneven = COARSER[0], longer
         changes = {name: max(trial[name] for trial in trials) / STEP for name in value}
         level = np.array([max(coarse * size(value[name]), again[name], changes[name]) for name in sample.names])
-        self.starts[number] = Start(sample, line[0], np.maximum(level, uneven), coarse)
+        self.starts[number] = Start(sample, sample.of(value), np.maximum(level, uneven), coarse)
         return self.starts[number]
 
     def value(self, number: int | None) -> Arrays:

@@ -383,6 +383,27 @@ def test_a_sample_of_a_large_embedding_sees_the_few_rows_that_are_used(monkeypat
     assert check(gradient, theta, {"hvp": lambda *given: 1.0001 * hvp(*given)}).agrees is False
 
 
+def test_a_part_that_is_computed_in_float32_is_not_overlooked_beside_one_in_float64() -> None:
+    """A network whose loss is computed in float32, and weight decay, which is added in float64."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, theta = rng.standard_normal((2, 20, 6)), rng.standard_normal(6)
+
+        def slope(t: np.ndarray, i: int, x: np.ndarray = x, dtype: Any = np.float32) -> np.ndarray:
+            """Of the mean of sin(x · θ)² / 2."""
+            x, z = x[i].astype(dtype), x[i].astype(dtype) @ t.astype(dtype)
+            return x.T @ (np.sin(z) * np.cos(z)) / dtype(20)
+
+        def hvp(t: np.ndarray, i: int, d: np.ndarray, x: np.ndarray = x) -> np.ndarray:
+            return x[i].T @ (np.cos(2 * (x[i] @ t)) * (x[i] @ d)) / 20 + 0.01 * d
+
+        def gradient(t: np.ndarray, i: int, slope: Any = slope) -> np.ndarray:
+            return slope(t, i) + 0.01 * t
+
+        assert check(gradient, theta, {"hvp": hvp}).agrees
+        assert check(gradient, theta, {"hvp": lambda t, i, d: 0.01 * d}).agrees is False
+
+
 def test_a_sample_sees_what_is_zero_at_theta_but_not_along_the_direction(monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedding E behind a head h of zeros: L_i = −log σ(h · tanh(E_w) + 1/2) for a word w."""
     for module in (extrapolation, problem):
