@@ -91,7 +91,7 @@ def test_tests_lie_in_folders_that_mirror_the_package() -> None:
         assert not parts or parts[0] in BESIDE or (PACKAGE / Path(*parts)).is_dir()
 
 
-@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 16_750), (TESTS, 23_430)])
+@pytest.mark.parametrize(("folder", "most"), [(PACKAGE / "core", 1_100), (PACKAGE, 16_755), (TESTS, 23_445)])
 def test_the_code_stays_within_its_budget_of_lines(folder: Path, most: int) -> None:
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
     assert 0 < lines <= most

@@ -79,7 +79,12 @@ class Question:
         if self.bar:
             self.bar.advance()
         source = f"gradient(theta, {number})"
-        g = called("gradient", "a function of theta and i", self.gradient, rebuilt(self.form, theta), number)
+        try:
+            g = called("gradient", "a function of theta and i", self.gradient, rebuilt(self.form, theta), number)
+        except (ValueError, ArithmeticError) as error:
+            if theta is self.theta or isinstance(error, InputError):
+                raise
+            return {name: np.full(shape, np.nan) for name, shape in self.shapes.items()}  # outside of its domain
         found = read_like(source, g, self.shapes)
         if theta is self.theta:
             check_finite(source, found)

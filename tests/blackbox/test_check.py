@@ -404,6 +404,30 @@ def test_a_part_that_is_computed_in_float32_is_not_overlooked_beside_one_in_floa
         assert check(gradient, theta, {"hvp": lambda t, i, d: 0.01 * d}).agrees is False
 
 
+@pytest.mark.parametrize("error", [ValueError, ZeroDivisionError])
+def test_steps_that_leave_the_domain_of_the_gradient_are_made_shorter(error: type[Exception]) -> None:
+    """L_i = log σ + (x_i − μ)² / 2σ², which its author refuses to compute for σ ≤ 0."""
+    theta, x = {"mu": np.array([5.0]), "sigma": np.array([0.02])}, [4.99, 5.03]
+
+    def gradient(t: Any, i: int) -> Any:
+        if (s := t["sigma"]) <= 0:
+            raise error("sigma: expected a positive number")
+        r = (t["mu"] - x[i]) / s
+        return {"mu": r / s, "sigma": (1 - r * r) / s}
+
+    def hvp(t: Any, i: int, d: Any) -> Any:
+        s, r = t["sigma"], (t["mu"] - x[i]) / t["sigma"]
+        mixed = -2 * r / s**2
+        both = d["mu"] / s**2 + mixed * d["sigma"], mixed * d["mu"] + (3 * r * r - 1) / s**2 * d["sigma"]
+        return {"mu": both[0], "sigma": both[1]}
+
+    right = check(gradient, theta, {"hvp": hvp})
+    assert right.agrees
+    assert right.decided > 9
+    with pytest.raises(error, match=r"^sigma: expected a positive number$"):
+        check(gradient, theta | {"sigma": -theta["sigma"]}, {"hvp": hvp})
+
+
 def test_a_sample_sees_what_is_zero_at_theta_but_not_along_the_direction(monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedding E behind a head h of zeros: L_i = −log σ(h · tanh(E_w) + 1/2) for a word w."""
     for module in (extrapolation, problem):
