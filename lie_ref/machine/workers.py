@@ -23,8 +23,8 @@ def completed(executor: Executor | None, work: Iterable[Callable[[], Result]]) -
     """The place and the result of each piece of work as it is finished; without an executor, in this process.
 
     An executor begins with the first pieces while `work` still makes others.  When an error, Ctrl-C or the end of the
-    loop stops it, no further work is started.  A piece that the executor loses (as Dask may when a
-    worker is killed) is given to it again, at most twice.  Raises InputError if the executor loses all its workers.
+    loop stops it, no further work is started.  A piece that the executor loses, as Dask may when a worker is killed, is
+    given to it again, at most twice.  Raises InputError if the executor loses its workers.
 
     >>> list(completed(None, [lambda: 3, lambda: 4]))
     [(0, 3), (1, 4)]
