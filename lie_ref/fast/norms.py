@@ -20,6 +20,6 @@ def row_norms(a: Array, lead: int = 1) -> Array:
         return np.sqrt(squares)
     rows = np.abs(rows, dtype=dtype)
     largest = rows.max(axis=-1, keepdims=True, initial=0.0)
-    scaled = (0 < largest) & (largest < np.inf)
+    scaled = (largest > 0) & (largest < np.inf)
     np.divide(rows, largest, out=rows, where=scaled)  # in place, because there may be many numbers
     return largest[..., 0] * np.sqrt(np.square(rows, out=rows).sum(axis=-1))
