@@ -167,7 +167,7 @@ def test_no_piece_of_work_carries_images_weights_or_labels(
 
 
 class Losing(ThreadPoolExecutor):
-    """Loses each piece of work so many times before it does it, as Dask may when it loses a worker."""
+    """Fails the first tries of each piece of work, as Dask may when a worker dies."""
 
     def __init__(self, times: int) -> None:
         super().__init__(1)

@@ -17,7 +17,7 @@ from ..fast.sweeps import channels_last, with_group_axis
 
 
 def interpolated(a: Arrays, b: Arrays, alpha: float) -> Arrays:
-    """(1 − α) a + α b for parameters name → array.  Raises ValueError if names or shapes differ.
+    """(1 − α) a + α b for parameters name → array, in their dtype.  Raises ValueError if names or shapes differ.
 
     >>> interpolated({"w": np.zeros(2)}, {"w": np.array([4.0, 8.0])}, 0.25)
     {'w': array([1., 2.])}

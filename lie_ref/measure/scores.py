@@ -80,7 +80,7 @@ def error_vectors(z: Array, y: Array, loss: LossLike = "bce") -> Array:
     """The errors (n, k) of logits z (n, k): softmax(z) − one-hot(y) for "softmax", σ(z) − y for "bce".
 
     In general it is ∂L/∂z for a loss of labels, and k ∂L/∂z for others, which are means over k outputs; so it is
-    2 (z − y) for "mse".
+    2 (z − y) for "mse".  Raises ValueError for logits or targets that do not fit.
 
     >>> error_vectors(np.zeros((1, 2)), np.array([[1.0, 0.0]]))
     array([[-0.5,  0.5]])
@@ -112,7 +112,7 @@ def right(z: Array, y: Array, loss: LossLike = "bce") -> Array:
 
 
 def _checked_logits(z: Array) -> Array:
-    """Logits (n, k) as floats.  Raises TypeError or ValueError for anything else."""
+    """Logits (n, k) as floats.  Raises ValueError for arrays of another kind, TypeError for what is no array."""
     z = as_array("z", z)
     if z.dtype.kind not in "biuf" or z.ndim != 2:
         raise ValueError(f"z: expected logits of shape (n, k), got {z.dtype} of shape {z.shape}")
